@@ -1,0 +1,69 @@
+"""How kernels are compiled: the only place with jit options. Importing it imports Numba."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, get_args, get_origin, get_type_hints
+
+import llvmlite.binding as llvm
+from numba import cfunc, njit, types
+
+from fastgrad.kernels.library import symbol
+
+# error_model="numpy": no ZeroDivisionError branches. No fastmath: policy. The two wrappers
+# are for calls from Python and C, which only units' own functions receive (a third of the
+# compile time).
+_OPTIONS: dict[str, Any] = {
+    "error_model": "numpy",
+    "nogil": True,
+    "boundscheck": False,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+
+
+# Kernels never raise, but Numba's wrappers keep the paths that would, into its own runtime.
+# Ended here, those paths need no symbol that only `import numba` provides.
+_NUMBA_RUNTIME = re.compile(r"^declare ([^@\n]*@(?:numba|NRT)_\w+\([^)\n]*\)).*$", re.MULTILINE)
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile `function` for its annotations; LLVM decides about inlining.
+
+    A function of words (``int``) is compiled once, for machine words, instead of once per
+    literal that its callers pass. Pointers and elements are ``Any``: typed by the callers.
+    """
+    annotations = get_type_hints(function)
+    result = _numba_type(annotations.pop("return", None))
+    arguments = [_numba_type(hint) for hint in annotations.values()]
+    if None in arguments or result is None:
+        return njit(**_OPTIONS)(function)
+    return njit(result(*arguments), **_OPTIONS)(function)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile `function` into each of its callers."""
+    return njit(**_OPTIONS, forceinline=True)(function)
+
+
+def _numba_type(hint: Any) -> Any:
+    if get_origin(hint) is tuple:
+        return types.Tuple([_numba_type(item) for item in get_args(hint)])
+    return {int: types.intp, bool: types.boolean, type(None): types.void}.get(hint)
+
+
+def external(function: str, dtype: str, signature: Any) -> Any:
+    """Return a function of another unit, linked by its symbol."""
+    return types.ExternalFunction(symbol(function, dtype), signature)
+
+
+def assemble(dtype: str, functions: dict[str, tuple[Any, Callable[..., Any]]]) -> str:
+    """Compile ``{name: (signature, function)}`` to the LLVM IR of one unit."""
+    module = llvm.parse_assembly("")
+    for name, (signature, function) in functions.items():
+        compiled = cfunc(signature, error_model="numpy", boundscheck=False)(function)
+        part = llvm.parse_assembly(compiled.inspect_llvm())
+        part.get_function(compiled.native_name).name = symbol(name, dtype)
+        module.link_in(part)
+    return _NUMBA_RUNTIME.sub(r"define internal \1 { unreachable }", str(module))

@@ -1,0 +1,322 @@
+"""One dense layer, forward and backward, and their entry points.
+
+Everything is phrased in the row layout: n samples x d inputs, w (d, k), output (n, k). The
+column layout is the same problem on transposed views (`pyobject.matrix`), so it needs no code.
+
+Forward:  a block of rows of ``x @ w + b`` is finished while the next pass, the activation,
+still finds it in L1/L2. What backward will need (y, or z where the derivative is not a
+function of y) is what the caller keeps.
+
+Backward: per BATCH_BLOCK rows, ``grad_z = grad_y * act'`` into a workspace, its column sums
+added to ``grad_b``, then ``grad_x = grad_z @ w.T`` and ``grad_w += x.T @ grad_z`` from the
+same block. The workspace does not grow with the batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import types
+
+from fastgrad.kernels.compile import assemble, external, kernel
+from fastgrad.kernels.gemm import GEMM, PACK_B
+from fastgrad.kernels.microkernel import ADD
+from fastgrad.kernels.pointers import (
+    as_pointer,
+    call_address,
+    greatest,
+    least,
+    read_word,
+    round_up,
+)
+from fastgrad.kernels.pyobject import (
+    ENTRY,
+    RELEASE_FROM,
+    acquire_gil,
+    arguments,
+    as_integer,
+    data,
+    decrement,
+    dimensions,
+    free,
+    increment,
+    malloc,
+    matrix,
+    new_array,
+    no_memory,
+    none,
+    not_taken,
+    release_gil,
+    shape_of,
+    tuple_new,
+    tuple_set,
+)
+from fastgrad.kernels.target import BATCH_BLOCK
+from fastgrad.kernels.target import tile as tile_for
+
+# Words of an activation's record, an int64 array (see activations.record).
+FORWARD, BACKWARD, ROWWISE = 0, 8, 16
+# Bits of the `wanted` argument of dense_backward.
+WANT_X, WANT_W, WANT_B, WANT_Z, ACCUMULATE = 1, 2, 4, 8, 16
+
+
+def build(dtype_name: str) -> str:
+    """Return the LLVM IR of ``dense_forward`` and ``dense_backward`` for one dtype."""
+    dtype = getattr(types, dtype_name)
+    size = dtype.bitwidth // 8
+    tile = tile_for(dtype_name)
+    MR, NR, MC, KC = tile.mr, tile.nr, tile.mc, tile.kc
+    gemm = external("gemm", dtype_name, GEMM)
+    pack_b = external("pack_b", dtype_name, PACK_B)
+    # B is used unpacked while this many of its bytes are walked per column panel: more, and
+    # its rows, a power of two apart, evict each other from L1.
+    DIRECT_B = 16 * 1024
+    A_PACK = MC * KC * size
+    # Rows whose outputs (bytes) are finished before the activation passes over them.
+    FORWARD_BLOCK_BYTES = 64 * 1024
+
+    @kernel
+    def copy(m: int, n: int, a: int, a_row: int, a_col: int, out: int) -> None:
+        """Copy a strided block to contiguous rows."""
+        source, target = as_pointer(a, dtype), as_pointer(out, dtype)
+        for i in range(m):
+            for j in range(n):
+                target[i * n + j] = source[i * a_row + j * a_col]
+
+    @kernel
+    def multiply(
+        m: int, n: int, k: int, a: int, a_row: int, a_col: int, b: int, b_row: int, b_col: int,
+        c: int, c_row: int, c_col: int, mode: int, a_space: int, b_space: int,
+    ) -> None:  # fmt: skip
+        """C = A @ B where C has a unit stride in one of its two directions."""
+        if c_col != 1:  # C.T = B.T @ A.T: the same chains, written the other way round
+            m, n = n, m
+            a, a_row, a_col, b, b_row, b_col = b, b_col, b_row, a, a_col, a_row
+            c_row = c_col
+        panel = NR
+        if b_col != 1 or k * n * size > DIRECT_B:
+            pack_b(k, n, b, b_row, b_col, b_space)
+            b, b_row, panel = b_space, NR, k * NR
+        gemm(m, n, k, a, a_row, a_col, b, b_row, panel, c, c_row, mode, 0, a_space)
+
+    @kernel
+    def forward(
+        n: int, d: int, k: int, x: int, x_row: int, x_col: int, w: int, w_row: int, w_col: int,
+        bias: int, bias_step: int, y: int, y_row: int, z: int, z_row: int, record: int,
+    ) -> bool:  # fmt: skip
+        direct = w_col == 1 and d * k * size <= DIRECT_B
+        b_bytes = 0 if direct else d * round_up(k, NR) * size
+        bias_bytes = round_up(k * size, 64) if bias != 0 and bias_step != 1 else 0
+        space = malloc(A_PACK + b_bytes + bias_bytes + 64)
+        if space == 0:
+            return False
+        a_space = round_up(space, 64)
+        panel, b, b_row = NR, w, w_row
+        if not direct:
+            b, b_row, panel = a_space + A_PACK, NR, d * NR
+            pack_b(d, k, w, w_row, w_col, b)
+        if bias_bytes:
+            copy(1, k, bias, 0, bias_step, a_space + A_PACK + b_bytes)
+            bias = a_space + A_PACK + b_bytes
+        activation = read_word(record + FORWARD)
+        target, target_row = (z, z_row) if z != 0 else (y, y_row)
+        rows = greatest(MC, FORWARD_BLOCK_BYTES // (greatest(k, 1) * size) // MR * MR)
+        for i in range(0, n, rows):
+            m = least(rows, n - i)
+            block, out = target + i * target_row * size, y + i * y_row * size
+            gemm(
+                m, k, d, x + i * x_row * size, x_row, x_col, b, b_row, panel,
+                block, target_row, 0, bias, a_space,
+            )  # fmt: skip
+            if activation != 0:
+                call_address(activation, (block, target_row, out, y_row, m, k))
+        free(space)
+        return True
+
+    @kernel
+    def backward(
+        n: int, d: int, k: int, g: int, g_row: int, g_col: int,
+        x: int, x_row: int, x_col: int, w: int, w_row: int, w_col: int,
+        saved: int, saved_row: int, record: int,
+        gx: int, gx_row: int, gx_col: int, gw: int, gw_row: int, gw_col: int,
+        gb: int, gz: int, gz_row: int, accumulate: int,
+    ) -> bool:  # fmt: skip
+        activation = read_word(record + BACKWARD)
+        in_place = activation == 0 and g_col == 1 and gz == 0
+        block = least(BATCH_BLOCK, n)
+        z_bytes = 0 if in_place or gz != 0 else round_up(block * k * size, 64)
+        # w.T for grad_x is packed once; what the blocks pack (grad_z, or x and grad_z the
+        # other way round) shares the rest.
+        wt_bytes = round_up(k * round_up(d, NR) * size, 64) if gx != 0 and gx_col == 1 else 0
+        widest = round_up(greatest(greatest(d, k), 1), NR)
+        b_bytes = round_up(greatest(block * widest, k * round_up(block, NR)) * size, 64)
+        space = malloc(A_PACK + z_bytes + wt_bytes + b_bytes + 128)
+        if space == 0:
+            return False
+        one = round_up(space, 64)
+        as_pointer(one, dtype)[0] = dtype(1)
+        a_space = one + 64
+        z_space = a_space + A_PACK
+        wt = z_space + z_bytes
+        b_space = wt + wt_bytes
+        if wt_bytes:
+            pack_b(k, d, w, w_col, w_row, wt)
+        for i in range(0, greatest(n, 1), BATCH_BLOCK):
+            m = least(BATCH_BLOCK, n - i)
+            add = 1 if accumulate or i > 0 else 0
+            dz, dz_row = g + i * g_row * size, g_row
+            if not in_place:
+                source, source_row = dz, g_row
+                dz, dz_row = (gz + i * gz_row * size, gz_row) if gz != 0 else (z_space, k)
+                if g_col != 1 or activation == 0:
+                    for r in range(m):
+                        copy(1, k, source + r * g_row * size, 0, g_col, dz + r * dz_row * size)
+                    source, source_row = dz, dz_row
+                if activation != 0:
+                    call_address(
+                        activation,
+                        (source, source_row, saved + i * saved_row * size, saved_row,
+                         dz, dz_row, m, k),
+                    )  # fmt: skip
+            if gb != 0:  # column sums are ones @ grad_z: the same chains, the same tile
+                gemm(1, k, m, one, 0, 0, dz, dz_row, NR, gb, 0, ADD if add else 0, 0, a_space)
+            if gx != 0:
+                out = gx + i * gx_row * size
+                if wt_bytes:
+                    gemm(m, d, k, dz, dz_row, 1, wt, NR, k * NR, out, gx_row, 0, 0, a_space)
+                else:
+                    multiply(
+                        m, d, k, dz, dz_row, 1, w, w_col, w_row, out, gx_row, gx_col,
+                        0, a_space, b_space,
+                    )  # fmt: skip
+            if gw != 0:
+                multiply(
+                    d, k, m, x + i * x_row * size, x_col, x_row, dz, dz_row, 1,
+                    gw, gw_row, gw_col, ADD if add else 0, a_space, b_space,
+                )  # fmt: skip
+        free(space)
+        return True
+
+    @kernel
+    def result(
+        like: int, given: int, wanted: bool, words: int, columns: int
+    ) -> tuple[int, int, int, int]:
+        """Return (array, data, row, col) of one gradient: `given`, or new and laid out as `like`.
+
+        The array is a new reference: None where it is not wanted, 0 where memory ran out.
+        """
+        nothing = none(words)
+        if not wanted:
+            increment(nothing)
+            return nothing, 0, 0, 0
+        array = given
+        if given != nothing:
+            increment(array)
+        else:
+            shape, ndim = shape_of(like), dimensions(like)
+            second = read_word(shape + 8) if ndim == 2 else 0
+            _, _, rows, cols, row, col = matrix(like, words, size, 0)
+            array = new_array(words, ndim, read_word(shape), second, 1 if 1 == row < col else 0)
+            if array == 0:
+                return 0, 0, 0, 0
+        _, at, _, _, row, col = matrix(array, words, size, columns)
+        return array, at, row, col
+
+    def dense_forward(self: int, args: int, count: int) -> int:
+        """(x, w, b, y, z, record, columns) -> y. b, y, z may be None: absent, made, not kept."""
+        words = data(self)
+        nothing = none(words)
+        x_object, w_object, b_object, y_object, z_object, record, columns_object = arguments(
+            args, 7
+        )
+        columns = as_integer(columns_object)
+        ok, x, n, d, x_row, x_col = matrix(x_object, words, size, columns)
+        w_ok, w, w_d, k, w_row, w_col = matrix(w_object, words, size, columns)
+        if not (ok and w_ok and d == w_d and dimensions(w_object) == 2):
+            return not_taken(words)
+        bias, bias_step = 0, 1
+        if b_object != nothing:
+            ok, bias, b_rows, b_k, _, bias_step = matrix(b_object, words, size, columns)
+            if not (ok and b_rows == 1 and b_k == k):
+                return not_taken(words)
+        z, z_row = 0, 0
+        if z_object != nothing:
+            _, z, _, _, z_row, _ = matrix(z_object, words, size, columns)
+        if y_object == nothing:
+            ndim = dimensions(x_object)
+            first = k if columns or ndim == 1 else n
+            y_object = new_array(words, ndim, first, n if columns else k, columns)
+            if y_object == 0:
+                return 0
+        else:
+            increment(y_object)
+        _, y, _, _, y_row, _ = matrix(y_object, words, size, columns)
+        state = release_gil() if n * k * (d + 16) >= RELEASE_FROM else 0
+        done = forward(
+            n, d, k, x, x_row, x_col, w, w_row, w_col, bias, bias_step,
+            y, y_row, z, z_row, data(record),
+        )  # fmt: skip
+        if state != 0:
+            acquire_gil(state)
+        if not done:
+            decrement(y_object)
+            return no_memory()
+        return y_object
+
+    def dense_backward(self: int, args: int, count: int) -> int:
+        """(grad_y, x, w, b, saved, record, wanted, columns, gx, gw, gb, gz) -> a tuple of four.
+
+        `wanted` is a sum of WANT_* bits; gx .. gz may be None (made where wanted); b may be None.
+        """
+        words = data(self)
+        nothing = none(words)
+        (
+            g_object, x_object, w_object, b_object, saved_object, record,
+            wanted_object, columns_object, gx_given, gw_given, gb_given, gz_given,
+        ) = arguments(args, 12)  # fmt: skip
+        wanted, columns = as_integer(wanted_object), as_integer(columns_object)
+        g_ok, g, n, k, g_row, g_col = matrix(g_object, words, size, columns)
+        ok, x, x_n, d, x_row, x_col = matrix(x_object, words, size, columns)
+        _, w, _, w_k, w_row, w_col = matrix(w_object, words, size, columns)
+        if not (
+            g_ok and ok and n == x_n and k == w_k and dimensions(g_object) == dimensions(x_object)
+        ):
+            return not_taken(words)
+        saved, saved_row = 0, 0
+        if saved_object != nothing:
+            _, saved, _, _, saved_row, _ = matrix(saved_object, words, size, columns)
+        want_b = wanted & WANT_B != 0 and b_object != nothing
+        gx_object, gx, gx_row, gx_col = result(
+            x_object, gx_given, wanted & WANT_X != 0, words, columns
+        )
+        gw_object, gw, gw_row, gw_col = result(
+            w_object, gw_given, wanted & WANT_W != 0, words, columns
+        )
+        gb_object, gb, _, _ = result(b_object, gb_given, want_b, words, columns)
+        gz_object, gz, gz_row, _ = result(
+            gz_given, gz_given, wanted & WANT_Z != 0, words, columns
+        )
+        grads = tuple_new(4)
+        if gx_object == 0 or gw_object == 0 or gb_object == 0 or gz_object == 0 or grads == 0:
+            return 0
+        tuple_set(grads, 0, gx_object)
+        tuple_set(grads, 1, gw_object)
+        tuple_set(grads, 2, gb_object)
+        tuple_set(grads, 3, gz_object)
+        state = release_gil() if n * k * (2 * d + 16) >= RELEASE_FROM else 0
+        done = backward(
+            n, d, k, g, g_row, g_col, x, x_row, x_col, w, w_row, w_col,
+            saved, saved_row, data(record),
+            gx, gx_row, gx_col, gw, gw_row, gw_col, gb, gz, gz_row, wanted & ACCUMULATE,
+        )  # fmt: skip
+        if state != 0:
+            acquire_gil(state)
+        if not done:
+            decrement(grads)
+            return no_memory()
+        return grads
+
+    return assemble(
+        dtype_name,
+        {"dense_forward": (ENTRY, dense_forward), "dense_backward": (ENTRY, dense_backward)},
+    )

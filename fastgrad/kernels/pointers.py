@@ -1,0 +1,166 @@
+"""Machine words inside compiled code: addresses, typed pointers, sizes.
+
+Kernels take raw pointers (one compiled body for every memory layout), so these few
+intrinsics are all they need: turn an address into a pointer, move it, read a word,
+call a compiled function through its address. `least`, `greatest` and `round_up` stand in for
+min and max, which Numba compiles anew, as functions, for every tuple of argument types.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+I64 = ir.IntType(64)
+
+
+@intrinsic
+def as_pointer(typingctx: Any, address: Any, dtype: Any) -> Any:
+    """View integer `address` as a pointer to `dtype` elements."""
+    pointer = types.CPointer(dtype.dtype)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(pointer))
+
+    return pointer(types.intp, dtype), codegen
+
+
+@intrinsic
+def address_of(typingctx: Any, pointer: Any) -> Any:
+    """Return the address in `pointer` as an integer."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.ptrtoint(args[0], I64)
+
+    return types.intp(pointer), codegen
+
+
+@intrinsic
+def shift(typingctx: Any, pointer: Any, elements: Any) -> Any:
+    """Return `pointer` moved by `elements` elements."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.gep(args[0], [args[1]])
+
+    return pointer(pointer, types.intp), codegen
+
+
+def _reader(bits: int) -> Any:
+    @intrinsic
+    def read(typingctx: Any, address: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            word = ir.IntType(bits)
+            value = builder.load(builder.inttoptr(args[0], word.as_pointer()))
+            return value if bits == 64 else builder.sext(value, I64)
+
+        return types.intp(types.intp), codegen
+
+    return read
+
+
+read_word = _reader(64)
+read_int = _reader(32)
+
+
+@intrinsic
+def write_word(typingctx: Any, address: Any, value: Any) -> Any:
+    """Store a 64-bit word at `address`."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store(args[1], builder.inttoptr(args[0], I64.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), codegen
+
+
+@intrinsic
+def call_address(typingctx: Any, address: Any, arguments: Any) -> Any:
+    """Call the C function ``void f(intptr_t, ...)`` at `address` with a tuple of integers."""
+    count = len(arguments)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        function_type = ir.FunctionType(ir.VoidType(), [I64] * count)
+        function = builder.inttoptr(args[0], function_type.as_pointer())
+        builder.call(function, cgutils.unpack_tuple(builder, args[1], count))
+        return context.get_dummy_value()
+
+    return types.void(types.intp, arguments), codegen
+
+
+def _chooser(comparison: str) -> Any:
+    @intrinsic
+    def choose(typingctx: Any, a: Any, b: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.select(builder.icmp_signed(comparison, *args), *args)
+
+        return types.intp(types.intp, types.intp), codegen
+
+    return choose
+
+
+least, greatest = _chooser("<"), _chooser(">")
+
+
+@intrinsic
+def round_up(typingctx: Any, value: Any, multiple: Any) -> Any:
+    """Return the least multiple of `multiple`, a power of two, not below `value`."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value, multiple = args
+        above = builder.sub(builder.add(value, multiple), I64(1))
+        return builder.and_(above, builder.neg(multiple))
+
+    return types.intp(types.intp, types.intp), codegen
+
+
+@intrinsic(prefer_literal=True)
+def copy_vector(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
+    """Copy `count` elements (a constant) as one vector."""
+    elements, size = count.literal_value, target.dtype.bitwidth // 8
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector = ir.VectorType(context.get_value_type(target.dtype), elements).as_pointer()
+        value = builder.load(builder.bitcast(args[1], vector), align=size)
+        builder.store(value, builder.bitcast(args[0], vector), align=size)
+        return context.get_dummy_value()
+
+    return types.void(target, source, count), codegen
+
+
+@intrinsic
+def copy_elements(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
+    """Copy `count` elements between places that do not overlap."""
+    size = target.dtype.bitwidth // 8
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        cgutils.raw_memcpy(builder, args[0], args[1], args[2], size)
+        return context.get_dummy_value()
+
+    return types.void(target, source, types.intp), codegen
+
+
+def _stack(clear: bool) -> Any:
+    @intrinsic(prefer_literal=True)
+    def allocate(typingctx: Any, count: Any, dtype: Any) -> Any:
+        pointer, elements = types.CPointer(dtype.dtype), count.literal_value
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            element = context.get_value_type(dtype.dtype)
+            with builder.goto_entry_block():
+                space = builder.alloca(ir.ArrayType(element, elements))
+                space.align = 64
+            if clear:
+                builder.store(ir.Constant(space.type.pointee, None), space)
+            return builder.bitcast(space, element.as_pointer())
+
+        return pointer(count, dtype), codegen
+
+    return allocate
+
+
+# `count` elements of `dtype` (constants) on the calling function's stack.
+scratch, zeroed = _stack(False), _stack(True)

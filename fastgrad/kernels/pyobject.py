@@ -1,0 +1,163 @@
+"""Entry points: compiled functions that Python calls directly, reading ndarrays in place.
+
+Numba's own dispatcher types every argument at every call (0.1 us an array) and compiles again
+for each layout and flag. An entry point is instead a C function with CPython's vectorcall
+signature, ``PyObject *f(PyObject *self, PyObject **args, Py_ssize_t n)``: it looks at each
+array's header and, where all of them are in the form the kernels take, runs; otherwise it
+returns None and touches nothing, and Python converts or refuses. `self` is the table of words
+made by `library.context`.
+
+Header offsets are NumPy's ``PyArrayObject_fields`` and CPython's ``PyObject``, both stable ABI.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastgrad.kernels.compile import kernel
+from fastgrad.kernels.pointers import read_word
+
+WORD = types.intp
+ENTRY = WORD(WORD, WORD, WORD)  # self, args, how many
+
+HEADER = object.__basicsize__  # reference count and type; the type is its last word
+assert struct.calcsize("P") == 8, "fastgrad needs a 64-bit Python"
+TYPE = HEADER - 8
+DATA, NDIM, SHAPE, STRIDES, DESCR, FLAGS = (HEADER + o for o in (0, 8, 16, 24, 40, 48))
+ALIGNED = 0x0100  # NPY_ARRAY_ALIGNED
+
+increment = types.ExternalFunction("Py_IncRef", types.void(WORD))
+decrement = types.ExternalFunction("Py_DecRef", types.void(WORD))
+no_memory = types.ExternalFunction("PyErr_NoMemory", WORD())
+tuple_new = types.ExternalFunction("PyTuple_New", WORD(WORD))
+tuple_set = types.ExternalFunction("PyTuple_SetItem", types.intc(WORD, WORD, WORD))
+as_integer = types.ExternalFunction("PyLong_AsSsize_t", WORD(WORD))
+float_new = types.ExternalFunction("PyFloat_FromDouble", WORD(types.float64))
+release_gil = types.ExternalFunction("PyEval_SaveThread", WORD())
+acquire_gil = types.ExternalFunction("PyEval_RestoreThread", types.void(WORD))
+malloc = types.ExternalFunction("malloc", WORD(WORD))
+free = types.ExternalFunction("free", types.void(WORD))
+
+# Work (multiply-adds, or 16 per transcendental) from which the GIL is released: about 10 us,
+# against 0.1 us for the two calls.
+RELEASE_FROM = 1 << 18
+
+
+@intrinsic(prefer_literal=True)
+def arguments(typingctx: Any, args: Any, count: Any) -> Any:
+    """Return the first `count` arguments (borrowed objects) as a tuple of addresses."""
+    kind = types.UniTuple(WORD, count.literal_value)
+    word = ir.IntType(64)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        first = builder.inttoptr(values[0], word.as_pointer())
+        items = [builder.load(builder.gep(first, [word(i)])) for i in range(kind.count)]
+        return context.make_tuple(builder, kind, items)
+
+    return kind(WORD, count), codegen
+
+
+def _word_of(offset: int, bits: int = 64) -> Any:
+    """Return the intrinsic that reads the word at `offset` of an object."""
+
+    @intrinsic
+    def read(typingctx: Any, base: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+            at = builder.add(values[0], ir.IntType(64)(offset))
+            value = builder.load(builder.inttoptr(at, ir.IntType(bits).as_pointer()))
+            return builder.sext(value, ir.IntType(64)) if bits < 64 else value
+
+        return WORD(WORD), codegen
+
+    return read
+
+
+data = _word_of(DATA)  # address of an array's first element
+dimensions = _word_of(NDIM, 32)
+shape_of = _word_of(SHAPE)
+strides_of = _word_of(STRIDES)
+flags_of = _word_of(FLAGS, 32)
+type_of = _word_of(TYPE)
+descr_of = _word_of(DESCR)
+# The words of `library.context`, read from its address ``data(self)``.
+array_type, native_descr, none, array_maker, type_number = (_word_of(8 * i) for i in range(5))
+
+
+@kernel
+def not_taken(words: int) -> int:
+    """Return None as a new reference: the arguments are not in the kernels' form."""
+    increment(none(words))
+    return none(words)
+
+
+@kernel
+def matrix(array: int, words: int, size: int, columns: int) -> tuple[bool, int, int, int, int, int]:
+    """Return (ok, data, rows, cols, row stride, column stride), strides in elements.
+
+    A vector is one row. With `columns` a matrix is read as its transpose, so that whatever
+    the caller's sample layout, a row is a sample.
+    """
+    native = type_of(array) == array_type(words) and descr_of(array) == native_descr(words)
+    if not native or flags_of(array) & ALIGNED == 0:
+        return False, 0, 0, 0, 0, 0
+    ndim, shape, strides = dimensions(array), shape_of(array), strides_of(array)
+    if ndim == 1:
+        step = read_word(strides)
+        return step % size == 0, data(array), 1, read_word(shape), 0, step // size
+    if ndim != 2:
+        return False, 0, 0, 0, 0, 0
+    rows, cols = read_word(shape), read_word(shape + 8)
+    row, col = read_word(strides), read_word(strides + 8)
+    if columns:
+        rows, cols, row, col = cols, rows, col, row
+    # A dimension of one has whatever stride its maker left: make it harmless.
+    if rows == 1:
+        row = 0
+    if cols == 1:
+        col = size
+    whole = row % size == 0 and col % size == 0
+    return whole, data(array), rows, cols, row // size, col // size
+
+
+@intrinsic
+def _new_array(
+    typingctx: Any, make: Any, kind: Any, number: Any, ndim: Any, d0: Any, d1: Any, fortran: Any
+) -> Any:
+    i32, i64 = ir.IntType(32), ir.IntType(64)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        make, kind, number, ndim, d0, d1, fortran = args
+        with builder.goto_entry_block():
+            shape = builder.alloca(i64, 2)
+        builder.store(d0, shape)
+        builder.store(d1, builder.gep(shape, [i64(1)]))
+        # PyArray_New(type, nd, dims, type_num, strides, data, itemsize, flags, obj)
+        function = ir.FunctionType(i64, [i64, i32, i64, i32, i64, i64, i32, i32, i64])
+        return builder.call(
+            builder.inttoptr(make, function.as_pointer()),
+            [
+                kind,
+                builder.trunc(ndim, i32),
+                builder.ptrtoint(shape, i64),
+                builder.trunc(number, i32),
+                i64(0),
+                i64(0),
+                i32(0),
+                builder.trunc(fortran, i32),
+                i64(0),
+            ],
+        )
+
+    return WORD(WORD, WORD, WORD, WORD, WORD, WORD, WORD), codegen
+
+
+@kernel
+def new_array(words: int, ndim: int, d0: int, d1: int, fortran: int) -> int:
+    """Return a new uninitialised array (0 where memory ran out, the error being set)."""
+    number = type_number(words)
+    return _new_array(array_maker(words), array_type(words), number, ndim, d0, d1, fortran)

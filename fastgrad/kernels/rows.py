@@ -1,0 +1,173 @@
+"""Row kernels: one activation's forward and backward passes over a block of rows.
+
+A row kernel is a C function that the dense layer and the networks reach through its address,
+so a new activation compiles these few loops and nothing else. All take m rows x n columns,
+row strides in elements, contiguous columns, and may work in place:
+
+``forward(z, z_row, y, y_row, m, n)``                              y = act(z)
+``backward_z(g, g_row, z, z_row, out, out_row, m, n)``             out = g * act'(z)
+``backward_y(g, g_row, y, y_row, out, out_row, m, n)``             the same, act' from y
+
+Results pass through a buffer that nothing else points to: LLVM sees that no store can change
+a load and writes vector code, in place or not. The rest of a row is padded and goes through
+the same loop.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from fastgrad.kernels.compile import assemble, inlined
+from fastgrad.kernels.formulas import formulas
+from fastgrad.kernels.pointers import (
+    as_pointer,
+    copy_elements,
+    least,
+    round_up,
+    scratch,
+    shift,
+    zeroed,
+)
+from fastgrad.kernels.reductions import row_dot, row_max, row_sum
+from fastgrad.kernels.vector_math import build as vector_math
+
+FORWARD = types.void(*([types.intp] * 6))
+BACKWARD = types.void(*([types.intp] * 8))
+# Elements a buffer holds: long enough that a pass's start-up is nothing, small enough (2 KiB)
+# that the copy out of it stays in L1. A pass covers whole STRIPs: the widest unrolled vector
+# loop LLVM makes, so that nothing is left to a scalar remainder.
+CHUNK, STRIP = 256, 32
+
+
+def build(dtype_name: str, activation: str) -> str:
+    """Return the LLVM IR of one activation's row kernels."""
+    if activation == "softmax":
+        return assemble(dtype_name, softmax_kernels(dtype_name))
+    formula = formulas(dtype_name)[activation]
+    functions = {f"forward_{activation}": (FORWARD, forward_kernel(dtype_name, formula.value))}
+    for name, slope in (("z", formula.derivative), ("y", formula.from_output)):
+        if slope is not None:
+            kernel_function = backward_kernel(dtype_name, slope)
+            functions[f"backward_{name}_{activation}"] = (BACKWARD, kernel_function)
+    return assemble(dtype_name, functions)
+
+
+def forward_kernel(dtype_name: str, value: Any) -> Any:
+    """Return the forward row kernel of a scalar function."""
+    dtype = getattr(types, dtype_name)
+    size = dtype.bitwidth // 8
+
+    def forward(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:
+        if z_row == n and y_row == n:
+            m, n = 1, m * n
+        rest, after = zeroed(CHUNK, dtype), scratch(CHUNK, dtype)
+        for row in range(m):
+            z = as_pointer(z_at + row * z_row * size, dtype)
+            y = as_pointer(y_at + row * y_row * size, dtype)
+            for j in range(0, n, CHUNK):
+                count = least(CHUNK, n - j)
+                source = shift(z, j)
+                if count & (STRIP - 1):
+                    copy_elements(rest, source, count)
+                    source = rest
+                for i in range(round_up(count, STRIP)):
+                    after[i] = value(source[i])
+                copy_elements(shift(y, j), after, count)
+
+    return forward
+
+
+def backward_kernel(dtype_name: str, slope: Any) -> Any:
+    """Return the row kernel ``out = g * slope(s)`` of a scalar function."""
+    dtype = getattr(types, dtype_name)
+    size = dtype.bitwidth // 8
+
+    def backward(
+        g_at: int, g_row: int, s_at: int, s_row: int, out_at: int, out_row: int, m: int, n: int
+    ) -> None:
+        if g_row == n and s_row == n and out_row == n:
+            m, n = 1, m * n
+        g_rest, s_rest = zeroed(CHUNK, dtype), zeroed(CHUNK, dtype)
+        after = scratch(CHUNK, dtype)
+        for row in range(m):
+            g = as_pointer(g_at + row * g_row * size, dtype)
+            s = as_pointer(s_at + row * s_row * size, dtype)
+            out = as_pointer(out_at + row * out_row * size, dtype)
+            for j in range(0, n, CHUNK):
+                count = least(CHUNK, n - j)
+                given, saved = shift(g, j), shift(s, j)
+                if count & (STRIP - 1):
+                    copy_elements(g_rest, given, count)
+                    copy_elements(s_rest, saved, count)
+                    given, saved = g_rest, s_rest
+                for i in range(round_up(count, STRIP)):
+                    after[i] = given[i] * slope(saved[i])
+                copy_elements(shift(out, j), after, count)
+
+    return backward
+
+
+def softmax_kernels(dtype_name: str) -> dict[str, Any]:
+    """Return softmax's row kernels: exp(z - max) / sum, and y * (g - g . y)."""
+    dtype = getattr(types, dtype_name)
+    size = dtype.bitwidth // 8
+    exp_difference = difference_exponential(dtype_name)
+
+    def forward(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:
+        rest, after = zeroed(CHUNK, dtype), scratch(CHUNK, dtype)
+        for row in range(m):
+            z = as_pointer(z_at + row * z_row * size, dtype)
+            y = as_pointer(y_at + row * y_row * size, dtype)
+            top = row_max(z, n)
+            for j in range(0, n, CHUNK):
+                count = least(CHUNK, n - j)
+                source = shift(z, j)
+                if count & (STRIP - 1):
+                    copy_elements(rest, source, count)
+                    source = rest
+                for i in range(round_up(count, STRIP)):
+                    after[i] = exp_difference(source[i], top)
+                copy_elements(shift(y, j), after, count)
+            scale = dtype(1.0 / row_sum(y, n))
+            for j in range(n):
+                y[j] = y[j] * scale
+
+    def backward_y(
+        g_at: int, g_row: int, y_at: int, y_row: int, out_at: int, out_row: int, m: int, n: int
+    ) -> None:
+        after = scratch(CHUNK, dtype)
+        for row in range(m):
+            g = as_pointer(g_at + row * g_row * size, dtype)
+            y = as_pointer(y_at + row * y_row * size, dtype)
+            out = as_pointer(out_at + row * out_row * size, dtype)
+            dot = dtype(row_dot(g, y, n))
+            for j in range(0, n, CHUNK):
+                count = least(CHUNK, n - j)
+                given, saved = shift(g, j), shift(y, j)
+                for i in range(count):
+                    after[i] = saved[i] * (given[i] - dot)
+                copy_elements(shift(out, j), after, count)
+
+    return {"forward_softmax": (FORWARD, forward), "backward_y_softmax": (BACKWARD, backward_y)}
+
+
+def difference_exponential(dtype_name: str) -> Any:
+    """Return exp(a - b) for a <= b with the difference's rounding error carried along.
+
+    Without it the error of a - b, up to half an ULP of the difference, is an error of
+    |a - b| / 2 ULP in the result. TwoDiff: Knuth, TAOCP 4.2.2.
+    """
+    dtype = getattr(types, dtype_name)
+    exp_sum, zero = vector_math(dtype_name).exp_sum, np.dtype(dtype_name).type(0)
+
+    @inlined
+    def exp_difference(a: Any, b: Any) -> Any:
+        d = a - b
+        back = d - a
+        low = (a - (d - back)) - (b + back)
+        return exp_sum(d, low if low == low else zero)
+
+    return exp_difference

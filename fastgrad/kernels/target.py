@@ -1,0 +1,86 @@
+"""The processor the kernels are compiled for, and the tile sizes that follow from it.
+
+Nothing here decides a result: every tile size and vector width gives the same bits
+(each output element is one chain of fused multiply-adds in increasing k). Imports no Numba,
+so that finding a cached kernel does not cost Numba's import.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+
+import llvmlite.binding as llvm
+
+# Rows of the batch whose contribution to a weight or bias gradient is summed as one chain;
+# the blocks' sums are then added in order. Part of the definition of the result: never tune it.
+BATCH_BLOCK = 256
+
+_WITHOUT_AVX = ("generic", "x86-64", "x86-64-v2", "nehalem", "core2")
+_WITH_AVX512 = ("x86-64-v4", "skylake-avx512", "icelake-server", "sapphirerapids", "znver4")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A processor as LLVM names it, and the width of its vector registers."""
+
+    cpu: str
+    features: str
+    vector_bytes: int
+    vector_registers: int
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Block sizes of the matrix product for one dtype: MR x NR in registers, MC x KC in L2."""
+
+    lanes: int
+    mr: int
+    nv: int  # vectors per tile row
+    kc: int
+    mc: int
+    nc: int
+
+    @property
+    def nr(self) -> int:
+        """Columns of the register tile."""
+        return self.lanes * self.nv
+
+
+def _vector_bytes(cpu: str, features: dict[str, bool]) -> int:
+    if features:
+        return 64 if features.get("avx512f") else 32 if features.get("avx") else 16
+    if cpu in _WITHOUT_AVX:
+        return 16
+    return 64 if cpu in _WITH_AVX512 else 32
+
+
+@lru_cache(maxsize=1)
+def host() -> Target:
+    """The processor to compile for: this one, or what Numba's own variables ask for."""
+    cpu = os.environ.get("NUMBA_CPU_NAME", "")
+    asked = os.environ.get("NUMBA_CPU_FEATURES")
+    features: dict[str, bool] = {}
+    if asked is not None:
+        features = {f[1:]: f[0] == "+" for f in asked.split(",") if f}
+    elif not cpu:
+        features = dict(llvm.get_host_cpu_features())
+    flat = ",".join(("+" if on else "-") + name for name, on in sorted(features.items()))
+    cpu = cpu or llvm.get_host_cpu_name()
+    width = _vector_bytes(cpu, features)
+    arm = llvm.get_process_triple().startswith(("aarch64", "arm64"))
+    return Target(cpu, flat, width, 32 if width == 64 or arm else 16)
+
+
+def tile(dtype: str) -> Tile:
+    """Return the block sizes for one dtype.
+
+    Sixteen registers hold 6 x 2 accumulators, two vectors of B and one broadcast of A
+    (12 + 2 + 1 = 15); thirty-two hold 12 x 2. KC x NR of B is 16 KiB, half a 32 KiB L1;
+    MC x KC of A about 100 KiB, a fifth of a 512 KiB L2.
+    """
+    target, itemsize = host(), 4 if dtype == "float32" else 8
+    lanes = target.vector_bytes // itemsize
+    mr = 6 if target.vector_registers == 16 else 12
+    return Tile(lanes=lanes, mr=mr, nv=2, kc=256, mc=96 if itemsize == 4 else 48, nc=512)
