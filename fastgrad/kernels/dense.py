@@ -48,6 +48,7 @@ from fastgrad.kernels.pyobject import (
     not_taken,
     release_gil,
     shape_of,
+    true,
     tuple_new,
     tuple_set,
 )
@@ -161,6 +162,7 @@ def build(dtype_name: str) -> str:
         b_space = wt + wt_bytes
         if wt_bytes:
             pack_b(k, d, w, w_col, w_row, wt)
+        x_mode = ADD if accumulate else 0
         for i in range(0, greatest(n, 1), BATCH_BLOCK):
             m = least(BATCH_BLOCK, n - i)
             add = 1 if accumulate or i > 0 else 0
@@ -183,11 +185,13 @@ def build(dtype_name: str) -> str:
             if gx != 0:
                 out = gx + i * gx_row * size
                 if wt_bytes:
-                    gemm(m, d, k, dz, dz_row, 1, wt, NR, k * NR, out, gx_row, 0, 0, a_space)
+                    gemm(
+                        m, d, k, dz, dz_row, 1, wt, NR, k * NR, out, gx_row, x_mode, 0, a_space
+                    )  # fmt: skip
                 else:
                     multiply(
                         m, d, k, dz, dz_row, 1, w, w_col, w_row, out, gx_row, gx_col,
-                        0, a_space, b_space,
+                        x_mode, a_space, b_space,
                     )  # fmt: skip
             if gw != 0:
                 multiply(
@@ -223,10 +227,13 @@ def build(dtype_name: str) -> str:
         return array, at, row, col
 
     def dense_forward(self: int, args: int, count: int) -> int:
-        """(x, w, b, y, z, record, columns) -> y. b, y, z may be None: absent, made, not kept."""
+        """(x, w, b, y, keep_z, record, columns) -> y, or (y, z) if keep_z is True.
+
+        b may be None; y may be None and is then a new array.
+        """
         words = data(self)
         nothing = none(words)
-        x_object, w_object, b_object, y_object, z_object, record, columns_object = arguments(
+        x_object, w_object, b_object, y_object, keep_z, record, columns_object = arguments(
             args, 7
         )
         columns = as_integer(columns_object)
@@ -239,18 +246,23 @@ def build(dtype_name: str) -> str:
             ok, bias, b_rows, b_k, _, bias_step = matrix(b_object, words, size, columns)
             if not (ok and b_rows == 1 and b_k == k):
                 return not_taken(words)
-        z, z_row = 0, 0
-        if z_object != nothing:
-            _, z, _, _, z_row, _ = matrix(z_object, words, size, columns)
+        ndim = dimensions(x_object)
+        first, second = k if columns or ndim == 1 else n, n if columns else k
         if y_object == nothing:
-            ndim = dimensions(x_object)
-            first = k if columns or ndim == 1 else n
-            y_object = new_array(words, ndim, first, n if columns else k, columns)
+            y_object = new_array(words, ndim, first, second, columns)
             if y_object == 0:
                 return 0
         else:
             increment(y_object)
         _, y, _, _, y_row, _ = matrix(y_object, words, size, columns)
+        z, z_row, result = 0, 0, y_object
+        if keep_z == true(words):
+            z_object, result = new_array(words, ndim, first, second, columns), tuple_new(2)
+            if z_object == 0 or result == 0:
+                return 0
+            tuple_set(result, 0, y_object)
+            tuple_set(result, 1, z_object)
+            _, z, _, _, z_row, _ = matrix(z_object, words, size, columns)
         state = release_gil() if n * k * (d + 16) >= RELEASE_FROM else 0
         done = forward(
             n, d, k, x, x_row, x_col, w, w_row, w_col, bias, bias_step,
@@ -259,21 +271,21 @@ def build(dtype_name: str) -> str:
         if state != 0:
             acquire_gil(state)
         if not done:
-            decrement(y_object)
+            decrement(result)
             return no_memory()
-        return y_object
+        return result
 
     def dense_backward(self: int, args: int, count: int) -> int:
-        """(grad_y, x, w, b, saved, record, wanted, columns, gx, gw, gb, gz) -> a tuple of four.
+        """(grad_y, x, w, b, saved, record, wanted, columns, gx, gw, gb) -> (gx, gw, gb, gz).
 
-        `wanted` is a sum of WANT_* bits; gx .. gz may be None (made where wanted); b may be None.
+        `wanted` is a sum of WANT_* bits; gx, gw, gb may be None (made where wanted), so may b.
         """
         words = data(self)
         nothing = none(words)
         (
             g_object, x_object, w_object, b_object, saved_object, record,
-            wanted_object, columns_object, gx_given, gw_given, gb_given, gz_given,
-        ) = arguments(args, 12)  # fmt: skip
+            wanted_object, columns_object, gx_given, gw_given, gb_given,
+        ) = arguments(args, 11)  # fmt: skip
         wanted, columns = as_integer(wanted_object), as_integer(columns_object)
         g_ok, g, n, k, g_row, g_col = matrix(g_object, words, size, columns)
         ok, x, x_n, d, x_row, x_col = matrix(x_object, words, size, columns)
@@ -293,9 +305,14 @@ def build(dtype_name: str) -> str:
             w_object, gw_given, wanted & WANT_W != 0, words, columns
         )
         gb_object, gb, _, _ = result(b_object, gb_given, want_b, words, columns)
-        gz_object, gz, gz_row, _ = result(
-            gz_given, gz_given, wanted & WANT_Z != 0, words, columns
-        )
+        gz_object, gz, gz_row = nothing, 0, 0
+        if wanted & WANT_Z:
+            ndim = dimensions(x_object)
+            first = k if columns or ndim == 1 else n
+            gz_object = new_array(words, ndim, first, n if columns else k, columns)
+            _, gz, _, _, gz_row, _ = matrix(gz_object, words, size, columns)
+        else:
+            increment(nothing)
         grads = tuple_new(4)
         if gx_object == 0 or gw_object == 0 or gb_object == 0 or gz_object == 0 or grads == 0:
             return 0

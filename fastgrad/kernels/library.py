@@ -263,7 +263,8 @@ def context(dtype: str) -> Any:
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     table = ctypes.cast(pointer(capsule, None), ctypes.POINTER(ctypes.c_void_p))
     descr = np.dtype(dtype)
-    return np.array([id(np.ndarray), id(descr), id(None), table[_PYARRAY_NEW], descr.num], np.intp)
+    objects = (np.ndarray, descr, None, True)
+    return np.array([*map(id, objects), table[_PYARRAY_NEW], descr.num], np.intp)
 
 
 @lru_cache(maxsize=None)

@@ -20,7 +20,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastgrad.kernels.compile import kernel
-from fastgrad.kernels.pointers import read_word
+from fastgrad.kernels.pointers import address_of, read_word, scratch
 
 WORD = types.intp
 ENTRY = WORD(WORD, WORD, WORD)  # self, args, how many
@@ -85,7 +85,9 @@ flags_of = _word_of(FLAGS, 32)
 type_of = _word_of(TYPE)
 descr_of = _word_of(DESCR)
 # The words of `library.context`, read from its address ``data(self)``.
-array_type, native_descr, none, array_maker, type_number = (_word_of(8 * i) for i in range(5))
+array_type, native_descr, none, true, array_maker, type_number = (
+    _word_of(8 * i) for i in range(6)
+)
 
 
 @kernel
@@ -125,39 +127,33 @@ def matrix(array: int, words: int, size: int, columns: int) -> tuple[bool, int, 
 
 
 @intrinsic
-def _new_array(
-    typingctx: Any, make: Any, kind: Any, number: Any, ndim: Any, d0: Any, d1: Any, fortran: Any
+def _make_array(
+    typingctx: Any, make: Any, kind: Any, number: Any, ndim: Any, shape: Any, fortran: Any
 ) -> Any:
     i32, i64 = ir.IntType(32), ir.IntType(64)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        make, kind, number, ndim, d0, d1, fortran = args
-        with builder.goto_entry_block():
-            shape = builder.alloca(i64, 2)
-        builder.store(d0, shape)
-        builder.store(d1, builder.gep(shape, [i64(1)]))
+        make, kind, number, ndim, shape, fortran = args
         # PyArray_New(type, nd, dims, type_num, strides, data, itemsize, flags, obj)
         function = ir.FunctionType(i64, [i64, i32, i64, i32, i64, i64, i32, i32, i64])
-        return builder.call(
-            builder.inttoptr(make, function.as_pointer()),
-            [
-                kind,
-                builder.trunc(ndim, i32),
-                builder.ptrtoint(shape, i64),
-                builder.trunc(number, i32),
-                i64(0),
-                i64(0),
-                i32(0),
-                builder.trunc(fortran, i32),
-                i64(0),
-            ],
-        )
+        number, ndim, fortran = (builder.trunc(a, i32) for a in (number, ndim, fortran))
+        arguments = [kind, ndim, shape, number, i64(0), i64(0), i32(0), fortran, i64(0)]
+        return builder.call(builder.inttoptr(make, function.as_pointer()), arguments)
 
-    return WORD(WORD, WORD, WORD, WORD, WORD, WORD, WORD), codegen
+    return WORD(*([WORD] * 6)), codegen
 
 
 @kernel
 def new_array(words: int, ndim: int, d0: int, d1: int, fortran: int) -> int:
     """Return a new uninitialised array (0 where memory ran out, the error being set)."""
-    number = type_number(words)
-    return _new_array(array_maker(words), array_type(words), number, ndim, d0, d1, fortran)
+    shape = scratch(2, types.intp)
+    shape[0], shape[1] = d0, d1
+    make, kind, number = array_maker(words), array_type(words), type_number(words)
+    return _make_array(make, kind, number, ndim, address_of(shape), fortran)
+
+
+@kernel
+def new_array_like(words: int, like: int, fortran: int) -> int:
+    """Return a new uninitialised array of the shape of `like` (0 where memory ran out)."""
+    make, kind, number = array_maker(words), array_type(words), type_number(words)
+    return _make_array(make, kind, number, dimensions(like), shape_of(like), fortran)

@@ -1,0 +1,80 @@
+"""Fused dense-layer kernels with hand-written gradients, for NumPy arrays on the CPU."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from fastgrad import activations, losses
+from fastgrad.activations import (
+    Activation,
+    define_activation,
+    elu,
+    exp,
+    gelu,
+    gelu_tanh,
+    identity,
+    leaky_relu,
+    relu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    softsign,
+    tanh,
+)
+from fastgrad.functional import DenseCache, DenseGrads, dense, dense_backward, dense_forward
+
+__version__ = "0.1.0"
+
+# Loaded when first used: a script that only needs layers does not pay for them.
+_LATER = {
+    "nn": None,
+    "reference": None,
+    "loops": None,
+    "deriv": "verify",
+    "numerical_grad": "verify",
+    "jacobian": "verify",
+    "check_grad": "verify",
+    "GradReport": "verify",
+    "warmup": "running",
+    "show_config": "running",
+    "set_num_threads": "running",
+    "get_num_threads": "running",
+}
+
+__all__ = [
+    "Activation",
+    "DenseCache",
+    "DenseGrads",
+    "activations",
+    "define_activation",
+    "dense",
+    "dense_backward",
+    "dense_forward",
+    "elu",
+    "exp",
+    "gelu",
+    "gelu_tanh",
+    "identity",
+    "leaky_relu",
+    "losses",
+    "relu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "softsign",
+    "tanh",
+    *_LATER,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'fastgrad' has no attribute {name!r}")
+    module = _LATER[name]
+    loaded = importlib.import_module(f"fastgrad.{module or name}")
+    value = loaded if module is None else getattr(loaded, name)
+    globals()[name] = value
+    return value

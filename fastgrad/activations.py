@@ -1,0 +1,299 @@
+"""The table of activations: one row each, and what a row can do.
+
+To add one: a row in `ACTIVATIONS` below, its scalar formulas in ``kernels/formulas.py``, its
+NumPy twin in ``reference/activations.py`` and its naive loop in ``loops/activations.py``. Tests
+and benchmarks follow from the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastgrad.arrays import Array, as_array, as_native, check_out, common_dtypes, deliver
+
+__all__ = ["ACTIVATIONS", "Activation", "define_activation"]
+
+
+class Activation:
+    """An activation function: its value, its derivative and its vector-Jacobian products.
+
+    Parameters
+    ----------
+    name : str
+        What `dense` and the networks call it.
+    formula : str
+        ``act(z)``, for people.
+    from_output : bool
+        Whether the derivative is a function of the output y, so that z need not be kept.
+    kinks : tuple of float
+        Where the derivative jumps; it takes the value from the left.
+    ulp : tuple of float
+        Largest error in ULP for float32 and float64, subnormal results included.
+    rowwise : bool
+        Whether an output depends on the whole row (softmax), not on its own element alone.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.sigmoid([0.0])
+    array([0.5])
+    >>> fg.tanh.derivative([0.0])
+    array([1.])
+    >>> fg.relu.backward([5.0, 5.0], [-1.0, 2.0])
+    array([0., 5.])
+    """
+
+    def __init__(
+        self,
+        name: str,
+        formula: str,
+        *,
+        from_output: bool = False,
+        kinks: tuple[float, ...] = (),
+        ulp: tuple[float, float] = (0.5, 0.5),
+        rowwise: bool = False,
+    ) -> None:
+        self.name, self.formula = name, formula
+        self.from_output, self.kinks, self.ulp, self.rowwise = from_output, kinks, ulp, rowwise
+        self.__doc__ = f"{name}: y = {formula}"
+        self._records: dict[str, Array] = {}
+
+    def __repr__(self) -> str:
+        return f"<activation {self.name}: {self.formula}>"
+
+    def __reduce__(self) -> Any:
+        return _lookup, (self.name,)
+
+    # -- compiled kernels -----------------------------------------------------------------
+    def address(self, function: str, dtype: str) -> int:
+        """Return the address of the row kernel ``forward``, ``backward_z`` or ``backward_y``."""
+        from fastgrad.kernels.library import LIBRARY
+
+        return LIBRARY.address(f"rows.{self.name}", f"{function}_{self.name}", dtype)
+
+    def record(self, dtype: str) -> Array:
+        """Return what the compiled layers need to know: two kernel addresses and a flag."""
+        record = self._records.get(dtype)
+        if record is None:
+            words = [0, 0, int(self.rowwise)]
+            if self.name != "identity":
+                source = "backward_y" if self.from_output else "backward_z"
+                words[:2] = self.address("forward", dtype), self.address(source, dtype)
+            record = self._records[dtype] = np.array(words, np.int64)
+        return record
+
+    # -- value and derivatives ------------------------------------------------------------
+    def __call__(self, z: ArrayLike, *, out: Array | None = None, **axis: int) -> Array:
+        """Return ``y = act(z)``, elementwise or (softmax) along ``axis=-1``.
+
+        Parameters
+        ----------
+        z : array_like
+            Pre-activation, any shape.
+        out : ndarray, optional
+            Where to put the result: the shape and dtype of the result.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a dtype fastgrad does not compute in, an unsuitable `out` or a bad `axis`.
+        """
+        return self._run("", "forward", {"z": z}, out, axis)
+
+    def derivative(self, z: ArrayLike, *, out: Array | None = None) -> Array:
+        """Return ``act'(z)``, elementwise.
+
+        Raises
+        ------
+        ValueError
+            For softmax, whose derivative is a matrix per row: use `backward`.
+        """
+        if self.rowwise:
+            raise ValueError(
+                f"{self.name}.derivative: the derivative of {self.name} is a matrix per row, not "
+                f"an array like z: use {self.name}.backward(grad_y, z)"
+            )
+        array = as_array(f"{self.name}.derivative", "z", z)
+        ones = np.ones(array.shape, common_dtypes(array).result)
+        return self._run(".derivative", "backward_z", {"grad_y": ones, "z": array}, out, {})
+
+    def backward(
+        self, grad_y: ArrayLike, z: ArrayLike, *, out: Array | None = None, **axis: int
+    ) -> Array:
+        """Return ``grad_z = grad_y * act'(z)`` (softmax: ``y * (grad_y - grad_y . y)``)."""
+        arguments = {"grad_y": grad_y, "z": z}
+        if not self.rowwise:
+            return self._run(".backward", "backward_z", arguments, out, axis)
+        y = self._run(".backward", "forward", {"z": z}, None, axis)
+        return self._run(".backward", "backward_y", {"grad_y": grad_y, "y": y}, out, axis)
+
+    def backward_from_output(
+        self, grad_y: ArrayLike, y: ArrayLike, *, out: Array | None = None, **axis: int
+    ) -> Array:
+        """Return ``grad_z`` from the output ``y = act(z)``.
+
+        Raises
+        ------
+        ValueError
+            Where the derivative is not a function of y: use `backward`.
+        """
+        if not self.from_output:
+            raise ValueError(
+                f"{self.name}.backward_from_output: the derivative of {self.name} is not a "
+                f"function of its output: use {self.name}.backward(grad_y, z)"
+            )
+        return self._run(
+            ".backward_from_output", "backward_y", {"grad_y": grad_y, "y": y}, out, axis
+        )
+
+    def _run(
+        self,
+        method: str,
+        function: str,
+        arguments: dict[str, ArrayLike],
+        out: Array | None,
+        options: dict[str, int],
+    ) -> Array:
+        """Make the arguments native and contiguous, run one row kernel, deliver the result."""
+        from fastgrad.kernels.library import entry
+
+        caller = self.name + method
+        axis = self._axis(caller, options)
+        arrays = {name: as_array(caller, name, value) for name, value in arguments.items()}
+        shapes = [a.shape for a in arrays.values()]
+        if shapes[0] != shapes[-1]:
+            (first, a), (second, b) = arrays.items()
+            raise ValueError(
+                f"{caller}: {first} has shape {a.shape} but {second} has shape {b.shape}: "
+                "they need the same shape"
+            )
+        shape = shapes[0]
+        if self.rowwise and not -len(shape) <= axis < len(shape):
+            raise ValueError(f"{caller}: axis is {axis} but the array has shape {shape}")
+        dtypes = common_dtypes(*arrays.values())
+        if out is not None:
+            check_out(caller, "out", out, shape, dtypes.result, arrays)
+        last = len(shape) - 1
+        views = [
+            np.moveaxis(a, axis, last) if self.rowwise else np.atleast_1d(a)
+            for a in arrays.values()
+        ]
+        dtype = dtypes.work.name
+        address = self.address(function, dtype)
+        run = entry("apply", "apply_forward" if len(views) == 1 else "apply_backward", dtype)
+        elementwise = int(not self.rowwise)
+        result = run(*(as_native(v, dtypes.work) for v in views), None, address, elementwise)
+        if result is None:  # not contiguous, or not in the same order
+            rows = (np.ascontiguousarray(as_native(v, dtypes.work)) for v in views)
+            result = run(*rows, None, address, elementwise)
+        if self.rowwise:
+            result = np.moveaxis(result, last, axis)
+        return deliver(result.reshape(shape), dtypes.result, out)
+
+    def _axis(self, caller: str, options: dict[str, int]) -> int:
+        axis = options.pop("axis", -1)
+        if options or (axis != -1 and not self.rowwise):
+            names = ", ".join(options) or "axis"
+            raise TypeError(f"{caller}: unexpected argument {names}")
+        return axis
+
+
+class DefinedActivation(Activation):
+    """An activation made by `define_activation`: its row kernels are compiled in this process."""
+
+    def __init__(
+        self, name: str, forward: Callable[..., Any], derivative: Callable[..., Any]
+    ) -> None:
+        super().__init__(name, f"{getattr(forward, '__name__', 'f')}(z)")
+        self.functions = {"forward": forward, "backward_z": derivative}
+
+    def address(self, function: str, dtype: str) -> int:
+        """Return the address of a row kernel, compiling it at first use."""
+        from fastgrad.kernels.user import row_kernel
+
+        return row_kernel(self.name, function, self.functions[function], dtype)
+
+
+# One row per activation: name, formula, then what is special about it. The ULP bounds are
+# tested; those of activations made of exact comparisons and one rounding are the default 0.5.
+_TABLE = (
+    Activation("identity", "z", from_output=True),
+    Activation("sigmoid", "1 / (1 + exp(-z))", from_output=True, ulp=(2, 2)),
+    Activation("tanh", "tanh(z)", from_output=True, ulp=(2, 2)),
+    Activation("relu", "max(z, 0)", from_output=True, kinks=(0.0,)),
+    Activation("softmax", "exp(z) / sum(exp(z))", from_output=True, rowwise=True, ulp=(6, 6)),
+    Activation("gelu", "z * (1 + erf(z / sqrt(2))) / 2", ulp=(4, 4)),
+    Activation(
+        "gelu_tanh", "z * (1 + tanh(sqrt(2 / pi) * (z + 0.044715 * z**3))) / 2", ulp=(4, 4)
+    ),
+    Activation("silu", "z / (1 + exp(-z))", ulp=(4, 4)),
+    Activation("elu", "z if z >= 0 else exp(z) - 1", from_output=True, ulp=(2, 2)),
+    Activation("leaky_relu", "z if z > 0 else 0.01 * z", from_output=True, kinks=(0.0,), ulp=(1, 1)),
+    Activation("softplus", "log(1 + exp(z))", from_output=True, ulp=(4, 4)),
+    Activation("softsign", "z / (1 + |z|)", from_output=True, ulp=(1.5, 1.5)),
+    Activation("exp", "exp(z)", from_output=True, ulp=(1, 1)),
+)
+
+ACTIVATIONS: dict[str, Activation] = {row.name: row for row in _TABLE}
+(
+    identity, sigmoid, tanh, relu, softmax, gelu, gelu_tanh, silu, elu, leaky_relu, softplus,
+    softsign, exp,
+) = _TABLE  # fmt: skip
+
+BUILT_IN = tuple(ACTIVATIONS)
+__all__ += list(BUILT_IN)
+
+
+def _lookup(name: str) -> Activation:
+    return ACTIVATIONS[name]
+
+
+def define_activation(
+    name: str, forward: Callable[[float], float], derivative: Callable[[float], float]
+) -> Activation:
+    """Make an activation of two scalar functions, compiled; it is then known by its name.
+
+    Parameters
+    ----------
+    name : str
+        A new name, an identifier.
+    forward, derivative : callable
+        ``act(z)`` and ``act'(z)`` of one number, in the Python and ``math`` that Numba compiles.
+
+    Returns
+    -------
+    Activation
+        Also usable as ``activation=name``. Defining it compiles two short loops per dtype, never
+        the matrix product.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken by a built-in activation or is no identifier, or a function does not
+        compile to one number.
+    TypeError
+        If an argument is of the wrong kind.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> cube = fg.define_activation("cube", lambda z: z**3, lambda z: 3 * z**2)
+    >>> fg.dense([[2.0]], [[1.0]], activation="cube")
+    array([[8.]])
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"define_activation: name is a {type(name).__name__}: give a str")
+    if not name.isidentifier() or name in BUILT_IN:
+        reason = "is built in" if name in BUILT_IN else "is not an identifier"
+        raise ValueError(f"define_activation: the name {name!r} {reason}: choose another")
+    for label, function in (("forward", forward), ("derivative", derivative)):
+        if not callable(function):
+            raise TypeError(f"define_activation: {label} is not callable")
+    activation = DefinedActivation(name, forward, derivative)
+    activation.record("float64")  # compile now: a mistake shows here, not in the first layer
+    ACTIVATIONS[name] = activation
+    return activation

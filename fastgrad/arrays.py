@@ -1,0 +1,108 @@
+"""What goes in and out: dtypes, layouts, overlap, and the texts of errors.
+
+Kernels take aligned native float32 or float64 arrays of any strides. The functions here make
+everything else into that, or say what is wrong: which function, which argument, its shape or
+dtype, and what would be right.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+FLOAT16, FLOAT32, FLOAT64 = (np.dtype(t) for t in (np.float16, np.float32, np.float64))
+# Kernels compare dtypes by identity: only NumPy's own objects will do.
+_SINGLETONS = {d.itemsize: d for d in (FLOAT16, FLOAT32, FLOAT64)}
+
+
+class Dtypes(NamedTuple):
+    """The dtype a call computes in, and the one its results have."""
+
+    work: np.dtype[Any]
+    result: np.dtype[Any]
+
+
+def as_array(function: str, name: str, value: Any) -> Array:
+    """Return `value` as an ndarray, its dtype unchanged.
+
+    Raises
+    ------
+    TypeError
+        If it is masked, ragged, or of a dtype fastgrad does not compute in.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{function}: {name} is a masked array, whose mask would be lost: "
+            f"pass {name}.filled(value) or {name}.data"
+        )
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise TypeError(f"{function}: {name} is not an array of numbers ({error})") from None
+    dtype = array.dtype
+    if dtype.kind in "biu" or (dtype.kind == "f" and dtype.itemsize <= 8):
+        return array
+    raise TypeError(
+        f"{function}: {name} has dtype {dtype}: give float32, float64, float16, "
+        "an integer type or bool"
+    )
+
+
+def common_dtypes(*arrays: Array) -> Dtypes:
+    """Return the dtypes of a call: NumPy's promotion; ints and bools count as float64."""
+    kinds = [a.dtype if a.dtype.kind == "f" else FLOAT64 for a in arrays]
+    result = _SINGLETONS[np.result_type(*kinds).itemsize]
+    return Dtypes(FLOAT32 if result is FLOAT16 else result, result)
+
+
+def as_native(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Return `array` in a form kernels take: this dtype, native bytes, aligned elements."""
+    array = np.asarray(array, dtype)
+    whole = all(stride % dtype.itemsize == 0 for stride in array.strides)
+    return array if array.flags.aligned and whole else array.copy(order="K")
+
+
+def check_choice(function: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        allowed = ", ".join(repr(c) for c in choices)
+        raise ValueError(f"{function}: {name} is {value!r}: choose from {allowed}")
+
+
+def check_out(
+    function: str,
+    name: str,
+    out: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    inputs: dict[str, Any],
+) -> None:
+    """Raise unless `out` can receive a result: exact shape and dtype, writeable, no overlap."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"{function}: {name} is a {type(out).__name__}: give a NumPy array")
+    if out.shape != shape or out.dtype != dtype:
+        raise ValueError(
+            f"{function}: {name} has shape {out.shape} and dtype {out.dtype}: "
+            f"it needs shape {shape} and dtype {dtype}"
+        )
+    if not out.flags.writeable:
+        raise ValueError(f"{function}: {name} is read-only")
+    if any(stride == 0 and length > 1 for stride, length in zip(out.strides, shape, strict=True)):
+        raise ValueError(f"{function}: {name} is a broadcast view: its elements share memory")
+    for other, array in inputs.items():
+        if isinstance(array, np.ndarray) and np.shares_memory(out, array):
+            raise ValueError(f"{function}: {name} shares memory with {other}")
+
+
+def deliver(result: Array, dtype: np.dtype[Any], out: Array | None) -> Array:
+    """Return `result` in the dtype of the call's results, in `out` where one was given."""
+    if out is None:
+        return result.astype(dtype, copy=False)
+    if out is not result:
+        with np.errstate(over="ignore"):  # float16 overflows to inf, as it does in NumPy
+            np.copyto(out, result, casting="same_kind")
+    return out

@@ -1,0 +1,190 @@
+"""Entry points that run one row kernel or one loss over whole arrays.
+
+The arrays are C-contiguous of any number of dimensions (elementwise kernels do not mind Fortran
+order); the last axis is a row. Anything else is not taken, and Python makes it so.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import types
+
+from fastgrad.kernels.compile import assemble, kernel
+from fastgrad.kernels.pointers import address_of, call_address, read_word, scratch
+from fastgrad.kernels.pyobject import (
+    ALIGNED,
+    ENTRY,
+    RELEASE_FROM,
+    acquire_gil,
+    array_type,
+    arguments,
+    as_integer,
+    data,
+    decrement,
+    descr_of,
+    dimensions,
+    flags_of,
+    float_new,
+    increment,
+    native_descr,
+    new_array_like,
+    none,
+    not_taken,
+    release_gil,
+    shape_of,
+    tuple_new,
+    tuple_set,
+    type_of,
+)
+
+C_ORDER, F_ORDER = 0x0001, 0x0002  # NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_F_CONTIGUOUS
+MEAN, SUM, SAMPLES = 0, 1, 2
+
+
+@kernel
+def order(array: int, words: int, allowed: int) -> int:
+    """Return which of the allowed contiguous orders a native array is in; 0 for none."""
+    if type_of(array) != array_type(words) or descr_of(array) != native_descr(words):
+        return 0
+    flags = flags_of(array)
+    if flags & ALIGNED == 0 or dimensions(array) == 0:
+        return 0
+    if flags & C_ORDER:
+        return C_ORDER
+    return flags & allowed
+
+
+@kernel
+def same_shape(a: int, b: int) -> bool:
+    """Return whether two arrays have the same shape."""
+    if dimensions(a) != dimensions(b):
+        return False
+    for i in range(dimensions(a)):
+        if read_word(shape_of(a) + 8 * i) != read_word(shape_of(b) + 8 * i):
+            return False
+    return True
+
+
+@kernel
+def extent(array: int) -> tuple[int, int]:
+    """Return (rows, columns): the last axis is a row."""
+    rows, shape, last = 1, shape_of(array), dimensions(array) - 1
+    for i in range(last):
+        rows *= read_word(shape + 8 * i)
+    return rows, read_word(shape + 8 * last)
+
+
+@kernel
+def target_array(given: int, like: int, words: int, fortran: int) -> int:
+    """Return a new reference to `given`, or a new array like `like` where it is None."""
+    if given == none(words):
+        return new_array_like(words, like, fortran)
+    increment(given)
+    return given
+
+
+def build(dtype_name: str) -> str:
+    """Return the LLVM IR of the entry points for one dtype."""
+    wide: Any = types.float64
+
+    def apply_forward(self: int, args: int, count: int) -> int:
+        """(z, out or None, kernel address, elementwise) -> act(z)."""
+        words = data(self)
+        z, given, address, elementwise = arguments(args, 4)
+        allowed = C_ORDER | F_ORDER if as_integer(elementwise) else C_ORDER
+        layout = order(z, words, allowed)
+        if layout == 0:
+            return not_taken(words)
+        y = target_array(given, z, words, 1 if layout == F_ORDER else 0)
+        if y == 0:
+            return 0
+        m, n = extent(z)
+        state = release_gil() if m * n >= RELEASE_FROM // 16 else 0
+        call_address(as_integer(address), (data(z), n, data(y), n, m, n))
+        if state != 0:
+            acquire_gil(state)
+        return y
+
+    def apply_backward(self: int, args: int, count: int) -> int:
+        """(g, s, out or None, kernel address, elementwise) -> g * act', act' from s (y or z)."""
+        words = data(self)
+        g, s, given, address, elementwise = arguments(args, 5)
+        allowed = C_ORDER | F_ORDER if as_integer(elementwise) else C_ORDER
+        layout = order(g, words, allowed)
+        if layout == 0 or order(s, words, allowed) != layout or not same_shape(g, s):
+            return not_taken(words)
+        out = target_array(given, g, words, 1 if layout == F_ORDER else 0)
+        if out == 0:
+            return 0
+        m, n = extent(g)
+        state = release_gil() if m * n >= RELEASE_FROM // 16 else 0
+        call_address(as_integer(address), (data(g), n, data(s), n, data(out), n, m, n))
+        if state != 0:
+            acquire_gil(state)
+        return out
+
+    def apply_loss(self: int, args: int, count: int) -> int:
+        """(pred, target or None, labels, grad, kernel address, reduction, rowwise).
+
+        `labels` is None or an int64 vector of classes. `grad` is an array to fill, None for a
+        new one, or False for none. Returns a float, or (float, grad) where there is one.
+        """
+        words = data(self)
+        nothing = none(words)
+        pred, target, labels, given, address, code, rowwise = arguments(args, 7)
+        if order(pred, words, C_ORDER) == 0:
+            return not_taken(words)
+        if target != nothing and (
+            order(target, words, C_ORDER) == 0 or not same_shape(pred, target)
+        ):
+            return not_taken(words)
+        m, n = extent(pred)
+        target_at = 0
+        if target != nothing:
+            target_at = data(target)
+        if labels != nothing:
+            target_at = data(labels)
+            for i in range(m):
+                if read_word(target_at + 8 * i) < 0 or read_word(target_at + 8 * i) >= n:
+                    return not_taken(words)
+        grad, grad_at = nothing, 0
+        want = type_of(given) == array_type(words) or given == nothing
+        if want:
+            grad = target_array(given, pred, words, 0)
+            if grad == 0:
+                return 0
+            grad_at = data(grad)
+        cells = scratch(2, wide)
+        reduction = as_integer(code)
+        terms = m if reduction == SAMPLES or as_integer(rowwise) else m * n
+        cells[0] = 1.0 if reduction == SUM else 1.0 / terms
+        cells[1] = 0.0
+        state = release_gil() if m * n >= RELEASE_FROM // 16 else 0
+        call_address(
+            as_integer(address),
+            (data(pred), n, target_at, n, grad_at, n, m, n, 1 if labels != nothing else 0,
+             address_of(cells), address_of(cells) + 8),
+        )  # fmt: skip
+        if state != 0:
+            acquire_gil(state)
+        value = float_new(cells[1] if reduction == SUM else cells[1] / terms)
+        if not want or value == 0:
+            return value
+        pair = tuple_new(2)
+        if pair == 0:
+            decrement(value)
+            decrement(grad)
+            return 0
+        tuple_set(pair, 0, value)
+        tuple_set(pair, 1, grad)
+        return pair
+
+    return assemble(
+        dtype_name,
+        {
+            "apply_forward": (ENTRY, apply_forward),
+            "apply_backward": (ENTRY, apply_backward),
+            "apply_loss": (ENTRY, apply_loss),
+        },
+    )

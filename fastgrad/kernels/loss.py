@@ -1,0 +1,198 @@
+"""Loss kernels: value and gradient in one pass over a block of rows.
+
+``loss(pred, pred_row, target, target_row, grad, grad_row, m, n, labels, scale, total)``, all
+words. It adds the sum of the block's terms to the float64 at address `total`, and, unless `grad`
+is 0, writes the gradient times the float64 at address `scale`. `target` is an array like `pred`,
+or with `labels` one int64 class per row, or 0 for losses of one array.
+
+Terms are float64 and are summed in the fixed order of `reductions`, row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from fastgrad.kernels.compile import assemble, inlined
+from fastgrad.kernels.pointers import (
+    as_pointer,
+    copy_elements,
+    least,
+    read_word,
+    round_up,
+    scratch,
+    shift,
+    zeroed,
+)
+from fastgrad.kernels.reductions import row_dot, row_max, row_sum
+from fastgrad.kernels.rows import CHUNK, STRIP, difference_exponential
+from fastgrad.kernels.vector_math import build as vector_math
+
+LOSS = types.void(*([types.intp] * 11))
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Scalar functions of (pred, target): the float64 term, and its slope in the dtype."""
+
+    term: Callable[[Any, Any], Any]
+    slope: Callable[[Any, Any], Any]
+
+
+def elementwise_terms(dtype_name: str, loss: str) -> Terms:
+    """Return one row of the table of elementwise losses."""
+    real, wide = np.dtype(dtype_name).type, np.float64
+    zero, half, one, two = real(0), wide(0.5), real(1), real(2)
+    m = vector_math(np.dtype(dtype_name))
+    exp, log1p, sigmoid, fabs, copysign = m.exp, m.log1p_unit, m.sigmoid, m.abs, m.copysign
+
+    @inlined
+    def square(p: Any, t: Any) -> Any:
+        difference = wide(p - t)
+        return difference * difference
+
+    @inlined
+    def huber(p: Any, t: Any) -> Any:
+        size = wide(fabs(p - t))
+        inner = size if size < wide(1) else wide(1)
+        return inner * (size - half * inner)
+
+    @inlined
+    def huber_slope(p: Any, t: Any) -> Any:
+        d = p - t
+        return copysign(one, d) if fabs(d) > one else d
+
+    @inlined
+    def cross_entropy(z: Any, t: Any) -> Any:
+        """max(z, 0) - t z + log(1 + exp(-|z|)): nothing overflows."""
+        positive = z if z > zero else zero * z
+        return wide(positive) - wide(z) * wide(t) + wide(log1p(exp(-fabs(z))))
+
+    @inlined
+    def sign(p: Any, t: Any) -> Any:
+        d = p - t
+        return copysign(one, d) if fabs(d) > zero else d
+
+    rows = {
+        "mse": Terms(square, inlined(lambda p, t: two * (p - t))),
+        "squared_l2": Terms(square, inlined(lambda p, t: two * (p - t))),
+        "mae": Terms(inlined(lambda p, t: wide(fabs(p - t))), sign),
+        "huber": Terms(huber, huber_slope),
+        "sum": Terms(inlined(lambda p, t: wide(p)), inlined(lambda p, t: one)),
+        "binary_cross_entropy_with_logits": Terms(
+            cross_entropy, inlined(lambda z, t: sigmoid(z) - t)
+        ),
+    }
+    return rows[loss]
+
+
+def build(dtype_name: str, loss: str) -> str:
+    """Return the LLVM IR of one loss for one dtype."""
+    make = softmax_cross_entropy if loss == "softmax_cross_entropy" else elementwise
+    return assemble(dtype_name, {f"loss_{loss}": (LOSS, make(dtype_name, loss))})
+
+
+def elementwise(dtype_name: str, loss: str) -> Any:
+    """Return the kernel of an elementwise loss."""
+    dtype, size = getattr(types, dtype_name), np.dtype(dtype_name).itemsize
+    wide = types.float64
+    terms = elementwise_terms(dtype_name, loss)
+    term, slope = terms.term, terms.slope
+
+    def kernel(
+        pred: int, pred_row: int, target: int, target_row: int, grad: int, grad_row: int,
+        m: int, n: int, labels: int, scale_at: int, total_at: int,
+    ) -> None:  # fmt: skip
+        if pred_row == n and (target == 0 or target_row == n) and (grad == 0 or grad_row == n):
+            m, n = 1, m * n
+        scale = dtype(as_pointer(scale_at, wide)[0])
+        total = as_pointer(total_at, wide)
+        p_rest, t_rest = zeroed(CHUNK, dtype), zeroed(CHUNK, dtype)
+        values, slopes = scratch(CHUNK, wide), scratch(CHUNK, dtype)
+        for row in range(m):
+            for j in range(0, n, CHUNK):
+                count = least(CHUNK, n - j)
+                p = as_pointer(pred + (row * pred_row + j) * size, dtype)
+                t = t_rest
+                if target != 0:
+                    t = as_pointer(target + (row * target_row + j) * size, dtype)
+                if count & (STRIP - 1):
+                    copy_elements(p_rest, p, count)
+                    p = p_rest
+                    if target != 0:
+                        copy_elements(t_rest, t, count)
+                        t = t_rest
+                for i in range(round_up(count, STRIP)):
+                    values[i] = term(p[i], t[i])
+                if grad != 0:
+                    for i in range(round_up(count, STRIP)):
+                        slopes[i] = slope(p[i], t[i]) * scale
+                    place = as_pointer(grad + (row * grad_row + j) * size, dtype)
+                    copy_elements(place, slopes, count)
+                total[0] += row_sum(values, count)
+
+    return kernel
+
+
+def softmax_cross_entropy(dtype_name: str, loss: str) -> Any:
+    """Return the kernel of softmax cross-entropy.
+
+    Per row, with top = max z and s = sum exp(z - top): the term is
+    ``sum_j t_j (log s + (top - z_j))``, the gradient ``exp(z - top) / s * sum_j t_j - t``.
+    """
+    dtype, size = getattr(types, dtype_name), np.dtype(dtype_name).itemsize
+    wide, zero = types.float64, np.float64(0)
+    exp_difference = difference_exponential(dtype_name)
+    log = vector_math(np.dtype(np.float64)).log
+
+    def kernel(
+        pred: int, pred_row: int, target: int, target_row: int, grad: int, grad_row: int,
+        m: int, n: int, labels: int, scale_at: int, total_at: int,
+    ) -> None:  # fmt: skip
+        scale = as_pointer(scale_at, wide)[0]
+        total = as_pointer(total_at, wide)
+        rest, part = zeroed(CHUNK, dtype), scratch(CHUNK, dtype)
+        values = scratch(CHUNK, wide)
+        for row in range(m):
+            z = as_pointer(pred + row * pred_row * size, dtype)
+            out = as_pointer(grad + row * grad_row * size, dtype)
+            top = row_max(z, n)
+            weight = zero
+            for j in range(0, n, CHUNK):
+                count = least(CHUNK, n - j)
+                source = shift(z, j)
+                if count & (STRIP - 1):
+                    copy_elements(rest, source, count)
+                    source = rest
+                for i in range(round_up(count, STRIP)):
+                    part[i] = exp_difference(source[i], top)
+                weight += row_sum(part, count)
+                if grad != 0:
+                    copy_elements(shift(out, j), part, count)
+            log_sum = log(weight)
+            if labels:
+                label = read_word(target + row * 8)
+                total[0] += log_sum + (wide(top) - wide(z[label]))
+                if grad != 0:
+                    factor = dtype(scale / weight)
+                    for j in range(n):
+                        out[j] = out[j] * factor
+                    out[label] = out[label] - dtype(scale)
+            else:
+                t = as_pointer(target + row * target_row * size, dtype)
+                for j in range(0, n, CHUNK):
+                    count = least(CHUNK, n - j)
+                    for i in range(count):
+                        distance = log_sum + (wide(top) - wide(z[j + i]))
+                        values[i] = distance * wide(t[j + i]) if t[j + i] != 0 else zero
+                    total[0] += row_sum(values, count)
+                if grad != 0:
+                    factor = dtype(scale / weight * row_sum(t, n))
+                    for j in range(n):
+                        out[j] = out[j] * factor - t[j] * dtype(scale)
+
+    return kernel

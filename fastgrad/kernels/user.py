@@ -1,0 +1,46 @@
+"""Row kernels of the user's own scalar functions, compiled in this process and not cached.
+
+Their source may be anything a closure can hold, so no cache key would be safe.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from numba import cfunc, njit
+from numba.core.errors import NumbaError
+
+from fastgrad.kernels.rows import BACKWARD, FORWARD, backward_kernel, forward_kernel
+
+_lock = threading.Lock()
+
+
+@lru_cache(maxsize=None)
+def _compile(function: str, scalar: Callable[..., Any], dtype: str) -> Any:
+    compiled = scalar if hasattr(scalar, "py_func") else njit(error_model="numpy")(scalar)
+    if function == "forward":
+        return cfunc(FORWARD, error_model="numpy")(forward_kernel(dtype, compiled))
+    return cfunc(BACKWARD, error_model="numpy")(backward_kernel(dtype, compiled))
+
+
+def row_kernel(name: str, function: str, scalar: Callable[..., Any], dtype: str) -> int:
+    """Return the address of the row kernel ``forward`` or ``backward_z`` made of `scalar`.
+
+    Raises
+    ------
+    ValueError
+        If Numba cannot compile it, with the first line of Numba's reason.
+    """
+    what = "forward" if function == "forward" else "derivative"
+    try:
+        with _lock:
+            return int(_compile(function, scalar, dtype).address)
+    except NumbaError as error:
+        reason = next((line for line in str(error).splitlines()[1:] if line.strip()), str(error))
+        raise ValueError(
+            f"define_activation: {what} of {name!r} must take and return one number and use only "
+            f"what Numba compiles: {reason.strip()}"
+        ) from None

@@ -1,0 +1,343 @@
+"""Loss functions as plain Python loops: add up the terms, sample by sample, feature by feature.
+
+``reduction`` divides the sum of the terms by their number (``"mean"``), by the number of samples
+(``"samples"``), or not at all (``"sum"``). Shapes are those of `fastgrad.reference.losses`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .activations import Array, Row, result_dtype, safe_exp, sigmoid
+
+HUBER_DELTA = 1.0
+Term = Callable[[float, float], float]  # (pred, target) -> a number
+
+
+class Loss:
+    """A loss of predictions and targets of one shape, a sum of elementwise terms.
+
+    Examples
+    --------
+    >>> from fastgrad.loops import losses
+    >>> losses.mse([[1.0, 2.0]], [[0.0, 0.0]])
+    2.5
+    >>> value, grad = losses.mse.value_and_grad([[1.0, 2.0]], [[0.0, 0.0]], "samples")
+    >>> value, grad.tolist()
+    (5.0, [[2.0, 4.0]])
+    """
+
+    def __init__(self, name: str, term: Term, slope: Term) -> None:
+        self.name = name
+        self._term, self._slope = term, slope
+        self.__doc__ = term.__doc__
+
+    def __repr__(self) -> str:
+        return f"<loss {self.name}>"
+
+    def __call__(
+        self, pred: ArrayLike, target: ArrayLike, reduction: str = "mean", samples: str = "rows"
+    ) -> float:
+        """Return the loss as a Python float."""
+        return self.value_and_grad(pred, target, reduction, samples)[0]
+
+    def value_and_grad(
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        reduction: str = "mean",
+        samples: str = "rows",
+        out: Array | None = None,
+    ) -> tuple[float, Array]:
+        """Return the loss and ``grad_pred = dL/dpred``, in ``out`` if given."""
+        pred, target = np.asarray(pred), np.asarray(target)
+        result_dtype(pred, target)  # for the TypeError
+        _require_same_shape(self.name, pred, target)
+        scale = _scale(self.name, pred, reduction, samples)
+        pred_rows, target_rows = _rows(pred, samples), _rows(target, samples)
+
+        total = 0.0
+        grad = []
+        for i in range(len(pred_rows)):
+            grad_row = []
+            for j in range(len(pred_rows[i])):
+                total += self._term(pred_rows[i][j], target_rows[i][j])
+                grad_row.append(self._slope(pred_rows[i][j], target_rows[i][j]) * scale)
+            grad.append(grad_row)
+        return total * scale, _array(self.name, grad, pred, samples, out, target)
+
+
+class ArrayLoss:
+    """A loss of one array ``y``, without target; ``reduction`` is ``"sum"`` unless told otherwise.
+
+    Examples
+    --------
+    >>> from fastgrad.loops import losses
+    >>> value, grad = losses.squared_l2.value_and_grad([3.0, 4.0])
+    >>> value, grad.tolist()
+    (25.0, [6.0, 8.0])
+    """
+
+    def __init__(
+        self, name: str, term: Callable[[float], float], slope: Callable[[float], float]
+    ) -> None:
+        self.name = name
+        self._term, self._slope = term, slope
+        self.__doc__ = term.__doc__
+
+    def __repr__(self) -> str:
+        return f"<loss {self.name}>"
+
+    def __call__(self, y: ArrayLike, reduction: str = "sum", samples: str = "rows") -> float:
+        """Return the loss as a Python float."""
+        return self.value_and_grad(y, reduction, samples)[0]
+
+    def value_and_grad(
+        self,
+        y: ArrayLike,
+        reduction: str = "sum",
+        samples: str = "rows",
+        out: Array | None = None,
+    ) -> tuple[float, Array]:
+        """Return the loss and ``grad_y``, in ``out`` if given."""
+        y = np.asarray(y)
+        result_dtype(y)
+        scale = _scale(self.name, y, reduction, samples)
+        total = 0.0
+        grad = []
+        for row in _rows(y, samples):
+            grad_row = []
+            for value in row:
+                total += self._term(value)
+                grad_row.append(self._slope(value) * scale)
+            grad.append(grad_row)
+        return total * scale, _array(self.name, grad, y, samples, out)
+
+
+class SoftmaxCrossEntropy:
+    """The cross-entropy between ``target`` and the softmax of the logits ``pred``.
+
+    A sample's term is ``sum_j t_j (logsumexp(z) - z_j)``, its gradient ``softmax(z) * sum_j t_j -
+    t``. ``target`` holds class indices, or one-hot or probability vectors of the shape of ``pred``.
+
+    Examples
+    --------
+    >>> from fastgrad.loops import losses
+    >>> value, grad = losses.softmax_cross_entropy.value_and_grad([[0.0, 0.0], [9.0, 9.0]], [0, 1])
+    >>> round(value, 4), grad.tolist()
+    (0.6931, [[-0.25, 0.25], [0.25, -0.25]])
+    """
+
+    name = "softmax_cross_entropy"
+
+    def __repr__(self) -> str:
+        return f"<loss {self.name}>"
+
+    def __call__(
+        self, pred: ArrayLike, target: ArrayLike, reduction: str = "mean", samples: str = "rows"
+    ) -> float:
+        """Return the loss as a Python float."""
+        return self.value_and_grad(pred, target, reduction, samples)[0]
+
+    def value_and_grad(
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        reduction: str = "mean",
+        samples: str = "rows",
+        out: Array | None = None,
+    ) -> tuple[float, Array]:
+        """Return the loss and ``grad_pred``, in ``out`` if given."""
+        pred, target = np.asarray(pred), np.asarray(target)
+        result_dtype(pred, target)
+        _scale(self.name, pred, reduction, samples)  # checks the two names
+        logits = _rows(pred, samples)
+        weights = self._weights(pred, target, samples)
+        # One term per sample, so "mean" is the mean over samples too.
+        scale = 1.0 if reduction == "sum" else _reciprocal(len(logits))
+
+        total = 0.0
+        grad = []
+        for z, t in zip(logits, weights, strict=True):
+            largest = max(z, default=0.0)
+            exps = [safe_exp(value - largest) for value in z]
+            exp_sum = 0.0
+            for value in exps:
+                exp_sum += value
+            log_sum = math.log(exp_sum) if exp_sum else -math.inf
+            t_sum = 0.0
+            for j in range(len(z)):
+                t_sum += t[j]
+                if t[j] != 0.0:  # a class of probability 0 adds nothing, even if z[j] is -inf
+                    total += t[j] * (log_sum - (z[j] - largest))
+            grad.append([(exps[j] / exp_sum * t_sum - t[j]) * scale for j in range(len(z))])
+        return total * scale, _array(self.name, grad, pred, samples, out, target)
+
+    def _weights(self, pred: Array, target: Array, samples: str) -> list[Row]:
+        """Return the target as probabilities, one row per sample."""
+        if target.ndim != pred.ndim - 1:
+            _require_same_shape(self.name, pred, target)
+            return _rows(target, samples)
+        classes = pred.shape[0 if samples == "columns" else -1]
+        n = len(_rows(pred, samples))
+        if target.size != n or (n and target.dtype.kind not in "iu"):
+            raise ValueError(
+                f"{self.name}: target has shape {target.shape} and dtype {target.dtype} but pred "
+                f"has shape {pred.shape}: give integer class indices, or an array like pred"
+            )
+        weights = []
+        for label in target.reshape(-1).tolist():
+            if not 0 <= label < classes:
+                raise ValueError(f"{self.name}: class indices go from 0 to {classes - 1}")
+            row = [0.0] * classes
+            row[label] = 1.0
+            weights.append(row)
+        return weights
+
+
+# ---- pieces that all losses share --------------------------------------------------------------
+
+
+def _scale(name: str, pred: Array, reduction: str, samples: str) -> float:
+    """Return what the sum of the terms is multiplied by."""
+    if samples not in ("rows", "columns"):
+        raise ValueError(f"{name}: samples is {samples!r}; give 'rows' or 'columns'")
+    if samples == "columns" and pred.ndim > 2:
+        raise ValueError(f"{name}: pred has shape {pred.shape}; columns take (d, n) or (d,)")
+    if reduction == "sum":
+        return 1.0
+    if reduction == "mean":
+        count = pred.size
+    elif reduction == "samples":
+        count = len(_rows(pred, samples))
+    else:
+        raise ValueError(f"{name}: reduction is {reduction!r}; give 'mean', 'sum' or 'samples'")
+    return _reciprocal(count)
+
+
+def _reciprocal(count: int) -> float:
+    return 1.0 / count if count else math.nan  # the mean of nothing is NaN
+
+
+def _require_same_shape(name: str, pred: Array, target: Array) -> None:
+    if pred.shape != target.shape:
+        raise ValueError(f"{name}: pred has shape {pred.shape} but target has {target.shape}")
+
+
+def _rows(array: Array, samples: str) -> list[Row]:
+    """Return nested lists: one row of features per sample; a vector is one sample."""
+    if array.ndim == 0:
+        return [[float(array)]]
+    if samples == "columns" and array.ndim == 2:
+        array = array.T
+    count = math.prod(array.shape[:-1])
+    rows: list[Row] = array.astype(np.float64).reshape(count, array.shape[-1]).tolist()
+    return rows
+
+
+def _array(
+    name: str, rows: list[Row], pred: Array, samples: str, out: Array | None, *others: Array
+) -> Array:
+    """Undo `_rows` for a gradient of ``pred``."""
+    with np.errstate(all="ignore"):
+        flat = np.array(rows, dtype=np.float64).astype(result_dtype(pred))
+    if samples == "columns" and pred.ndim == 2:
+        grad = np.ascontiguousarray(flat.reshape(pred.shape[::-1]).T)
+    else:
+        grad = flat.reshape(pred.shape)
+    if out is None:
+        return grad
+    if out.shape != grad.shape or out.dtype != grad.dtype:
+        raise ValueError(
+            f"{name}: out has shape {out.shape} and dtype {out.dtype}; "
+            f"it needs shape {grad.shape} and dtype {grad.dtype}"
+        )
+    if not out.flags.writeable or any(np.shares_memory(out, a) for a in (pred, *others)):
+        raise ValueError(f"{name}: out is read-only or shares memory with an input")
+    out[...] = grad
+    return out
+
+
+# ---- terms and slopes --------------------------------------------------------------------------
+
+
+def _square(pred: float, target: float = 0.0) -> float:
+    """``(pred - target)**2`` per element."""
+    return (pred - target) * (pred - target)
+
+
+def _square_slope(pred: float, target: float = 0.0) -> float:
+    return 2.0 * (pred - target)
+
+
+def _absolute(pred: float, target: float) -> float:
+    """``|pred - target|`` per element; the gradient is 0 where they are equal."""
+    return abs(pred - target)
+
+
+def _absolute_slope(pred: float, target: float) -> float:
+    diff = pred - target
+    if diff == 0.0 or math.isnan(diff):
+        return diff
+    return math.copysign(1.0, diff)
+
+
+def _huber(pred: float, target: float) -> float:
+    """``diff**2 / 2`` where ``|diff| <= 1``, else ``|diff| - 1/2``."""
+    size = abs(pred - target)
+    if size <= HUBER_DELTA:
+        return 0.5 * size * size
+    return HUBER_DELTA * (size - 0.5 * HUBER_DELTA)
+
+
+def _huber_slope(pred: float, target: float) -> float:
+    diff = pred - target
+    if abs(diff) > HUBER_DELTA:
+        return math.copysign(HUBER_DELTA, diff)
+    return diff
+
+
+def _binary_cross_entropy(z: float, target: float) -> float:
+    """``-t log(sigmoid(z)) - (1 - t) log(1 - sigmoid(z))`` per element, z the logit."""
+    # = softplus(z) - t z = max(z, 0) - t z + log(1 + exp(-|z|)): nothing here overflows.
+    return max(z, 0.0) - target * z + math.log1p(math.exp(-abs(z)))
+
+
+def _binary_cross_entropy_slope(z: float, target: float) -> float:
+    return sigmoid.formula(z) - target
+
+
+def _itself(y: float) -> float:
+    """``y`` per element: the loss is ``sum(y)``."""
+    return y
+
+
+def _one(_: float) -> float:
+    return 1.0
+
+
+# ---- the table ---------------------------------------------------------------------------------
+
+mse = Loss("mse", _square, _square_slope)
+mae = Loss("mae", _absolute, _absolute_slope)
+huber = Loss("huber", _huber, _huber_slope)
+binary_cross_entropy_with_logits = Loss(
+    "binary_cross_entropy_with_logits", _binary_cross_entropy, _binary_cross_entropy_slope
+)
+softmax_cross_entropy = SoftmaxCrossEntropy()
+sum = ArrayLoss("sum", _itself, _one)  # noqa: A001
+squared_l2 = ArrayLoss("squared_l2", _square, _square_slope)
+
+LOSSES: dict[str, Loss | ArrayLoss | SoftmaxCrossEntropy] = {
+    "mse": mse,
+    "mae": mae,
+    "huber": huber,
+    "binary_cross_entropy_with_logits": binary_cross_entropy_with_logits,
+    "softmax_cross_entropy": softmax_cross_entropy,
+    "sum": sum,
+    "squared_l2": squared_l2,
+}

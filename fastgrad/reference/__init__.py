@@ -1,0 +1,57 @@
+"""fastgrad in plain NumPy, as a careful person writes it: the specification.
+
+The same names and signatures as `fastgrad`, so that
+
+>>> import fastgrad.reference as fg
+>>> y, cache = fg.dense_forward([[1.0, 2.0]], [[1.0], [1.0]], activation="relu")
+>>> value, grad_y = fg.losses.squared_l2.value_and_grad(y)
+>>> fg.dense_backward(grad_y, cache).x.tolist()
+[[6.0, 6.0]]
+
+is the readable version of the same computation. It imports numpy alone, and shares no code with
+the compiled kernels: they are held against it.
+"""
+
+from . import activations, losses
+from .activations import (
+    ACTIVATIONS,
+    elu,
+    exp,
+    gelu,
+    gelu_tanh,
+    identity,
+    leaky_relu,
+    relu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    softsign,
+    tanh,
+)
+from .dense import DenseGrads, dense, dense_backward, dense_forward
+from .losses import LOSSES
+
+__all__ = [
+    "ACTIVATIONS",
+    "LOSSES",
+    "DenseGrads",
+    "activations",
+    "dense",
+    "dense_backward",
+    "dense_forward",
+    "elu",
+    "exp",
+    "gelu",
+    "gelu_tanh",
+    "identity",
+    "leaky_relu",
+    "losses",
+    "relu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "softsign",
+    "tanh",
+]
