@@ -39,8 +39,6 @@ _LATER = {
     "GradReport": "verify",
     "warmup": "running",
     "show_config": "running",
-    "set_num_threads": "running",
-    "get_num_threads": "running",
 }
 
 __all__ = [

@@ -72,7 +72,7 @@ def build(dtype_name: str) -> str:
     # B is used unpacked while this many of its bytes are walked per column panel: more, and
     # its rows, a power of two apart, evict each other from L1.
     DIRECT_B = 16 * 1024
-    A_PACK = MC * KC * size
+    A_PACK = (MC + MR) // MR * tile.ar * KC * size  # packed A
     # Rows whose outputs (bytes) are finished before the activation passes over them.
     FORWARD_BLOCK_BYTES = 64 * 1024
 

@@ -14,14 +14,15 @@ from typing import Any
 
 from numba import types
 
+from fastgrad.kernels import transpose
 from fastgrad.kernels.compile import assemble, external, kernel
 from fastgrad.kernels.microkernel import CHAIN
 from fastgrad.kernels.pointers import as_pointer, copy_vector, greatest, least, shift
 from fastgrad.kernels.target import tile as tile_for
 
 # Every argument is one word: sizes, strides in elements, addresses.
-# m k | a row col step | b row | c row | mode bias columns
-PANEL = types.void(*([types.intp] * 13))
+# m k | a row col step | b row next | c row | mode bias columns
+PANEL = types.void(*([types.intp] * 14))
 # m n k | a row col | b row panel | c row | mode bias workspace
 GEMM = types.void(*([types.intp] * 14))
 # k n | b row col | packed
@@ -33,25 +34,38 @@ def build(dtype_name: str) -> str:
     dtype = getattr(types, dtype_name)
     size = dtype.bitwidth // 8
     tile = tile_for(dtype_name)
-    MR, NR, KC, MC, NC = tile.mr, tile.nr, tile.kc, tile.mc, tile.nc
+    MR, AR, NR, KC, MC = tile.mr, tile.ar, tile.nr, tile.kc, tile.mc
+    lanes = tile.lanes
     panel = external("panel", dtype_name, PANEL)
     # Packing A pays from about this many columns on, where its steps are this wide (bytes).
     PACK_A_COLUMNS = 8 * NR
     PACK_A_STEP = 1024
 
+    transpose_a = [transpose.build(lanes, min(lanes, MR - r)) for r in range(0, MR, lanes)]
+    transpose_first, transpose_last = transpose_a[0], transpose_a[-1]
+    transpose_b = transpose.build(lanes, lanes)
+
     @kernel
     def pack_a(m: int, k: int, a: Any, a_row: int, a_col: int, out: Any) -> None:
+        """Copy groups of MR rows so that a step of k is AR adjacent elements, MR of them used."""
         for i0 in range(0, m, MR):
-            block = shift(out, i0 * k)
-            source = shift(a, i0 * a_row)
-            if m - i0 >= MR:
+            block, source = shift(out, i0 // MR * AR * k), shift(a, i0 * a_row)
+            start = 0
+            if m - i0 >= MR and a_col == 1:
+                start = k // lanes * lanes
+                for p in range(0, start, lanes):
+                    at, place = shift(source, p), shift(block, p * AR)
+                    transpose_first(at, a_row, place, AR)
+                    if lanes < MR:
+                        last = MR // lanes * lanes
+                        transpose_last(shift(at, last * a_row), a_row, shift(place, last), AR)
+            elif m - i0 >= MR and a_row == 1:
+                start = k
                 for p in range(k):
-                    for i in range(MR):
-                        block[p * MR + i] = source[i * a_row + p * a_col]
-            else:
-                for p in range(k):
-                    for i in range(m - i0):
-                        block[p * MR + i] = source[i * a_row + p * a_col]
+                    copy_vector(shift(block, p * AR), shift(source, p * a_col), MR)
+            for p in range(start, k):
+                for i in range(least(MR, m - i0)):
+                    block[p * AR + i] = source[i * a_row + p * a_col]
 
     def gemm(
         m: int, n: int, k: int, a: int, a_row: int, a_col: int, b: int, b_row: int, b_panel: int,
@@ -59,49 +73,63 @@ def build(dtype_name: str) -> str:
     ) -> None:  # fmt: skip
         step = greatest(abs(a_row), abs(a_col)) * size
         pack = n >= PACK_A_COLUMNS and m >= MR and step >= PACK_A_STEP
-        for jc in range(0, n, NC):
-            j_end = least(jc + NC, n)
-            for pc in range(0, greatest(k, 1), KC):
-                kc = least(KC, k - pc)
-                block_mode = mode if pc == 0 else CHAIN
-                block_bias = bias if pc + KC >= k else 0
-                for ic in range(0, m, MC):
-                    mc = least(MC, m - ic)
-                    block = a + (ic * a_row + pc * a_col) * size
-                    row, col, group = a_row, a_col, MR * a_row
-                    if pack:
-                        source = as_pointer(block, dtype)
-                        pack_a(mc, kc, source, a_row, a_col, as_pointer(workspace, dtype))
-                        block = workspace
-                        row, col, group = 1, MR, MR * kc
-                    for j in range(jc, j_end, NR):
-                        panel(
-                            mc, kc, block, row, col, group,
-                            b + ((j // NR) * b_panel + pc * b_row) * size, b_row,
-                            c + (ic * c_row + j) * size, c_row,
-                            block_mode, block_bias + j * size if block_bias else 0,
-                            least(NR, j_end - j),
-                        )  # fmt: skip
+        for pc in range(0, greatest(k, 1), KC):
+            kc = least(KC, k - pc)
+            block_mode = mode if pc == 0 else CHAIN
+            block_bias = bias if pc + KC >= k else 0
+            b_block = b + pc * b_row * size
+            for ic in range(0, m, MC):
+                mc = least(MC, m - ic)
+                block = a + (ic * a_row + pc * a_col) * size
+                row, col, group = a_row, a_col, MR * a_row
+                if pack:
+                    source = as_pointer(block, dtype)
+                    pack_a(mc, kc, source, a_row, a_col, as_pointer(workspace, dtype))
+                    block = workspace
+                    row, col, group = 1, AR, AR * kc
+                for j in range(0, n, NR):
+                    at = b_block + (j // NR) * b_panel * size
+                    panel(
+                        mc, kc, block, row, col, group, at, b_row, at + b_panel * size,
+                        c + (ic * c_row + j) * size, c_row,
+                        block_mode, block_bias + j * size if block_bias else 0,
+                        least(NR, n - j),
+                    )  # fmt: skip
 
     def pack_b(k: int, n: int, b_at: int, b_row: int, b_col: int, out_at: int) -> None:
         b = as_pointer(b_at, dtype)
         out = as_pointer(out_at, dtype)
-        for j0 in range(0, n, NR):
-            columns = least(NR, n - j0)
-            source = shift(b, j0 * b_col)
-            block = shift(out, j0 * k)
-            if columns == NR and b_col == 1:
+        whole = n // NR * NR
+        if b_col == 1:
+            # A few panels at a time: each read is some adjacent lines, and the write streams,
+            # often a power of two apart, do not evict each other.
+            for j0 in range(0, whole, 4 * NR):
+                stop = least(j0 + 4 * NR, whole)
                 for p in range(k):
-                    copy_vector(shift(block, p * NR), shift(source, p * b_row), NR)
-            elif columns == NR:
-                for p in range(k):
+                    source, target = shift(b, p * b_row), shift(out, p * NR)
+                    for j in range(j0, stop, NR):
+                        copy_vector(shift(target, j * k), shift(source, j), NR)
+        else:
+            for j0 in range(0, whole, NR):
+                source, target = shift(b, j0 * b_col), shift(out, j0 * k)
+                start = 0
+                if b_row == 1:
+                    start = k // lanes * lanes
+                    for p in range(0, start, lanes):
+                        for j in range(0, NR, lanes):
+                            transpose_b(
+                                shift(source, p + j * b_col), b_col, shift(target, p * NR + j), NR
+                            )
+                for p in range(start, k):
                     for j in range(NR):
-                        block[p * NR + j] = source[p * b_row + j * b_col]
-            else:
-                for p in range(k):
-                    for j in range(columns):
-                        block[p * NR + j] = source[p * b_row + j * b_col]
-                    for j in range(columns, NR):
-                        block[p * NR + j] = dtype(0)
+                        target[p * NR + j] = source[p * b_row + j * b_col]
+        if whole < n:
+            source, target = shift(b, whole * b_col), shift(out, whole * k)
+            for p in range(k):
+                for j in range(NR):
+                    value = dtype(0)
+                    if j < n - whole:
+                        value = source[p * b_row + j * b_col]
+                    target[p * NR + j] = value
 
     return assemble(dtype_name, {"gemm": (GEMM, gemm), "pack_b": (PACK_B, pack_b)})

@@ -40,12 +40,16 @@ class Tile:
     nv: int  # vectors per tile row
     kc: int
     mc: int
-    nc: int
 
     @property
     def nr(self) -> int:
         """Columns of the register tile."""
         return self.lanes * self.nv
+
+    @property
+    def ar(self) -> int:
+        """Elements per step of k in a packed group of MR rows of A: whole vectors."""
+        return -(-self.mr // self.lanes) * self.lanes
 
 
 def _vector_bytes(cpu: str, features: dict[str, bool]) -> int:
@@ -78,9 +82,9 @@ def tile(dtype: str) -> Tile:
 
     Sixteen registers hold 6 x 2 accumulators, two vectors of B and one broadcast of A
     (12 + 2 + 1 = 15); thirty-two hold 12 x 2. KC x NR of B is 16 KiB, half a 32 KiB L1;
-    MC x KC of A about 100 KiB, a fifth of a 512 KiB L2.
+    MC x KC of packed A is 128 or 256 KiB, at most half of a 512 KiB L2.
     """
     target, itemsize = host(), 4 if dtype == "float32" else 8
     lanes = target.vector_bytes // itemsize
     mr = 6 if target.vector_registers == 16 else 12
-    return Tile(lanes=lanes, mr=mr, nv=2, kc=256, mc=96 if itemsize == 4 else 48, nc=512)
+    return Tile(lanes=lanes, mr=mr, nv=2, kc=256, mc=96)

@@ -1,0 +1,92 @@
+"""Notebook C: a network of layer objects, Linear - Sigmoid - Linear - MSE, samples are columns.
+
+The notebook feeds one sample of shape (d, 1) at a time ("does not support batching") and has two
+mistakes, which this script shows beside the right values:
+
+* its MSE gradient is averaged to one number. But every prediction has a derivative of its own,
+  ``2 * (pred - labels) / pred.size``.
+* its bias gradient is grad_y itself. That is right for one sample only; b is added to every
+  sample, so its gradient is the sum over the batch, of the shape of b.
+
+Run: python examples/c_layer_classes.py
+"""
+
+from typing import Any
+
+import numpy as np
+
+import fastgrad as fg
+from fastgrad.nn import MSE, Linear, Sequential, Sigmoid
+
+
+def step(net: Sequential, x: Any, labels: Any) -> tuple[float, Any, Any]:
+    """Go forward and backward once; return the loss and its gradients wrt pred and x."""
+    loss = MSE(labels, samples="columns")
+    pred = net.forward(x)
+    L = loss.forward(pred)
+    grad_pred = loss.backward()
+    return L, grad_pred, net.backward(grad_pred)
+
+
+def forward_differences(net: Sequential, parameter: Any, x: Any, labels: Any) -> Any:
+    """Return dL/dparameter by forward differences of 1e-5, extrapolated as in notebook B."""
+    loss, original = MSE(labels, samples="columns"), parameter.copy()
+
+    def f(value: Any) -> float:
+        parameter[...] = value  # the layer's own array
+        return loss.forward(net.forward(x))
+
+    D1, D2 = (fg.numerical_grad(f, original, method="forward", delta=k * 1e-5) for k in (1, 2))
+    parameter[...] = original
+    return 2 * D1 - D2
+
+
+def main() -> dict[str, Any]:
+    """Do one sample, then a batch; print what is right and what the notebook has."""
+    first = Linear(3, 4, samples="columns", seed=0)
+    last = Linear(4, 2, samples="columns", seed=1)
+    net = Sequential([first, Sigmoid(samples="columns"), last])
+    rng = np.random.default_rng(2)
+    X, Y = rng.standard_normal((3, 6)), rng.standard_normal((2, 6))
+    print(net)
+
+    # One sample, as in the notebook.
+    x, labels = X[:, :1], Y[:, :1]
+    L, grad_pred, grad_x = step(net, x, labels)
+    averaged = np.mean(2 * (net.forward(x) - labels))
+    print("one sample: L =", L)
+    print("dL/dpred =", grad_pred.ravel(), " the notebook's:", averaged, "for both")
+    results = {
+        "L": L,
+        "grad_pred": grad_pred,
+        "grad_x": grad_x,
+        "grad_pred_notebook": averaged,
+    }
+
+    # The whole batch at once.
+    L, grad_pred, grad_x = step(net, X, Y)
+    print("\nbatch of 6: L =", L)
+    print("dL/db of the last layer =", last.grad_b.ravel(), "of shape", last.grad_b.shape)
+    print("the notebook's has shape", grad_pred.shape, "and cannot be subtracted from b")
+    analytic = {
+        "first.w": first.grad_w,
+        "first.b": first.grad_b,
+        "last.w": last.grad_w,
+        "last.b": last.grad_b,
+    }
+    parameters = {"first.w": first.w, "first.b": first.b, "last.w": last.w, "last.b": last.b}
+    numerical = {
+        name: forward_differences(net, parameter, X, Y) for name, parameter in parameters.items()
+    }
+    for name, grad in analytic.items():
+        gap = np.abs(grad - numerical[name]).max()
+        print(f"  dL/d{name} {grad.shape!s:7} differs from forward differences by at most {gap:.0e}")
+    return {
+        **results,
+        "batch": {"L": L, "grad_pred": grad_pred, "grad_x": grad_x, **analytic},
+        "numerical": numerical,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,478 @@
+"""Layer objects over the functional API: forward, backward, explicit Jacobians.
+
+A layer remembers its last input, so that
+
+>>> import numpy as np
+>>> import fastgrad as fg
+>>> net = fg.nn.Sequential([fg.nn.Linear(3, 4, seed=0), fg.nn.Tanh(), fg.nn.Linear(4, 2, seed=1)])
+>>> loss = fg.nn.MSE(np.zeros((5, 2)))
+>>> value = loss.forward(net.forward(np.ones((5, 3))))
+>>> net.backward(loss.backward()).shape
+(5, 3)
+>>> net.layers[0].grad_w.shape, net.layers[0].grad_b.shape
+((3, 4), (4,))
+
+is one step of backpropagation. A vector is cast to one sample, ``(1, n)`` for rows and ``(n, 1)``
+for columns; integers become float64. Arrays are not copied: leave x and y as they are between
+forward and backward.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastgrad import activations, losses
+from fastgrad.arrays import Array, as_array, check_choice, common_dtypes
+from fastgrad.functional import (
+    DenseCache,
+    _callable_slope,
+    _resolve,
+    dense,
+    dense_backward,
+    dense_forward,
+)
+
+__all__ = [
+    "MSE", "Activation", "Dense", "Layer", "Linear", "ReLU", "Sequential", "Sigmoid", "Softmax",
+    "Tanh",
+]  # fmt: skip
+
+
+class Layer:
+    """What all layers have in common."""
+
+    input_dim: int | None = None  # None: any number of features
+    _x: Array
+    _y: Array | None = None
+
+    def __init__(self, samples: str) -> None:
+        check_choice(type(self).__name__, "samples", samples, losses.LAYOUTS)
+        self.samples = samples
+
+    def forward(self, x: ArrayLike) -> Array:
+        """Return y, and remember what `backward` needs."""
+        self._x = self._input("forward", x)
+        self._y = self._forward()
+        return self._y
+
+    def backward(self, grad_y: ArrayLike, use_jacobian: bool = False) -> Array:
+        """Return ``dL/dx``, given ``grad_y = dL/dy`` for the y of the last `forward`.
+
+        A layer with parameters also sets their gradients.
+
+        Parameters
+        ----------
+        grad_y : array_like
+            Of the shape of y; a vector is one sample.
+        use_jacobian : bool
+            Contract `grad_y` with the explicit Jacobians instead: the same result, for learning
+            and checking, at the price of ``y.size * x.size`` numbers.
+
+        Raises
+        ------
+        ValueError
+            Before the first `forward`, or if the shapes do not fit.
+        """
+        name = f"{type(self).__name__}.backward"
+        if self._y is None:
+            raise ValueError(f"{name}: there is no y to go back from: call forward(x) first")
+        grad = _as_samples(name, "grad_y", grad_y, self.samples)
+        if grad.shape != self._y.shape:
+            raise ValueError(
+                f"{name}: grad_y has shape {grad.shape} but y has shape {self._y.shape}: "
+                "they need the same shape"
+            )
+        return self._backward(grad, use_jacobian)
+
+    def jacobian(self, x: ArrayLike) -> Array:
+        """Return ``dy/dx`` at x, by its formula: of shape ``y.shape + x.shape``."""
+        raise NotImplementedError
+
+    def _forward(self) -> Array:
+        raise NotImplementedError
+
+    def _backward(self, grad: Array, use_jacobian: bool) -> Array:
+        raise NotImplementedError
+
+    def _input(self, method: str, x: ArrayLike) -> Array:
+        """Return x as samples, with the right number of features."""
+        name, d = f"{type(self).__name__}.{method}", self.input_dim
+        x = _as_samples(name, "x", x, self.samples)
+        columns = self.samples == "columns"
+        if d is not None and x.shape[0 if columns else -1] != d:
+            form = f"({d}, n)" if columns else f"(n, {d})"
+            raise ValueError(f"{name}: x has shape {x.shape}: {self!r} takes {form} or ({d},)")
+        return x
+
+    def _repr(self, *parts: Any) -> str:
+        layout = [] if self.samples == "rows" else [f"samples={self.samples!r}"]
+        return f"{type(self).__name__}({', '.join([*map(str, parts), *layout])})"
+
+
+class Dense(Layer):
+    """A fused layer ``y = act(x @ w + b)``; for columns ``act(w @ x + b)``.
+
+    Parameters
+    ----------
+    input_dim, output_dim : int
+        Numbers of features.
+    activation : None, str, fastgrad.Activation or callable
+        As for `fastgrad.dense_forward`.
+    bias : bool
+        Whether there is a b.
+    samples : {"rows", "columns"}
+        Which axis counts samples.
+    dtype : {"float64", "float32"}
+        Of w and b.
+    seed : int, optional
+        w is Glorot uniform: ``U(-a, a)`` with ``a = sqrt(6 / (input_dim + output_dim))``, drawn by
+        ``numpy.random.Generator(PCG64(seed))``, the same numbers in both layouts and dtypes.
+        b is 0.
+
+    Attributes
+    ----------
+    w, b : ndarray
+        Weights ``(input_dim, output_dim)`` and bias ``(output_dim,)``; for columns
+        ``(output_dim, input_dim)`` and ``(output_dim, 1)``. Yours to change. b may be None.
+    grad_w, grad_b : ndarray
+        Their gradients, summed over the samples; None before `backward`.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> layer = fg.nn.Dense(2, 1, "relu", seed=0)
+    >>> layer.w[:] = [[1.0], [2.0]]
+    >>> layer.forward([3, 4])
+    array([[11.]])
+    >>> layer.backward([1.0])
+    array([[1., 2.]])
+    >>> layer.grad_w.tolist(), layer.grad_b.tolist()
+    ([[3.0], [4.0]], [1.0])
+    """
+
+    _cache: DenseCache
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        activation: Any = None,
+        bias: bool = True,
+        samples: str = "rows",
+        dtype: str = "float64",
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(samples)
+        name = type(self).__name__
+        for argument, size in (("input_dim", input_dim), ("output_dim", output_dim)):
+            if not isinstance(size, int | np.integer) or size < 1:
+                raise ValueError(f"{name}: {argument} is {size!r}: give a positive integer")
+        self.dtype = np.dtype(dtype).name
+        check_choice(name, "dtype", self.dtype, ("float64", "float32"))
+        self._act, self._function = _resolve(name, activation)
+        self.input_dim, self.output_dim, self.activation = input_dim, output_dim, activation
+
+        rows = samples == "rows"
+        limit = math.sqrt(6.0 / (input_dim + output_dim))
+        rng = np.random.Generator(np.random.PCG64(seed))
+        w = rng.uniform(-limit, limit, (input_dim, output_dim)).astype(dtype)
+        self.w: Array = w if rows else w.T.copy()
+        self.b = np.zeros((output_dim,) if rows else (output_dim, 1), dtype) if bias else None
+        self.grad_w: Array | None = None
+        self.grad_b: Array | None = None
+
+    def __repr__(self) -> str:
+        act = [] if self.activation is None else [repr(self.activation)]
+        dtype = [] if self.dtype == "float64" else [f"dtype={self.dtype!r}"]
+        bias = f"bias={self.b is not None}"
+        return self._repr(self.input_dim, self.output_dim, *act, bias, *dtype)
+
+    def jacobian(self, x: ArrayLike, wrt: str = "x") -> Array:
+        """Return ``dy/dx`` at x, or ``dy/dw`` or ``dy/db``: of shape ``y.shape + x.shape``, ..."""
+        name = f"{type(self).__name__}.jacobian"
+        check_choice(name, "wrt", wrt, ("x", "w", "b") if self.b is not None else ("x", "w"))
+        x = self._input("jacobian", x)
+        z = dense(x, self.w, self.b, samples=self.samples)
+        rows, z_rows = _as_rows(x, self.samples), _as_rows(z, self.samples)
+        slopes = None if self._function is None else _callable_slope(self._function, z_rows)
+        blocks = _slope_blocks(self._act, z_rows, slopes)
+        columns = self.samples == "columns"
+        if wrt == "x":
+            blocks = blocks @ (self.w if columns else self.w.T)
+            return _block_diagonal(blocks, self.samples, z.shape + x.shape)
+        if wrt == "w":  # dy_k / dw_dm = x_d dy_k/dz_m for each sample i
+            full: Array = np.einsum(f"id,ikm->{'kimd' if columns else 'ikdm'}", rows, blocks)
+            return full.reshape(z.shape + self.w.shape)
+        assert self.b is not None
+        return (blocks.swapaxes(0, 1) if columns else blocks).reshape(z.shape + self.b.shape)
+
+    def _forward(self) -> Array:
+        y, self._cache = dense_forward(
+            self._x, self.w, self.b, self.activation, samples=self.samples
+        )
+        return y
+
+    def _backward(self, grad: Array, use_jacobian: bool) -> Array:
+        if use_jacobian:
+            grad_x, self.grad_w = (_contract(grad, self.jacobian(self._x, n)) for n in "xw")
+            if self.b is not None:
+                self.grad_b = _contract(grad, self.jacobian(self._x, "b"))
+            return grad_x
+        grads = dense_backward(grad, self._cache)
+        self.grad_w, self.grad_b = grads.w, grads.b
+        assert grads.x is not None
+        return grads.x
+
+
+class Linear(Dense):
+    """The layer ``y = x @ w + b``; for columns ``w @ x + b``. Parameters as for `Dense`.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> layer = fg.nn.Linear(3, 2, bias=False)
+    >>> layer
+    Linear(3, 2, bias=False)
+    >>> layer.forward([1, 2, 3]).shape
+    (1, 2)
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        bias: bool = True,
+        samples: str = "rows",
+        dtype: str = "float64",
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(input_dim, output_dim, None, bias, samples, dtype, seed)
+
+
+class Activation(Layer):
+    """An activation as a layer of its own.
+
+    Parameters
+    ----------
+    activation : str or fastgrad.Activation
+        Which one.
+    samples : {"rows", "columns"}
+        Which axis counts samples: softmax runs along the other.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> layer = fg.nn.Activation("relu")
+    >>> layer.forward([0, -1, 2, -1, 4]).tolist()
+    [[0.0, 0.0, 2.0, 0.0, 4.0]]
+    >>> layer.backward([1, 2, 3, 2, 1]).tolist()
+    [[0.0, 0.0, 3.0, 0.0, 1.0]]
+    """
+
+    def __init__(self, activation: str | activations.Activation, samples: str = "rows") -> None:
+        super().__init__(samples)
+        self._act, function = _resolve(type(self).__name__, activation)
+        if function is not None:
+            raise TypeError("Activation: activation is a function: name it by define_activation")
+        axis = 0 if samples == "columns" else -1
+        self._options: dict[str, Any] = {"axis": axis} if self._act.rowwise else {}
+
+    def __repr__(self) -> str:
+        return self._repr(*([repr(self._act.name)] if type(self) is Activation else []))
+
+    def jacobian(self, x: ArrayLike) -> Array:
+        """Return ``dy/dx`` at x, by its formula: of shape ``y.shape + x.shape``."""
+        x = self._input("jacobian", x)
+        blocks = _slope_blocks(self._act, _as_rows(x, self.samples))
+        return _block_diagonal(blocks, self.samples, x.shape + x.shape)
+
+    def _forward(self) -> Array:
+        return self._act(self._x, **self._options)
+
+    def _backward(self, grad: Array, use_jacobian: bool) -> Array:
+        if use_jacobian:
+            return _contract(grad, self.jacobian(self._x))
+        if self._act.from_output:
+            assert self._y is not None
+            return self._act.backward_from_output(grad, self._y, **self._options)
+        return self._act.backward(grad, self._x, **self._options)
+
+
+class Sigmoid(Activation):
+    """``1 / (1 + exp(-x))`` as a layer."""
+
+    def __init__(self, samples: str = "rows") -> None:
+        super().__init__("sigmoid", samples)
+
+
+class Tanh(Activation):
+    """``tanh(x)`` as a layer."""
+
+    def __init__(self, samples: str = "rows") -> None:
+        super().__init__("tanh", samples)
+
+
+class ReLU(Activation):
+    """``max(x, 0)`` as a layer; its derivative at 0 is 0."""
+
+    def __init__(self, samples: str = "rows") -> None:
+        super().__init__("relu", samples)
+
+
+class Softmax(Activation):
+    """Softmax over the features of each sample, as a layer."""
+
+    def __init__(self, samples: str = "rows") -> None:
+        super().__init__("softmax", samples)
+
+
+class Sequential(Layer):
+    """Layers one after the other, all of the same `samples`.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.nn.Sequential([fg.nn.Linear(3, 2), fg.nn.ReLU()])
+    Sequential([Linear(3, 2, bias=True), ReLU()])
+    """
+
+    def __init__(self, layers: Iterable[Layer]) -> None:
+        self.layers = list(layers)
+        if not self.layers:
+            raise ValueError("Sequential: layers is empty: give at least one")
+        for i, layer in enumerate(self.layers):
+            if not isinstance(layer, Layer):
+                kind = type(layer).__name__
+                raise TypeError(f"Sequential: layers[{i}] is a {kind}: give layers (losses follow)")
+        super().__init__(self.layers[0].samples)
+        if mixed := {layer.samples for layer in self.layers} - {self.samples}:
+            raise ValueError(
+                f"Sequential: layers have samples={self.samples!r} and {mixed.pop()!r}: "
+                "they need the same"
+            )
+
+    def __repr__(self) -> str:
+        return f"Sequential({self.layers!r})"
+
+    def jacobian(self, x: ArrayLike) -> Array:
+        """Return ``dy/dx`` at x, the product of the layers' Jacobians."""
+        y = self._input("jacobian", x)
+        total = self.layers[0].jacobian(y)
+        for before, layer in zip(self.layers, self.layers[1:], strict=False):
+            y = before.forward(y)
+            total = np.tensordot(layer.jacobian(y), total, axes=y.ndim)
+        return total
+
+    def _forward(self) -> Array:
+        y = self._x
+        for layer in self.layers:
+            y = layer.forward(y)
+        return y
+
+    def _backward(self, grad: Array, use_jacobian: bool) -> Array:
+        for layer in reversed(self.layers):
+            grad = layer.backward(grad, use_jacobian)
+        return grad
+
+
+class MSE:
+    """The mean squared error to fixed labels.
+
+    Parameters
+    ----------
+    labels : array_like
+        What the predictions should be; a vector is one sample.
+    reduction : {"mean", "sum", "samples"}
+        As for `fastgrad.losses.mse`.
+    samples : {"rows", "columns"}
+        Which axis counts samples.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> loss = fg.nn.MSE([1.0, 0.0])
+    >>> loss.forward([3.0, 0.0])
+    2.0
+    >>> loss.backward()
+    array([[2., 0.]])
+    """
+
+    _pred: Array | None = None
+
+    def __init__(self, labels: ArrayLike, reduction: str = "mean", samples: str = "rows") -> None:
+        check_choice("MSE", "reduction", reduction, losses.REDUCTIONS)
+        check_choice("MSE", "samples", samples, losses.LAYOUTS)
+        self.reduction, self.samples = reduction, samples
+        self.labels = _as_samples("MSE", "labels", labels, samples)
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.labels.shape))
+        return f"<MSE to {shape} labels, reduction={self.reduction!r}, samples={self.samples!r}>"
+
+    def forward(self, pred: ArrayLike) -> float:
+        """Return the loss, and remember `pred` for `backward`."""
+        self._pred = _as_samples("MSE.forward", "pred", pred, self.samples)
+        return losses.mse(self._pred, self.labels, self.reduction, self.samples)
+
+    def backward(self, pred: ArrayLike | None = None) -> Array:
+        """Return ``dL/dpred`` at `pred`; by default at that of the last `forward`."""
+        pred = self._pred if pred is None else pred
+        if pred is None:
+            raise ValueError("MSE.backward: there is no pred: give it, or call forward(pred) first")
+        pred = _as_samples("MSE.backward", "pred", pred, self.samples)
+        return losses.mse.value_and_grad(pred, self.labels, self.reduction, self.samples)[1]
+
+
+# -- arrays and Jacobians ----------------------------------------------------------------------
+
+
+def _as_samples(function: str, name: str, value: ArrayLike, samples: str) -> Array:
+    """Return a floating array of at least two axes: a vector is one sample."""
+    array = as_array(function, name, value)
+    array = array.astype(common_dtypes(array).result, copy=False)
+    columns = samples == "columns"
+    if array.ndim == 1:
+        return array.reshape((-1, 1) if columns else (1, -1))
+    if array.ndim == 0 or (columns and array.ndim > 2):
+        forms = "(d, n) or (d,)" if columns else "(n, d), (..., d) or (d,)"
+        raise ValueError(
+            f"{function}: {name} has shape {array.shape}: samples={samples!r} take {forms}"
+        )
+    return array
+
+
+def _as_rows(a: Array, samples: str) -> Array:
+    """Return the array as (samples, features)."""
+    a = a.T if samples == "columns" else a
+    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+
+
+def _slope_blocks(act: activations.Activation, z: Array, slopes: Array | None = None) -> Array:
+    """Return ``dy/dz`` of each sample: ``(n, k, k)`` for z of shape ``(n, k)``."""
+    n, k = z.shape
+    if act.rowwise:
+        y = act(z)
+        softmax: Array = y[:, :, None] * (np.eye(k, dtype=y.dtype) - y[:, None, :])
+        return softmax
+    slopes = act.derivative(z) if slopes is None else slopes
+    blocks = np.zeros((n, k, k), slopes.dtype)
+    blocks[:, range(k), range(k)] = slopes
+    return blocks
+
+
+def _block_diagonal(blocks: Array, samples: str, shape: tuple[int, ...]) -> Array:
+    """Return ``dy/dx`` of all samples from that of each: y depends on its own sample's x alone."""
+    n, k, d = blocks.shape
+    full = np.zeros((n, k, n, d), blocks.dtype)
+    full[range(n), :, range(n), :] = blocks
+    return (full.transpose(1, 0, 3, 2) if samples == "columns" else full).reshape(shape)
+
+
+def _contract(grad_y: Array, jacobian: Array) -> Array:
+    """Return the sum of ``grad_y * dy/d...`` over all entries of y."""
+    return np.tensordot(grad_y, jacobian, axes=grad_y.ndim)

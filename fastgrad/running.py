@@ -1,0 +1,103 @@
+"""Running fastgrad: compiling ahead, and what this process runs on."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fastgrad.activations import BUILT_IN
+from fastgrad.arrays import check_choice
+from fastgrad.losses import LOSSES
+
+__all__ = ["configuration", "show_config", "warmup"]
+
+_DTYPES = ("float32", "float64")
+
+
+def units() -> list[str]:
+    """Return the name of every compiled unit, in the order they build on each other."""
+    rows = [f"rows.{name}" for name in BUILT_IN if name != "identity"]
+    return ["panel", "gemm", "dense", "apply", *rows, *(f"loss.{name}" for name in LOSSES)]
+
+
+def warmup(
+    dtypes: Iterable[str] = _DTYPES, progress: Callable[[int, int, str], None] | None = None
+) -> None:
+    """Compile every kernel that is not in the cache yet, and load all of them.
+
+    A script does not need this: kernels are compiled when first used and kept on disk. It moves
+    that first time to where it does not disturb, an installation or a container build.
+
+    Parameters
+    ----------
+    dtypes : iterable of {"float32", "float64"}
+        For which dtypes.
+    progress : callable, optional
+        Called as ``progress(done, total, name)`` before each unit and once at the end.
+
+    Raises
+    ------
+    ValueError
+        For an unknown dtype.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.warmup(dtypes=())
+    """
+    from fastgrad.kernels.library import LIBRARY, unit
+
+    chosen = [dtypes] if isinstance(dtypes, str) else list(dtypes)
+    for dtype in chosen:
+        check_choice("warmup", "dtypes", dtype, _DTYPES)
+    work = [(name, dtype) for dtype in chosen for name in units()]
+    for done, (name, dtype) in enumerate(work):
+        if progress is not None:
+            progress(done, len(work), f"{name} {dtype}")
+        LIBRARY.address(name, unit(name).functions[0], dtype)
+    if progress is not None:
+        progress(len(work), len(work), "")
+
+
+def configuration() -> dict[str, Any]:
+    """Return versions, processor, tile sizes and the state of the cache, by name."""
+    from importlib.metadata import version
+
+    import numpy as np
+
+    from fastgrad import __version__
+    from fastgrad.kernels.library import cache_directory, cache_path
+    from fastgrad.kernels.target import host, tile
+
+    target, directory = host(), cache_directory()
+    cached = [
+        path
+        for dtype in _DTYPES
+        for name in units()
+        if (path := cache_path(name, dtype)) is not None and path.exists()
+    ]
+    tiles = {name: tile(name) for name in _DTYPES}
+    return {
+        "fastgrad": __version__,
+        "python": platform.python_version(),
+        "platform": f"{sys.platform} {platform.machine()}",
+        "numpy": np.__version__,
+        "numba": version("numba"),
+        "llvmlite": version("llvmlite"),
+        "cpu": target.cpu,
+        "vector bits": target.vector_bytes * 8,
+        "register tile": ", ".join(f"{t.mr}x{t.nr} {name}" for name, t in tiles.items()),
+        "cache": str(directory) if directory is not None else "none: no home directory",
+        "cached": f"{len(cached)} of {2 * len(units())} kernels, "
+        f"{sum(p.stat().st_size for p in cached) / 1024:.0f} KiB",
+    }
+
+
+def show_config() -> None:
+    """Print what `configuration` returns, a line each."""
+    facts = configuration()
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"{name:{width}}  {value}")

@@ -1,0 +1,996 @@
+"""The dense layer: exact on integers, inside the rounding bounds, the true gradients, any array.
+
+Shapes are named by what they sit on the edge of: MR x NR is the register tile, KC and MC are
+block sizes, BB is the batch block. Tolerances and their derivations are in ``tolerances.py``.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import operator
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from conftest import (
+    DTYPES,
+    FORMS,
+    LAYOUTS,
+    Array,
+    rng_of,
+    same_bits,
+    shape_of,
+    turn,
+)
+from tolerances import (
+    ADJOINT_RTOL,
+    GRADIENT_RTOL,
+    REFERENCE_EPS,
+    SLOPE_U,
+    SMOOTHNESS,
+    SOFTMAX_EPS,
+    U,
+    gamma,
+)
+
+import fastgrad as fg
+from fastgrad import reference
+from fastgrad.kernels.target import BATCH_BLOCK
+
+NAMES = fg.activations.BUILT_IN
+ALL = ("x", "w", "b", "z")
+
+dtypes = pytest.mark.parametrize("dtype", DTYPES)
+layouts = pytest.mark.parametrize("samples", LAYOUTS)
+
+
+def dashed(spec: str) -> str:
+    """Return a shape spec as part of a test's name."""
+    return spec.replace(" x ", "x")
+
+
+def bias_form(b: Array, samples: str) -> Array:
+    """Return a bias (k,) in the matrix form of a layout."""
+    return b.reshape(-1, 1) if samples == "columns" else b.reshape(1, -1)
+
+
+# -- integers are exact ------------------------------------------------------------------------
+
+EDGES = [
+    " x ".join(sizes)
+    for sizes in itertools.product(
+        ("0", "1", "MR-1", "MR", "MR+1", "2MR+1"),
+        ("0", "1", "3", "4", "5", "NR+1"),
+        ("0", "1", "NR-1", "NR", "NR+1", "2NR+1"),
+    )
+]
+BLOCKS = [
+    "1 x KC-1 x NR+1",
+    "MR+1 x KC x NR",
+    "MR+1 x KC+1 x NR-1",
+    "2MR+1 x 2KC+1 x 3",
+    "MC-1 x 7 x NR+1",
+    "MC x KC x 2NR",
+    "MC+1 x KC+1 x NR+1",
+    "BB-1 x 5 x 3",
+    "BB x 5 x 3",
+    "BB+1 x 5 x NR+1",
+    "2BB+1 x NR+1 x 2",
+    "1000 x 3 x 1",
+    "MR+1 x KC+1 x 8NR-1",  # from 8 NR columns on, A is packed where its steps are wide
+    "MR-1 x KC+1 x 8NR",
+    "2MR+1 x 2KC+1 x 8NR+3",
+    "BB+1 x 8NR+3 x KC+1",
+    "MC+1 x 2 x 520",
+    "3 x 520 x 2NR+1",
+    "1 x 1 x 1000",
+    "1 x 1000 x 1",
+]
+
+
+@layouts
+@dtypes
+@pytest.mark.parametrize("spec", EDGES + BLOCKS, ids=dashed)
+def test_integers_are_exact(spec: str, dtype: str, samples: str) -> None:
+    """Sums of products of small integers are exact in any order, so nothing may differ."""
+    n, d, k = shape_of(spec, dtype)
+    rng = rng_of(spec)
+    x, w, b, g = (rng.integers(-4, 5, s) for s in ((n, d), (d, k), (k,), (n, k)))
+    exact = {"x": g @ w.T, "w": x.T @ g, "b": g.sum(axis=0), "z": g}
+    x_, w_, g_ = (turn(a, samples).astype(dtype) for a in (x, w, g))
+    b_ = b.astype(dtype)
+
+    np.testing.assert_array_equal(fg.dense(x_, w_, samples=samples), turn(x @ w, samples))
+    y, cache = fg.dense_forward(x_, w_, bias_form(b_, samples), samples=samples)
+    np.testing.assert_array_equal(y, turn(x @ w + b, samples))
+    assert y.dtype == dtype
+    grads = fg.dense_backward(g_, cache, need=ALL)
+    before = {"x": x, "w": w, "b": b, "z": g}
+    outs = {
+        name: turn(a, samples).astype(dtype) if name != "b" else bias_form(b_, samples).copy()
+        for name, a in before.items()
+    }
+    added = fg.dense_backward(g_, cache, need=ALL, out=outs, accumulate=True)
+    for name, truth in exact.items():
+        got, total = getattr(grads, name), getattr(added, name)
+        truth_ = bias_form(truth, samples) if name == "b" else turn(truth, samples)
+        before_ = bias_form(b, samples) if name == "b" else turn(before[name], samples)
+        np.testing.assert_array_equal(got, truth_, err_msg=f"grad_{name}")
+        np.testing.assert_array_equal(total, before_ + truth_, err_msg=f"accumulated {name}")
+        assert got.dtype == dtype
+        assert total is outs[name]
+
+
+# -- random data stays inside the bound --------------------------------------------------------
+
+BOUNDED = [
+    "1 x 1 x 1",
+    "2 x 3 x 4",
+    "MR+1 x 17 x NR+1",
+    "3 x KC+1 x 5",
+    "MC+1 x KC+1 x NR+1",
+    "2MR+1 x 2KC+1 x 8NR+3",
+    "BB+1 x 9 x NR-1",
+    "2BB+3 x 2 x 3",
+]
+
+
+@functools.lru_cache(maxsize=None)
+def bounded_case(spec: str, dtype: str) -> SimpleNamespace:
+    """Return data whose magnitudes span 2**20, exact products and their rounding bounds."""
+    n, d, k = shape_of(spec, dtype)
+    rng = rng_of(spec, "bounded")
+    x, w, b, g = (
+        (rng.choice([-1.0, 1.0], s) * np.exp2(rng.uniform(-10, 10, s))).astype(dtype)
+        for s in ((n, d), (d, k), (k,), (n, k))
+    )
+    long = np.longdouble
+    xl, wl, bl, gl = (a.astype(long) for a in (x, w, b, g))
+    u = U[dtype]
+    spare = float(np.finfo(long).eps) / 2  # of the oracle's own sums
+    # Over the batch: chains of at most BATCH_BLOCK products, whose ends are added up.
+    over_batch = min(n, BATCH_BLOCK) + -(-n // BATCH_BLOCK)
+    exact = {"y": xl @ wl + bl, "x": gl @ wl.T, "w": xl.T @ gl, "b": gl.sum(axis=0), "z": gl}
+    sizes = {
+        "y": (abs(xl) @ abs(wl) + abs(bl), d + 1, d),
+        "x": (abs(gl) @ abs(wl.T), k, k),
+        "w": (abs(xl.T) @ abs(gl), over_batch, n),
+        "b": (abs(gl).sum(axis=0), over_batch, n),
+        "z": (abs(gl), 0, 0),
+    }
+    bounds = {
+        name: (gamma(ours, u) + gamma(terms + 1, spare)) * size
+        for name, (size, ours, terms) in sizes.items()
+    }
+    return SimpleNamespace(x=x, w=w, b=b, g=g, exact=exact, bounds=bounds)
+
+
+@functools.lru_cache(maxsize=None)
+def bounded_run(spec: str, dtype: str, samples: str) -> dict[str, Array]:
+    """Return what fastgrad makes of it, in row layout."""
+    case = bounded_case(spec, dtype)
+    x, w, g = (turn(a, samples) for a in (case.x, case.w, case.g))
+    y, cache = fg.dense_forward(x, w, case.b, samples=samples)
+    grads = fg.dense_backward(g, cache, need=ALL)._asdict()
+    return {name: turn(a, samples) if a.ndim == 2 else a for name, a in {"y": y, **grads}.items()}
+
+
+@pytest.mark.parametrize("what", ["y", *ALL])
+@layouts
+@dtypes
+@pytest.mark.parametrize("spec", BOUNDED, ids=dashed)
+def test_products_are_inside_the_rounding_bound(
+    spec: str, dtype: str, samples: str, what: str
+) -> None:
+    case, got = bounded_case(spec, dtype), bounded_run(spec, dtype, samples)[what]
+    error = abs(got.astype(np.longdouble) - case.exact[what])
+    assert (error <= case.bounds[what]).all(), f"{(error / case.bounds[what]).max():.3f} x bound"
+
+
+# -- every activation against the reference ------------------------------------------------------
+
+LAYERS = [
+    "0 x 3 x 4",
+    "3 x 0 x 4",
+    "1 x 1 x 1",
+    "2 x 3 x 4",
+    "MR+1 x 5 x NR+1",
+    "MR x KC+1 x NR",
+    "4 x 7 x 300",  # row kernels work in chunks of 256
+    "BB+1 x 3 x 2",
+    "MC+1 x 9 x 2NR-1",
+]
+
+
+@functools.lru_cache(maxsize=None)
+def layer_data(spec: str, dtype: str) -> dict[str, Array]:
+    """Return x, w, b and grad_y with pre-activations of size about 2, in row layout."""
+    n, d, k = shape_of(spec, dtype)
+    rng = rng_of(spec, "layer")
+    shapes = {"x": (n, d), "w": (d, k), "b": (k,), "g": (n, k)}
+    scale = {"x": 1.0, "w": 2.0 / math.sqrt(max(d, 1)), "b": 0.5, "g": 1.0}
+    return {
+        name: (scale[name] * rng.standard_normal(shape)).astype(dtype)
+        for name, shape in shapes.items()
+    }
+
+
+class Bounded(NamedTuple):
+    """The reference's value in float64, and the largest error allowed."""
+
+    value: Array
+    error: Array
+
+
+@functools.lru_cache(maxsize=None)
+def expected(name: str, spec: str, dtype: str) -> dict[str, Bounded]:
+    """Return y and the four gradients of the NumPy reference, computed in float64, with bounds.
+
+    For float64 the reference's own rounding is of the same size as ours: bounds count twice.
+    """
+    data = layer_data(spec, dtype)
+    x, w, b, g = (data[n].astype(np.float64) for n in "xwbg")
+    n, d, k = x.shape[0], *w.shape
+    u, wide = U[dtype], dtype == "float64"
+    sides = 2 if wide else 1
+    y, cache = reference.dense_forward(x, w, b, name)
+    grads = reference.dense_backward(g, cache, need=ALL)
+    z = x @ w + b
+    dz = gamma(d + 1, u) * (abs(x) @ abs(w) + abs(b))
+    row, smooth = fg.activations.ACTIVATIONS[name], SMOOTHNESS[name]
+    tiny = float(np.finfo(dtype).smallest_subnormal)
+    grad_z = grads.z
+    if name == "softmax":
+        worst = dz.max(axis=1, keepdims=True, initial=0)
+        relative = np.expm1(smooth.slope * worst) + 2 * SOFTMAX_EPS * u
+        dy = abs(y) * relative
+        size = abs(g) + (abs(g) * y).sum(axis=1, keepdims=True)
+        dgz = abs(y) * size * (3 * relative + 6 * u)
+    else:
+        own = abs(y) if smooth.relative else 1.0
+        slope = abs(reference.ACTIVATIONS[name].derivative(z))
+        value_ulp = row.ulp[DTYPES.index(dtype)]
+        dy = smooth.slope * own * dz + 2 * u * value_ulp * abs(y) + tiny
+        if wide:  # the reference's own functions: see test_baselines
+            dy = dy + 2 * u * REFERENCE_EPS[name](abs(z)) * abs(y)
+        dgz = abs(g) * (smooth.curvature * own * dz + SLOPE_U * u * np.maximum(1, slope))
+        for kink in row.kinks:  # either side is right where rounding decides the side
+            dgz = dgz + abs(g) * (abs(z - kink) <= dz)
+    size = abs(grad_z) + dgz
+    batch = min(n, BATCH_BLOCK) + -(-n // BATCH_BLOCK)
+    errors = {
+        "y": dy,
+        "z": dgz,
+        "x": dgz @ abs(w.T) + gamma(k, u) * (size @ abs(w.T)),
+        "w": abs(x.T) @ dgz + gamma(n if wide else batch, u) * (abs(x.T) @ size),
+        "b": dgz.sum(axis=0) + gamma(n if wide else batch, u) * size.sum(axis=0),
+    }
+    values = {"y": y, **grads._asdict()}
+    return {key: Bounded(values[key], sides * errors[key]) for key in values}
+
+
+@functools.lru_cache(maxsize=None)
+def layer_run(name: str, spec: str, dtype: str, samples: str) -> dict[str, Array]:
+    """Return y and the four gradients by fastgrad, in row layout."""
+    data = layer_data(spec, dtype)
+    x, w, g = (turn(data[n], samples) for n in "xwg")
+    y, cache = fg.dense_forward(x, w, data["b"], name, samples=samples)
+    assert same_bits(y, fg.dense(x, w, data["b"], name, samples=samples))
+    results = {"y": y, **fg.dense_backward(g, cache, need=ALL)._asdict()}
+    return {key: turn(a, samples) if a.ndim == 2 else a for key, a in results.items()}
+
+
+@pytest.mark.parametrize("what", ["y", *ALL])
+@layouts
+@dtypes
+@pytest.mark.parametrize("spec", LAYERS, ids=dashed)
+@pytest.mark.parametrize("name", NAMES)
+def test_layers_agree_with_the_reference(
+    name: str, spec: str, dtype: str, samples: str, what: str
+) -> None:
+    value, error = expected(name, spec, dtype)[what]
+    got = layer_run(name, spec, dtype, samples)[what]
+    assert got.dtype == dtype
+    assert got.shape == value.shape
+    difference = abs(got.astype(np.float64) - value)
+    bad = ~(difference <= error)
+    assert not bad.any(), f"{(difference[bad] / error[bad]).max():.3g} x bound"
+
+
+# -- every gradient is the true one ---------------------------------------------------------------
+
+# The activations as analytic functions of complex arrays, written down once more. Complex step:
+# act'(z) = Im act(z + i h) / h, exact to rounding for h = 1e-200, since nothing is subtracted.
+STEP = 1e-200
+_erfc = np.vectorize(math.erfc, otypes=[float])
+
+
+def _normal_cdf(z: Array) -> Array:
+    density = np.exp(-(z.real**2) / 2) / math.sqrt(2 * math.pi)
+    return _erfc(-z.real / math.sqrt(2)) / 2 + 1j * z.imag * density
+
+
+def _complex_softmax(z: Array) -> Array:
+    e = np.exp(z - z.real.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def _sign(z: Array) -> Array:
+    return np.sign(z.real)
+
+
+ANALYTIC: dict[str, Callable[[Array], Array]] = {
+    "identity": lambda z: z,
+    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+    "tanh": lambda z: (np.exp(z) - np.exp(-z)) / (np.exp(z) + np.exp(-z)),
+    "relu": lambda z: z * (z.real > 0),
+    "softmax": _complex_softmax,
+    "gelu": lambda z: z * _normal_cdf(z),
+    "gelu_tanh": lambda z: z / (1 + np.exp(-math.sqrt(8 / math.pi) * (z + 0.044715 * z**3))),
+    "silu": lambda z: z / (1 + np.exp(-z)),
+    "elu": lambda z: np.where(z.real > 0, z, np.exp(z) - 1),
+    "leaky_relu": lambda z: z * np.where(z.real > 0, 1, 0.01),
+    "softplus": lambda z: np.log(1 + np.exp(z)),
+    "softsign": lambda z: z / (1 + z * _sign(z)),
+    "exp": np.exp,
+}
+
+
+def _huber(d: Array) -> Array:
+    size = d * _sign(d)
+    return np.where(size.real <= 1, d * d / 2, size - 0.5)
+
+
+def _cross_entropy(z: Array, t: Array) -> Array:
+    return t.sum(axis=1) * np.log(np.exp(z).sum(axis=1)) - (t * z).sum(axis=1)
+
+
+# One term per element, or per sample (softmax cross-entropy).
+TERMS: dict[str, Callable[[Array, Array], Array]] = {
+    "mse": lambda p, t: (p - t) ** 2,
+    "mae": lambda p, t: (p - t) * _sign(p - t),
+    "huber": lambda p, t: _huber(p - t),
+    "binary_cross_entropy_with_logits": lambda p, t: np.log(1 + np.exp(p)) - t * p,
+    "softmax_cross_entropy": _cross_entropy,
+    "sum": lambda p, t: p,
+    "squared_l2": lambda p, t: p * p,
+}
+REDUCE: dict[str, Callable[[Array], Any]] = {
+    "mean": lambda terms: terms.mean(),
+    "sum": lambda terms: terms.sum(),
+    "samples": lambda terms: terms.sum() / len(terms),
+}
+
+
+@functools.lru_cache(maxsize=None)
+def small_layer() -> dict[str, Array]:
+    """Return a layer of three samples, in row layout, and targets that are probabilities."""
+    rng = rng_of("small layer")
+    data = {n: rng.standard_normal(s) for n, s in {"x": (3, 2), "w": (2, 4), "b": (4,)}.items()}
+    t = rng.uniform(0.1, 1.0, (3, 4))
+    return {**data, "t": t / t.sum(axis=1, keepdims=True), "g": rng.standard_normal((3, 4))}
+
+
+def complex_steps(function: Callable[[dict[str, Array]], Array], which: str) -> Array:
+    """Return d function / d data[which], by one complex step per element."""
+    data = {n: small_layer()[n].astype(complex) for n in "xwb"}
+    columns = []
+    for i in range(data[which].size):
+        moved = data[which].copy()
+        moved.flat[i] += 1j * STEP
+        columns.append(np.imag(function({**data, which: moved})) / STEP)
+    return np.moveaxis(np.array(columns), 0, -1)
+
+
+@functools.lru_cache(maxsize=None)
+def true_jacobian(name: str, which: str) -> Array:
+    """Return d y / d (x, w or b): (n * k, size), in row layout."""
+
+    def layer(p: dict[str, Array]) -> Array:
+        return ANALYTIC[name](p["x"] @ p["w"] + p["b"]).ravel()
+
+    return complex_steps(layer, which)
+
+
+@pytest.mark.parametrize("which", ["x", "w", "b"])
+@layouts
+@pytest.mark.parametrize("name", NAMES)
+def test_jacobian_of_every_layer(name: str, samples: str, which: str) -> None:
+    """Each row of the Jacobian is a backward pass for one unit vector."""
+    data = small_layer()
+    x, w, b = turn(data["x"], samples), turn(data["w"], samples), data["b"]
+    y, cache = fg.dense_forward(x, w, b, name, samples=samples)
+    units = np.eye(y.size).reshape(-1, *data["g"].shape)
+    rows = [getattr(fg.dense_backward(turn(e, samples), cache), which) for e in units]
+    got = np.array([(turn(r, samples) if r.ndim == 2 else r).ravel() for r in rows])
+    np.testing.assert_allclose(got, true_jacobian(name, which), rtol=GRADIENT_RTOL, atol=0)
+
+
+@functools.lru_cache(maxsize=None)
+def true_gradient(name: str, loss: str, reduction: str, which: str) -> Array:
+    """Return the gradient of a loss of a layer, by complex steps in row layout."""
+
+    def total(p: dict[str, Array]) -> Array:
+        y = ANALYTIC[name](p["x"] @ p["w"] + p["b"])
+        return np.asarray(REDUCE[reduction](TERMS[loss](y, small_layer()["t"])))
+
+    return complex_steps(total, which).reshape(small_layer()[which].shape)
+
+
+@pytest.mark.parametrize("reduction", list(REDUCE))
+@layouts
+@pytest.mark.parametrize("loss", list(TERMS))
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_through_every_loss(
+    name: str, loss: str, samples: str, reduction: str
+) -> None:
+    data = small_layer()
+    x, w, t = (turn(data[n], samples) for n in "xwt")
+    y, cache = fg.dense_forward(x, w, data["b"], name, samples=samples)
+    row = fg.losses.LOSSES[loss]
+    targets = () if isinstance(row, fg.losses.ArrayLoss) else (t,)
+    _, grad_y = row.value_and_grad(y, *targets, reduction=reduction, samples=samples)
+    grads = fg.dense_backward(grad_y, cache)
+    for which in ("x", "w", "b"):
+        got = getattr(grads, which)
+        np.testing.assert_allclose(
+            turn(got, samples) if got.ndim == 2 else got,
+            true_gradient(name, loss, reduction, which),
+            rtol=GRADIENT_RTOL,
+            atol=0,
+            err_msg=f"grad_{which}",
+        )
+
+
+@layouts
+@pytest.mark.parametrize("name", NAMES)
+def test_backward_is_the_adjoint_of_the_derivative(name: str, samples: str) -> None:
+    """<J u, v> = <u, J^T v> for random directions, on a shape with blocks and ragged edges."""
+    n, d, k = shape_of("BB+9 x 21 x 2NR+1", "float64")
+    rng = rng_of("adjoint", name)
+    x, w, b, v, dx, dw, db = (
+        rng.standard_normal(s) for s in ((n, d), (d, k), (k,), (n, k), (n, d), (d, k), (k,))
+    )
+    w, dw = w / math.sqrt(d), dw / math.sqrt(d)
+    z, dz = x @ w + b, dx @ w + x @ dw + db
+    forward = np.imag(ANALYTIC[name](z + 1j * STEP * dz)) / STEP * v
+    _, cache = fg.dense_forward(turn(x, samples), turn(w, samples), b, name, samples=samples)
+    grads = fg.dense_backward(turn(v, samples), cache)
+    backward = [turn(grads.x, samples) * dx, turn(grads.w, samples) * dw, grads.b * db]
+    left, right = math.fsum(forward.flat), math.fsum(itertools.chain(*(a.flat for a in backward)))
+    size = abs(forward).sum() + sum(abs(a).sum() for a in backward)
+    assert abs(left - right) <= ADJOINT_RTOL * size
+
+
+# -- the same bits for every array that holds the same numbers -------------------------------------
+
+
+def forms_data(dtype: str, samples: str) -> dict[str, Array]:
+    """Return clean arguments of a layer with ragged edges, in the layout."""
+    data = layer_data("MR+1 x 5 x NR+1", dtype)
+    return {name: turn(a, samples) if a.ndim == 2 else a for name, a in data.items()}
+
+
+def run(data: dict[str, Any], samples: str, name: Any = "sigmoid") -> list[Array]:
+    """Return y and all four gradients."""
+    y, cache = fg.dense_forward(data["x"], data["w"], data["b"], name, samples=samples)
+    return [y, *fg.dense_backward(data["g"], cache, need=ALL)]
+
+
+@functools.lru_cache(maxsize=None)
+def clean_run(dtype: str, samples: str, name: str = "sigmoid") -> list[Array]:
+    return run(forms_data(dtype, samples), samples, name)
+
+
+def memory_of(value: Any) -> bytes:
+    """Return what the whole allocation behind an array holds."""
+    while isinstance(getattr(value, "base", None), np.ndarray):
+        value = value.base
+    return np.asarray(value).tobytes()
+
+
+@layouts
+@dtypes
+@pytest.mark.parametrize("which", ["x", "w", "b", "g"])
+@pytest.mark.parametrize("form", list(FORMS))
+def test_forms_give_the_bits_of_a_clean_copy(
+    form: str, which: str, dtype: str, samples: str
+) -> None:
+    data: dict[str, Any] = forms_data(dtype, samples)
+    data[which] = FORMS[form](data[which])
+    before = memory_of(data[which])
+    results = run(data, samples)
+    assert memory_of(data[which]) == before
+    for got, clean in zip(results, clean_run(dtype, samples), strict=True):
+        assert type(got) is np.ndarray
+        assert same_bits(got, clean)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@layouts
+@dtypes
+@pytest.mark.parametrize("form", ["fortran", "reversed", "unaligned"])
+def test_all_arguments_in_a_form_at_once(
+    form: str, dtype: str, samples: str, name: str
+) -> None:
+    data: dict[str, Any] = {n: FORMS[form](a) for n, a in forms_data(dtype, samples).items()}
+    before = {n: memory_of(a) for n, a in data.items()}
+    results = run(data, samples, name)
+    assert {n: memory_of(a) for n, a in data.items()} == before
+    assert all(map(same_bits, results, clean_run(dtype, samples, name)))
+
+
+@layouts
+@dtypes
+@pytest.mark.parametrize("which", ["x", "w", "b", "g"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_broadcast_views(axis: int, which: str, dtype: str, samples: str) -> None:
+    """Zero strides, as ``np.broadcast_to`` makes them."""
+    data: dict[str, Any] = forms_data(dtype, samples)
+    a = data[which] if which != "b" else bias_form(data["b"], samples)
+    line = a[:1] if axis == 0 else a[:, :1]
+    data[which] = np.broadcast_to(line, a.shape)
+    clean = {**data, which: data[which].copy()}
+    assert all(map(same_bits, run(data, samples), run(clean, samples)))
+
+
+@layouts
+@pytest.mark.parametrize("which", ["x", "w", "g"])
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_np_matrix(which: str, samples: str) -> None:
+    data: dict[str, Any] = forms_data("float64", samples)
+    data[which] = np.matrix(data[which])
+    results = run(data, samples)
+    assert all(type(a) is np.ndarray for a in results)
+    assert all(map(same_bits, results, clean_run("float64", samples)))
+
+
+def test_memmap(tmp_path: Any) -> None:
+    data: dict[str, Any] = forms_data("float32", "rows")
+    for name in "xwg":
+        mapped = np.memmap(tmp_path / name, "float32", "w+", shape=data[name].shape)
+        mapped[...] = data[name]
+        mapped.flush()
+        data[name] = np.memmap(tmp_path / name, "float32", "r", shape=data[name].shape)
+    assert all(map(same_bits, run(data, "rows"), clean_run("float32", "rows")))
+
+
+# x, w, b, grad_y: what the results are computed in, and what they are.
+PROMOTION = [
+    ("float32", "float32", "float32", "float32", "float32", "float32"),
+    ("float32", "float64", "float32", "float32", "float64", "float64"),
+    ("float32", "float32", "float64", "float32", "float64", "float64"),
+    ("float64", "float32", "float32", "float32", "float64", "float64"),
+    ("float16", "float16", "float16", "float16", "float32", "float16"),
+    ("float16", "float32", "float16", "float16", "float32", "float32"),
+    ("float16", "float64", "float16", "float16", "float64", "float64"),
+    ("float16", "int8", "float16", "float16", "float64", "float64"),
+    ("float32", "int32", "float32", "float32", "float64", "float64"),
+    ("float32", "float32", "uint8", "float32", "float64", "float64"),
+    ("int64", "int64", "int64", "int64", "float64", "float64"),
+    ("uint8", "int16", "uint64", "int32", "float64", "float64"),
+    ("bool", "bool", "bool", "bool", "float64", "float64"),
+    ("bool", "float32", "float32", "float32", "float64", "float64"),
+    (">f4", "<f4", ">f4", ">f4", "float32", "float32"),
+    (">f8", ">f4", ">i2", ">f2", "float64", "float64"),
+]
+
+
+@layouts
+@pytest.mark.parametrize("kinds", PROMOTION, ids="-".join)
+def test_dtypes_promote(kinds: tuple[str, ...], samples: str) -> None:
+    """The result is that of arguments converted beforehand, rounded at the end."""
+    *given, work, result = kinds
+    rng = rng_of("promotion")
+    data: dict[str, Any] = {}
+    for name, kind, shape in zip("xwbg", given, ((7, 5), (5, 9), (9,), (7, 9)), strict=True):
+        whole = np.dtype(kind).kind in "biu"
+        values = rng.integers(0, 3, shape) if whole else rng.standard_normal(shape)
+        data[name] = turn(values.astype(kind), samples) if name != "b" else values.astype(kind)
+    got = run(data, samples)
+    clean = run({n: a.astype(work) for n, a in data.items()}, samples)
+    for a, b in zip(got, clean, strict=True):
+        assert same_bits(a, b.astype(result))
+
+
+@pytest.mark.parametrize("work", ["float32", "float64"])
+def test_gradient_dtype_may_be_wider_than_the_layer(work: str) -> None:
+    """float32 layer, float64 grad_y: everything is computed in float64."""
+    data: dict[str, Any] = forms_data("float32", "rows")
+    y, cache = fg.dense_forward(data["x"], data["w"], data["b"], "silu")
+    grads = fg.dense_backward(data["g"].astype(work), cache, need=ALL)
+    assert all(a.dtype == work for a in grads)
+    np.testing.assert_allclose(grads.w, fg.dense_backward(data["g"], cache).w, rtol=1e-4)
+
+
+def test_lists_and_scalars_in_lists() -> None:
+    y, cache = fg.dense_forward([[1, 2]], [[True], [False]], [0.5], "relu")
+    assert y.tolist() == [[1.5]]
+    assert y.dtype == np.float64
+    grads = fg.dense_backward([[2]], cache, need=ALL)
+    assert [a.tolist() for a in grads] == [[[2.0, 0.0]], [[2.0], [4.0]], [2.0], [[2.0]]]
+
+
+def test_float16_overflows_to_infinity_without_a_warning() -> None:
+    big, two = np.full((1, 1), 6e4, np.float16), np.full((1, 1), 2, np.float16)
+    y, cache = fg.dense_forward(big, two)
+    assert y.tolist() == [[np.inf]]
+    assert fg.dense_backward(big, cache).x.tolist() == [[np.inf]]
+
+
+# -- vectors, batch axes, biases ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [None, *NAMES])
+@layouts
+@dtypes
+def test_a_vector_is_one_sample(dtype: str, samples: str, name: str | None) -> None:
+    data = forms_data(dtype, samples)
+    one = (slice(None), slice(0, 1)) if samples == "columns" else (slice(0, 1), slice(None))
+    x, g = data["x"][one], data["g"][one]
+    y, cache = fg.dense_forward(x.ravel(), data["w"], data["b"], name, samples=samples)
+    full, full_cache = fg.dense_forward(x, data["w"], data["b"], name, samples=samples)
+    assert same_bits(y, full.ravel())
+    assert same_bits(y, fg.dense(x.ravel(), data["w"], data["b"], name, samples=samples))
+    grads = fg.dense_backward(g.ravel(), cache, need=ALL)
+    full_grads = fg.dense_backward(g, full_cache, need=ALL)
+    assert same_bits(grads.x, full_grads.x.ravel())
+    assert same_bits(grads.z, full_grads.z.ravel())
+    assert same_bits(grads.w, full_grads.w)
+    assert same_bits(grads.b, full_grads.b)
+
+
+@pytest.mark.parametrize("lead", [(2, 3), (1, 1), (2, 1, 3), (0, 3), (3, 0), (2, 3, 2, 1)])
+@pytest.mark.parametrize("name", [None, "softmax", "gelu", "relu"])
+@dtypes
+def test_leading_batch_axes(dtype: str, name: str | None, lead: tuple[int, ...]) -> None:
+    rng = rng_of("batch", lead)
+    x, w, b, g = (
+        rng.standard_normal(s).astype(dtype) for s in ((*lead, 5), (5, 4), (4,), (*lead, 4))
+    )
+    out = np.empty((*lead, 4), dtype)
+    y, cache = fg.dense_forward(x, w, b, name, out=out)
+    assert y is out
+    grads = fg.dense_backward(g, cache, need=ALL)
+    flat, flat_cache = fg.dense_forward(x.reshape(-1, 5), w, b, name)
+    flat_grads = fg.dense_backward(g.reshape(-1, 4), flat_cache, need=ALL)
+    assert same_bits(y, flat.reshape(y.shape))
+    assert same_bits(fg.dense(x, w, b, name), y)
+    for which, shape in (("x", x.shape), ("w", w.shape), ("b", b.shape), ("z", y.shape)):
+        assert same_bits(getattr(grads, which), getattr(flat_grads, which).reshape(shape))
+
+
+def test_batch_axes_of_a_transposed_array() -> None:
+    x = np.arange(24.0).reshape(4, 3, 2).T  # (2, 3, 4), Fortran order
+    w = np.arange(8.0).reshape(4, 2)
+    y, cache = fg.dense_forward(x, w)
+    np.testing.assert_array_equal(y, np.ascontiguousarray(x) @ w)
+    g = np.ones_like(y)
+    np.testing.assert_array_equal(fg.dense_backward(g, cache).x, g @ w.T)
+
+
+@pytest.mark.parametrize("k", [1, 4])
+@layouts
+@dtypes
+def test_bias_forms(dtype: str, samples: str, k: int) -> None:
+    data = layer_data("2 x 3 x 4", dtype)
+    x, w, g = (turn(a, samples) for a in (data["x"], data["w"][:, :k], data["g"][:, :k]))
+    flat = data["b"][:k]
+    results = []
+    for b in (flat, bias_form(flat, samples)):
+        y, cache = fg.dense_forward(x, w, b, "tanh", samples=samples)
+        grads = fg.dense_backward(g, cache)
+        assert grads.b.shape == b.shape
+        results.append((y, grads.x, grads.w, grads.b.ravel()))
+    assert all(map(same_bits, *results))
+    y, cache = fg.dense_forward(x, w, samples=samples)
+    assert fg.dense_backward(g, cache).b is None
+    assert fg.dense_backward(g, cache, need=("b",)) == (None, None, None, None)
+
+
+@pytest.mark.parametrize("samples", LAYOUTS)
+def test_results_have_the_order_of_their_layout(samples: str) -> None:
+    """A sample's outputs lie side by side; a gradient has the memory order of its array."""
+    x, w = np.ones((6, 5)), np.ones((5, 7))
+    order = "F" if samples == "columns" else "C"
+    y, cache = fg.dense_forward(turn(x, samples), turn(w, samples), None, "silu", samples=samples)
+    assert y.flags[f"{order}_CONTIGUOUS"]
+    _, cache = fg.dense_forward(np.asfortranarray(x), np.asfortranarray(w))
+    grads = fg.dense_backward(np.ones((6, 7)), cache)
+    assert grads.x.flags.f_contiguous
+    assert grads.w.flags.f_contiguous
+
+
+# -- need=, out=, accumulate= ------------------------------------------------------------------
+
+SUBSETS = [s for r in range(5) for s in itertools.combinations(ALL, r)]
+
+
+@pytest.mark.parametrize("kind", [tuple, list, set, iter, "".join], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("need", SUBSETS, ids=lambda s: "".join(s) or "nothing")
+def test_need_subsets(need: tuple[str, ...], kind: Callable[[Any], Any]) -> None:
+    data = forms_data("float32", "rows")
+    _, cache = fg.dense_forward(data["x"], data["w"], data["b"], "sigmoid")
+    grads = fg.dense_backward(data["g"], cache, need=kind(need))
+    _, *clean = clean_run("float32", "rows")
+    for which, truth in zip(ALL, clean, strict=True):
+        got = getattr(grads, which)
+        assert same_bits(got, truth) if which in need else got is None
+
+
+@pytest.mark.parametrize("need", [("w", "w"), ("x", "x", "b"), ("b", "b", "b", "b"), "zz"])
+def test_need_may_repeat_a_name(need: Any) -> None:
+    data = forms_data("float32", "rows")
+    _, cache = fg.dense_forward(data["x"], data["w"], data["b"], "sigmoid")
+    grads = fg.dense_backward(data["g"], cache, need=need)
+    once = fg.dense_backward(data["g"], cache, need=tuple(dict.fromkeys(need)))
+    for got, truth in zip(grads, once, strict=True):
+        assert got is truth is None or same_bits(got, truth)
+
+
+def _columns_of_wider(shape: tuple[int, ...], dtype: str) -> Array:
+    return np.zeros((*shape[:-1], shape[-1] + 3), dtype)[..., : shape[-1]]
+
+
+OUTS: dict[str, Callable[[tuple[int, ...], str], Array]] = {
+    "c_order": np.zeros,
+    "fortran": lambda shape, dtype: np.zeros(shape, dtype, order="F"),
+    "part_of_wider": _columns_of_wider,
+    "sliced": lambda shape, dtype: FORMS["sliced"](np.zeros(shape, dtype)),
+    "reversed": lambda shape, dtype: FORMS["reversed"](np.zeros(shape, dtype)),
+    "rows_reversed": lambda shape, dtype: np.zeros(shape, dtype)[::-1],
+    "unaligned": lambda shape, dtype: FORMS["unaligned"](np.zeros(shape, dtype)),
+    "record_field": lambda shape, dtype: FORMS["record_field"](np.zeros(shape, dtype)),
+}
+
+
+@pytest.mark.parametrize("name", [None, "sigmoid", "silu", "softmax"])
+@layouts
+@dtypes
+@pytest.mark.parametrize("form", list(OUTS))
+def test_out_of_any_form(form: str, dtype: str, samples: str, name: str | None) -> None:
+    data = forms_data(dtype, samples)
+    clean = run(data, samples, name)
+    out = OUTS[form](clean[0].shape, dtype)
+    y, cache = fg.dense_forward(data["x"], data["w"], data["b"], name, samples=samples, out=out)
+    assert y is out
+    assert same_bits(out, clean[0])
+    out[...] = 0
+    assert fg.dense(data["x"], data["w"], data["b"], name, samples=samples, out=out) is out
+    assert same_bits(out, clean[0])
+    outs = {n: OUTS[form](a.shape, dtype) for n, a in zip(ALL, clean[1:], strict=True)}
+    grads = fg.dense_backward(data["g"], cache, need=ALL, out=outs)
+    for which, truth in zip(ALL, clean[1:], strict=True):
+        assert getattr(grads, which) is outs[which]
+        assert same_bits(outs[which], truth)
+    again = fg.dense_backward(data["g"], cache, need=ALL, out=outs, accumulate=True)
+    for which, truth in zip(ALL, clean[1:], strict=True):
+        assert getattr(again, which) is outs[which]
+        assert same_bits(outs[which], truth + truth)
+
+
+@pytest.mark.parametrize("kind", [dict, fg.DenseGrads, SimpleNamespace])
+def test_out_as_mapping_tuple_or_object(kind: Any) -> None:
+    data = forms_data("float64", "rows")
+    _, cache = fg.dense_forward(data["x"], data["w"], data["b"], "sigmoid")
+    place = np.zeros_like(data["w"])
+    grads = fg.dense_backward(data["g"], cache, out=kind(w=place))
+    assert grads.w is place
+    for got, truth in zip(grads[:3], clean_run("float64", "rows")[1:4], strict=True):
+        assert same_bits(got, truth)
+
+
+@pytest.mark.parametrize("spec", ["3 x 2 x 4", "BB+1 x 3 x 5", "MR+1 x 3 x KC+5"])
+@layouts
+@dtypes
+def test_accumulating_from_zero_gives_the_same_bits(
+    dtype: str, samples: str, spec: str
+) -> None:
+    data = layer_data(spec, dtype)
+    x, w, g = (turn(data[n], samples) for n in "xwg")
+    _, cache = fg.dense_forward(x, w, data["b"], samples=samples)
+    plain = fg.dense_backward(g, cache, need=ALL)
+    outs = {n: np.zeros_like(getattr(plain, n)) for n in ALL}
+    fg.dense_backward(g, cache, need=ALL, out=outs, accumulate=True)
+    assert all(same_bits(outs[n], getattr(plain, n)) for n in ALL)
+
+
+@pytest.mark.parametrize("form", list(OUTS))
+@pytest.mark.parametrize("spec", ["3 x 2 x 4", "MR+1 x 3 x KC+5"])
+def test_accumulation_does_not_depend_on_the_form_of_out(spec: str, form: str) -> None:
+    """Also over several k-blocks: the sum is made in one order, wherever it is put."""
+    data = layer_data(spec, "float32")
+    rng = rng_of("accumulate")
+    _, cache = fg.dense_forward(data["x"], data["w"], data["b"])
+    start = {n: rng.standard_normal(data[n].shape).astype("float32") for n in "xwb"}
+    clean = fg.dense_backward(
+        data["g"], cache, out={n: a.copy() for n, a in start.items()}, accumulate=True
+    )
+    outs = {n: OUTS[form](a.shape, "float32") for n, a in start.items()}
+    for n, a in start.items():
+        outs[n][...] = a
+    fg.dense_backward(data["g"], cache, out=outs, accumulate=True)
+    assert all(same_bits(outs[n], getattr(clean, n)) for n in "xwb")
+
+
+@pytest.mark.parametrize("k", ["5", "KC", "KC+5", "2KC+1"])
+@layouts
+@dtypes
+def test_accumulating_adds_the_finished_gradient_of_x(
+    dtype: str, samples: str, k: str
+) -> None:
+    """``out + grad_x`` rounded once, however many k-blocks grad_x takes: blocks are no result."""
+    data = layer_data(f"MR+1 x 3 x {k}", dtype)
+    x, w, g = (turn(data[n], samples) for n in "xwg")
+    _, cache = fg.dense_forward(x, w, samples=samples)
+    before = turn(rng_of("finished").standard_normal(data["x"].shape).astype(dtype), samples)
+    fresh = fg.dense_backward(g, cache, need=("x",)).x
+    out = before.copy()
+    fg.dense_backward(g, cache, need=("x",), out={"x": out}, accumulate=True)
+    assert same_bits(out, before + fresh)
+
+
+def test_accumulate_without_out_is_a_plain_backward() -> None:
+    data = forms_data("float64", "rows")
+    _, cache = fg.dense_forward(data["x"], data["w"], data["b"], "sigmoid")
+    grads = fg.dense_backward(data["g"], cache, need=ALL, accumulate=True)
+    assert all(map(same_bits, grads, clean_run("float64", "rows")[1:]))
+
+
+@pytest.mark.parametrize("name", [None, *NAMES])
+def test_backward_leaves_grad_y_and_the_cache_alone(name: str | None) -> None:
+    data = forms_data("float32", "rows")
+    y, cache = fg.dense_forward(data["x"], data["w"], data["b"], name)
+    held = [a.copy() for a in (*cache[:4], data["g"], y)]
+    first = fg.dense_backward(data["g"], cache, need=ALL)
+    first.z[...] = 7  # gradients are the caller's to overwrite
+    for before, after in zip(held, (*cache[:4], data["g"], y), strict=True):
+        assert same_bits(before, after)
+    second = fg.dense_backward(data["g"], cache)
+    assert all(map(same_bits, second[:3], first[:3]))
+
+
+# -- activations of every kind -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+@layouts
+def test_activation_objects_and_names_are_the_same(name: str, samples: str) -> None:
+    data = forms_data("float32", samples)
+    results = run(data, samples, fg.activations.ACTIVATIONS[name])
+    assert all(map(same_bits, results, clean_run("float32", samples, name)))
+
+
+class _Square:
+    """A callable object."""
+
+    def __call__(self, z: Array) -> Array:
+        return z * z
+
+
+# Callables and their derivatives. Central differences with d = 6e-6 max(1, |z|) leave an error
+# of d**2 / 6 times the third derivative, 6e-12 of it, and of 2 eps |f| / d, 4e-11 |f|.
+CALLABLES: dict[str, tuple[Callable[[Array], Any], Callable[[Array], Array]]] = {
+    "ufunc": (np.sin, np.cos),
+    "lambda": (lambda z: np.exp(-z * z), lambda z: -2 * z * np.exp(-z * z)),
+    "object": (_Square(), lambda z: 2 * z),
+    "partial": (functools.partial(np.multiply, 3.0), lambda z: np.full_like(z, 3.0)),
+    "returns_its_argument": (lambda z: z, np.ones_like),
+    "works_in_place": (lambda z: np.tanh(z, out=z), lambda z: 1 / np.cosh(z) ** 2),
+    "returns_integers": (lambda z: np.ones(z.shape, int), np.zeros_like),
+    "returns_a_list": (lambda z: (z + 1).tolist(), np.ones_like),
+    "returns_a_view": (lambda z: z[::-1][::-1], np.ones_like),
+}
+CALLABLE_ATOL = {"float32": 4 * 2.0**-23, "float64": 5e-10}
+
+
+@layouts
+@dtypes
+@pytest.mark.parametrize("kind", list(CALLABLES))
+def test_callables_are_differentiated(kind: str, dtype: str, samples: str) -> None:
+    function, derivative = CALLABLES[kind]
+    data = forms_data(dtype, samples)
+    y, cache = fg.dense_forward(data["x"], data["w"], data["b"], function, samples=samples)
+    z = fg.dense(data["x"], data["w"], data["b"], samples=samples)
+    np.testing.assert_array_equal(y, np.asarray(function(z.copy()), dtype))
+    assert same_bits(
+        y, fg.dense(data["x"], data["w"], data["b"], function, samples=samples)
+    )
+    grads = fg.dense_backward(data["g"], cache, need=ALL)
+    truth = data["g"].astype(float) * derivative(z.astype(float))
+    atol = CALLABLE_ATOL[dtype] * (1 + np.abs(truth).max())
+    np.testing.assert_allclose(grads.z, truth, rtol=0, atol=atol)
+    _, plain = fg.dense_forward(data["x"], data["w"], data["b"], samples=samples)
+    linear = fg.dense_backward(grads.z, plain)
+    assert all(map(same_bits, grads[:3], linear[:3]))
+    assert all(a.dtype == dtype for a in grads)
+
+
+@pytest.fixture
+def restored() -> Any:
+    """Take activations that a test defines out of the table again."""
+    known = dict(fg.activations.ACTIVATIONS)
+    yield
+    fg.activations.ACTIVATIONS.clear()
+    fg.activations.ACTIVATIONS.update(known)
+
+
+@layouts
+@dtypes
+def test_defined_activation(dtype: str, samples: str, restored: None) -> None:
+    """It is known by name and as an object, right both ways, and compiles no matrix product."""
+    from fastgrad.kernels.library import LIBRARY
+
+    clean_run(dtype, samples)
+    before = list(LIBRARY.compiled), dict(LIBRARY._addresses)
+    cube = fg.define_activation("cube", lambda z: z * z * z, lambda z: 3 * z * z)
+    data = forms_data(dtype, samples)
+    results = run(data, samples, "cube")
+    assert (list(LIBRARY.compiled), dict(LIBRARY._addresses)) == before
+    assert all(map(same_bits, results, run(data, samples, cube)))
+    z = fg.dense(data["x"], data["w"], data["b"], samples=samples)
+    u = U[dtype]
+    assert (abs(results[0] - z.astype(float) ** 3) <= 3 * u * abs(z) ** 3).all()
+    slope = 3 * z.astype(float) ** 2
+    assert (abs(results[-1] - data["g"] * slope) <= 4 * u * abs(data["g"]) * slope).all()
+    assert repr(cube).startswith("<activation cube")
+
+
+def test_defining_a_name_again_replaces_it(restored: None) -> None:
+    x, w = np.full((1, 1), 2.0), np.ones((1, 1))
+    fg.define_activation("mine", lambda z: z * z, lambda z: 2 * z)
+    assert fg.dense(x, w, activation="mine").tolist() == [[4.0]]
+    fg.define_activation("mine", lambda z: z + 1, lambda z: 1.0)
+    assert fg.activations.ACTIVATIONS["mine"](x).tolist() == [[3.0]]
+    y, cache = fg.dense_forward(x, w, activation="mine")
+    assert fg.dense(x, w, activation="mine").tolist() == y.tolist() == [[3.0]]
+    assert fg.dense_backward(np.ones((1, 1)), cache).x.tolist() == [[1.0]]
+
+
+def test_defined_activation_uses_math_and_closures(restored: None) -> None:
+    for scale in (1.0, 2.0):
+        act = fg.define_activation(
+            "bump", lambda z, s=scale: math.exp(-s * z * z), lambda z: 0.0
+        )
+        np.testing.assert_allclose(act([0.5]), [math.exp(-scale / 4)], rtol=1e-15)
+
+
+# -- NaN and infinity ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf], ids=str)
+@pytest.mark.parametrize("name", NAMES)
+@dtypes
+def test_a_bad_sample_stays_in_its_row(dtype: str, name: str, bad: float) -> None:
+    data = forms_data(dtype, "rows")
+    x = data["x"].copy()
+    x[3, 2] = bad
+    y = fg.dense(x, data["w"], data["b"], name)
+    clean = clean_run(dtype, "rows", name)[0]
+    rest = [i for i in range(len(x)) if i != 3]
+    assert same_bits(y[rest], clean[rest])
+    z = fg.dense(x, data["w"], data["b"])
+    with np.errstate(all="ignore"):
+        expected_row = reference.ACTIVATIONS[name](z[3].astype(np.float64))
+    np.testing.assert_array_equal(np.isnan(y[3]), np.isnan(expected_row))
+    np.testing.assert_array_equal(np.isinf(y[3]), np.isinf(expected_row.astype(dtype)))
+
+
+def test_indexing_is_64_bit() -> None:
+    """Offsets beyond 2**31 elements, on a broadcast view: nothing of that size is allocated."""
+    row = np.arange(4.0, dtype=np.float32)
+    tall = np.lib.stride_tricks.as_strided(row, (2**31 + 8, 4), (0, 4), writeable=False)
+    part = tall[2**31 :]
+    w = np.eye(4, dtype=np.float32)
+    np.testing.assert_array_equal(fg.dense(part, w), part)
+
+
+def test_builtin_function_as_activation() -> None:
+    """A builtin callable without a signature works as an activation too."""
+    y, cache = fg.dense_forward([[2.0]], [[3.0]], activation=operator.neg)
+    assert y.tolist() == [[-6.0]]
+    np.testing.assert_allclose(fg.dense_backward([[1.0]], cache).x, [[-3.0]], rtol=1e-9)

@@ -1,0 +1,87 @@
+"""Every tolerance of the suite, and where it comes from. A failing test is no reason to edit it.
+
+``u`` is the unit roundoff, half an eps. A sum of k products done in any order, each step rounded
+once, differs from the exact one by at most ``gamma(k) * (|x| @ |w|)``, element by element
+(Higham, Accuracy and Stability of Numerical Algorithms, 3.5).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+# Unit roundoff.
+U = {"float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
+
+# What "1e-12 relative" of every float64 gradient means: element by element, no scaling by size.
+GRADIENT_RTOL = 1e-12
+
+# The gradient identity <J u, v> = <u, J^T v>, relative to the sum of the absolute terms.
+ADJOINT_RTOL = 1e-13
+
+# float32 gradients against float64 ones of the same numbers.
+FLOAT32_RTOL = 1e-5
+
+
+def gamma(k: int, u: float) -> float:
+    """Return ``k u / (1 - k u)``: the relative error of k roundings in a row."""
+    return k * u / (1 - k * u)
+
+
+class Smoothness(NamedTuple):
+    """How an activation passes errors on. All are suprema over the real line, rounded up.
+
+    With ``relative`` they are multiplied by the output itself (exp: every derivative is y;
+    softmax: dy_i = y_i (dz_i - sum y_j dz_j), at most 2 y_i max|dz|).
+    """
+
+    slope: float  # sup |act'|
+    curvature: float  # sup |act''|
+    relative: bool = False
+
+
+SMOOTHNESS = {
+    "identity": Smoothness(1, 0),
+    "sigmoid": Smoothness(0.25, 0.0963),  # |y (1 - y) (1 - 2 y)| <= 1 / (6 sqrt(3))
+    "tanh": Smoothness(1, 0.77),  # |2 y (1 - y**2)| <= 4 / (3 sqrt(3))
+    "relu": Smoothness(1, 0),  # away from the kink
+    "softmax": Smoothness(2, 4, relative=True),
+    "gelu": Smoothness(1.13, 0.8),  # |phi(z) (2 - z**2)| <= 2 phi(0)
+    "gelu_tanh": Smoothness(1.13, 0.81),
+    "silu": Smoothness(1.1, 0.5),
+    "elu": Smoothness(1, 1),
+    "leaky_relu": Smoothness(1, 0),  # away from the kink
+    "softplus": Smoothness(1, 0.25),
+    "softsign": Smoothness(1, 2),
+    "exp": Smoothness(1, 1, relative=True),
+}
+
+# Error of a slope or vjp factor computed at an exact argument, in units of u times
+# max(1, |slope|): four roundings of a formula with an error of up to 4 ULP (8 u) inside.
+SLOPE_U = 12
+
+# Relative error, in u, of slopes that are products and quotients of positive numbers (no
+# cancellation): e = exp(.) (2 u) enters e / (1 + e)**2 with at most 3 times its error; four
+# roundings. The others, sums of terms of both signs, only keep SLOPE_U absolutely.
+PRODUCT_SLOPES = ("identity", "sigmoid", "tanh", "relu", "elu", "leaky_relu", "softplus",
+                  "softsign", "exp")  # fmt: skip
+PRODUCT_SLOPE_U = 10
+
+# softmax, in eps relative (DESIGN section 3).
+SOFTMAX_EPS = 6
+
+# PyTorch's own errors are not ours to derive: its float32 kernels promise a few ULP of the
+# result's scale; both sides of the comparison get these, in eps of max(1, |value|).
+TORCH_EPS = 16
+
+# Loss terms: up to four roundings in the dtype (difference, exp and log of 2 u each) before
+# they become float64, in u of the sum of the absolute values of what the terms are made of.
+LOSS_U = 8
+# Loss gradients: at most the same per element, in u of max(|grad|, scale).
+LOSS_GRAD_U = 12
+
+# Relative error, in eps, of the NumPy reference's activations in float64 as a function of |z|:
+# what test_baselines holds it to. gelu_tanh computes an argument that its exp magnifies.
+REFERENCE_EPS = {name: (lambda size: 6.0 + 0.0 * size) for name in SMOOTHNESS}
+REFERENCE_EPS["gelu_tanh"] = lambda size: 6.0 * (1 + 1.6 * size * (1 + 0.045 * size**2))
