@@ -36,8 +36,9 @@ def gradients(p: dict[str, Any], S: Any, T: Any, reduction: str) -> tuple[float,
     for i, activation in enumerate(ACTIVATIONS, 1):
         a, cache = fg.dense_forward(a, p[f"w{i}"], p[f"b{i}"], activation, samples="columns")
         caches.append(cache)
-    C, da = fg.losses.mse.value_and_grad(a, T, reduction, samples="columns")
+    C, dC = fg.losses.mse.value_and_grad(a, T, reduction, samples="columns")
 
+    da: Any = dC
     d = {}
     for i in (3, 2, 1):
         grads = fg.dense_backward(da, caches[i - 1], need=("x", "w", "b", "z"))
@@ -66,11 +67,11 @@ def main() -> dict[str, Any]:
     n0, n1, n2, n3, samples = 3, 5, 4, 2, 10
     S, T = rng.standard_normal((n0, samples)), rng.standard_normal((n3, samples))
     p = {}
-    for i, (d, k) in enumerate(((n0, n1), (n1, n2), (n2, n3)), 1):
-        p[f"w{i}"] = rng.standard_normal((k, d))
-        p[f"b{i}"] = rng.standard_normal((k, 1))
+    for i, (n_in, n_out) in enumerate(((n0, n1), (n1, n2), (n2, n3)), 1):
+        p[f"w{i}"] = rng.standard_normal((n_out, n_in))
+        p[f"b{i}"] = rng.standard_normal((n_out, 1))
 
-    results = {}
+    results: dict[str, Any] = {}
     for reduction in ("mean", "samples"):
         C, d = gradients(p, S, T, reduction)
         numerical = {name: forward_differences(p, name, S, T, reduction) for name in NAMES}

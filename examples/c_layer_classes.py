@@ -48,44 +48,32 @@ def main() -> dict[str, Any]:
     net = Sequential([first, Sigmoid(samples="columns"), last])
     rng = np.random.default_rng(2)
     X, Y = rng.standard_normal((3, 6)), rng.standard_normal((2, 6))
-    print(net)
 
     # One sample, as in the notebook.
     x, labels = X[:, :1], Y[:, :1]
     L, grad_pred, grad_x = step(net, x, labels)
     averaged = np.mean(2 * (net.forward(x) - labels))
     print("one sample: L =", L)
-    print("dL/dpred =", grad_pred.ravel(), " the notebook's:", averaged, "for both")
-    results = {
-        "L": L,
-        "grad_pred": grad_pred,
-        "grad_x": grad_x,
-        "grad_pred_notebook": averaged,
-    }
+    print("  dL/dpred =", grad_pred.ravel(), "  the notebook's:", averaged, "for both")
+    one = {"L": L, "grad_pred": grad_pred, "grad_x": grad_x, "grad_pred_notebook": averaged}
 
     # The whole batch at once.
     L, grad_pred, grad_x = step(net, X, Y)
-    print("\nbatch of 6: L =", L)
-    print("dL/db of the last layer =", last.grad_b.ravel(), "of shape", last.grad_b.shape)
-    print("the notebook's has shape", grad_pred.shape, "and cannot be subtracted from b")
-    analytic = {
-        "first.w": first.grad_w,
-        "first.b": first.grad_b,
-        "last.w": last.grad_w,
-        "last.b": last.grad_b,
-    }
-    parameters = {"first.w": first.w, "first.b": first.b, "last.w": last.w, "last.b": last.b}
-    numerical = {
-        name: forward_differences(net, parameter, X, Y) for name, parameter in parameters.items()
-    }
-    for name, grad in analytic.items():
-        gap = np.abs(grad - numerical[name]).max()
-        print(f"  dL/d{name} {grad.shape!s:7} differs from forward differences by at most {gap:.0e}")
-    return {
-        **results,
-        "batch": {"L": L, "grad_pred": grad_pred, "grad_x": grad_x, **analytic},
-        "numerical": numerical,
-    }
+    grads: dict[str, Any] = {}
+    numerical: dict[str, Any] = {}
+    for name, layer in (("first", first), ("last", last)):
+        grads |= {f"{name}.w": layer.grad_w, f"{name}.b": layer.grad_b}
+        numerical[f"{name}.w"] = forward_differences(net, layer.w, X, Y)
+        numerical[f"{name}.b"] = forward_differences(net, layer.b, X, Y)
+
+    print("batch of 6: L =", L)
+    print("  dL/db =", grads["last.b"].ravel(), "of shape", grads["last.b"].shape)
+    print("  the notebook's is of shape", grad_pred.shape, "and does not fit b")
+    print("  largest differences from forward differences:")
+    for name, grad in grads.items():
+        print(f"    dL/d{name} {grad.shape}: {np.abs(grad - numerical[name]).max():.0e}")
+    batch = {"L": L, "grad_pred": grad_pred, "grad_x": grad_x, **grads}
+    return {"one": one, "batch": batch, "numerical": numerical}
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def torch_gradients(W: Any, x: Any) -> dict[str, Any]:
 
 def main() -> dict[str, Any]:
     """Print both points, PyTorch's difference, and what the flipped sign does."""
-    results = {}
+    results: dict[str, Any] = {}
     for title, x in POINTS.items():
         found = gradients(W, x)
         results[title] = found | {"x": x, "f_flipped": flipped(W, x)}

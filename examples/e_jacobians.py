@@ -15,21 +15,29 @@ import fastgrad as fg
 from fastgrad.nn import Layer, Linear, ReLU, Sequential, Softmax
 
 
+def show(name: str, array: Any) -> None:
+    """Print an array in one column with those above it."""
+    print(
+        f"  {name:16}",
+        np.array2string(array, prefix=" " * 19, max_line_width=100, suppress_small=True),
+    )
+
+
 def both_ways(node: Layer, x: Any, dL_dy: Any) -> dict[str, Any]:
     """Return y, and dL_dx by the product and by the Jacobian; print all three."""
     y = node.forward(x)
     dL_dx = node.backward(dL_dy)
     dL_dx_jacobian = node.backward(dL_dy, use_jacobian=True)
-    print(node)
-    print("  y                    =", y)
-    print("  dL_dx, product       =", dL_dx)
-    print("  dL_dx, with Jacobian =", dL_dx_jacobian, "of shape", node.jacobian(x).shape, "\n")
+    print(f"{node}: the Jacobian has shape {node.jacobian(x).shape}")
+    show("y", y)
+    show("dL_dx, product", dL_dx)
+    show("dL_dx, Jacobian", dL_dx_jacobian)
     return {"y": y, "dL_dx": dL_dx, "dL_dx_jacobian": dL_dx_jacobian}
 
 
 def main() -> dict[str, Any]:
     """Run every node of the notebook, then all of them in a row on a batch."""
-    results = {
+    results: dict[str, Any] = {
         "softmax": both_ways(Softmax(), [0, 1, 2, 3, 4], [1, 2, 3, 2, 1]),
         "relu": both_ways(ReLU(), [0, -1, 2, -1, 4], [1, 2, 3, 2, 1]),
     }
@@ -37,8 +45,8 @@ def main() -> dict[str, Any]:
     linear = Linear(input_dim=3, output_dim=2, bias=False)
     linear.w[...] = [[1, 2], [3, 4], [5, 6]]
     results["linear"] = both_ways(linear, [[1, 2, 3], [-1, 0, 1]], [[1, 0], [2, -1]])
-    results["linear"]["dL_dw"] = linear.grad_w
-    print("  dL_dw =", linear.grad_w, "\n", sep="\n")
+    results["linear"]["dL_dw"] = linear.grad_w  # backward has set it
+    show("dL_dw", linear.grad_w)
 
     # Jacobians multiply: a network has one too.
     net = Sequential([linear, ReLU(), Linear(2, 4, bias=False, seed=0), Softmax()])

@@ -213,7 +213,10 @@ class DefinedActivation(Activation):
 
     def address(self, function: str, dtype: str) -> int:
         """Return the address of a row kernel, compiling it at first use."""
-        from fastgrad.kernels.user import row_kernel
+        from fastgrad.kernels.library import numba_enabled
+
+        with numba_enabled():
+            from fastgrad.kernels.user import row_kernel
 
         return row_kernel(self.name, function, self.functions[function], dtype)
 

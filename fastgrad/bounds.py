@@ -180,9 +180,7 @@ class _Loss:
     def __init__(self, bounds: Bounds, name: str) -> None:
         self.bounds, self.name = bounds, name
 
-    def value_and_grad(
-        self, pred: Any, *target: Any, **options: Any
-    ) -> tuple[Bounded, Bounded]:
+    def value_and_grad(self, pred: Any, *target: Any, **options: Any) -> tuple[Bounded, Bounded]:
         """Return the bounded loss and its bounded gradient."""
         pred = _bounded(pred)
         exact = [np.asarray(t, np.float64) for t in target]
@@ -194,7 +192,7 @@ class _Loss:
             ones = np.ones_like(pred.value)
             _, twice = loss.value_and_grad(ones, *(np.zeros_like(t) for t in exact), **options)
             grad_error = grad_error + np.abs(twice) * pred.error
-        # The value: errors of pred pass with the gradient; terms are rounded, then added in float64.
+        # Errors of pred pass with the gradient; terms are rounded, then added in float64.
         rounding = 4 * unit * (np.abs(value) if self.name != "sum" else np.abs(pred.value).sum())
         value_error = (size * pred.error).sum() + rounding
         return Bounded(value, value_error), Bounded(grad, grad_error)

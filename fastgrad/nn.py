@@ -56,22 +56,16 @@ class Layer:
 
     def forward(self, x: ArrayLike) -> Array:
         """Return y, and remember what `backward` needs."""
-        self._x = self._input("forward", x)
-        self._y = self._forward()
+        x = self._input("forward", x)
+        self._x, self._y = x, self._forward(x)
         return self._y
 
     def backward(self, grad_y: ArrayLike, use_jacobian: bool = False) -> Array:
         """Return ``dL/dx``, given ``grad_y = dL/dy`` for the y of the last `forward`.
 
-        A layer with parameters also sets their gradients.
-
-        Parameters
-        ----------
-        grad_y : array_like
-            Of the shape of y; a vector is one sample.
-        use_jacobian : bool
-            Contract `grad_y` with the explicit Jacobians instead: the same result, for learning
-            and checking, at the price of ``y.size * x.size`` numbers.
+        A layer with parameters also sets their gradients. With `use_jacobian`, `grad_y` is
+        contracted with the explicit Jacobian: the same result, for learning and checking, at the
+        price of ``y.size * x.size`` numbers.
 
         Raises
         ------
@@ -87,16 +81,23 @@ class Layer:
                 f"{name}: grad_y has shape {grad.shape} but y has shape {self._y.shape}: "
                 "they need the same shape"
             )
-        return self._backward(grad, use_jacobian)
+        grad_x = self._backward(grad)
+        if use_jacobian:
+            return np.tensordot(grad, self.jacobian(self._x), axes=grad.ndim)
+        return grad_x
 
     def jacobian(self, x: ArrayLike) -> Array:
         """Return ``dy/dx`` at x, by its formula: of shape ``y.shape + x.shape``."""
         raise NotImplementedError
 
-    def _forward(self) -> Array:
+    def _apply(self, x: Array) -> Array:
+        """Return y and remember nothing."""
         raise NotImplementedError
 
-    def _backward(self, grad: Array, use_jacobian: bool) -> Array:
+    def _forward(self, x: Array) -> Array:
+        return self._apply(x)
+
+    def _backward(self, grad: Array) -> Array:
         raise NotImplementedError
 
     def _input(self, method: str, x: ArrayLike) -> Array:
@@ -170,7 +171,7 @@ class Dense(Layer):
         super().__init__(samples)
         name = type(self).__name__
         for argument, size in (("input_dim", input_dim), ("output_dim", output_dim)):
-            if not isinstance(size, int | np.integer) or size < 1:
+            if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
                 raise ValueError(f"{name}: {argument} is {size!r}: give a positive integer")
         self.dtype = np.dtype(dtype).name
         check_choice(name, "dtype", self.dtype, ("float64", "float32"))
@@ -192,55 +193,31 @@ class Dense(Layer):
         bias = f"bias={self.b is not None}"
         return self._repr(self.input_dim, self.output_dim, *act, bias, *dtype)
 
-    def jacobian(self, x: ArrayLike, wrt: str = "x") -> Array:
-        """Return ``dy/dx`` at x, or ``dy/dw`` or ``dy/db``: of shape ``y.shape + x.shape``, ..."""
-        name = f"{type(self).__name__}.jacobian"
-        check_choice(name, "wrt", wrt, ("x", "w", "b") if self.b is not None else ("x", "w"))
+    def jacobian(self, x: ArrayLike) -> Array:
+        """Return ``dy/dx`` at x, by its formula: of shape ``y.shape + x.shape``."""
         x = self._input("jacobian", x)
         z = dense(x, self.w, self.b, samples=self.samples)
-        rows, z_rows = _as_rows(x, self.samples), _as_rows(z, self.samples)
+        z_rows = _as_rows(z, self.samples)
         slopes = None if self._function is None else _callable_slope(self._function, z_rows)
-        blocks = _slope_blocks(self._act, z_rows, slopes)
-        columns = self.samples == "columns"
-        if wrt == "x":
-            blocks = blocks @ (self.w if columns else self.w.T)
-            return _block_diagonal(blocks, self.samples, z.shape + x.shape)
-        if wrt == "w":  # dy_k / dw_dm = x_d dy_k/dz_m for each sample i
-            full: Array = np.einsum(f"id,ikm->{'kimd' if columns else 'ikdm'}", rows, blocks)
-            return full.reshape(z.shape + self.w.shape)
-        assert self.b is not None
-        return (blocks.swapaxes(0, 1) if columns else blocks).reshape(z.shape + self.b.shape)
+        w = self.w if self.samples == "columns" else self.w.T
+        blocks = _slope_blocks(self._act, z_rows, slopes) @ w
+        return _block_diagonal(blocks, self.samples, z.shape + x.shape)
 
-    def _forward(self) -> Array:
-        y, self._cache = dense_forward(
-            self._x, self.w, self.b, self.activation, samples=self.samples
-        )
+    def _apply(self, x: Array) -> Array:
+        return dense(x, self.w, self.b, self.activation, samples=self.samples)
+
+    def _forward(self, x: Array) -> Array:
+        y, self._cache = dense_forward(x, self.w, self.b, self.activation, samples=self.samples)
         return y
 
-    def _backward(self, grad: Array, use_jacobian: bool) -> Array:
-        if use_jacobian:
-            grad_x, self.grad_w = (_contract(grad, self.jacobian(self._x, n)) for n in "xw")
-            if self.b is not None:
-                self.grad_b = _contract(grad, self.jacobian(self._x, "b"))
-            return grad_x
-        grads = dense_backward(grad, self._cache)
-        self.grad_w, self.grad_b = grads.w, grads.b
-        assert grads.x is not None
-        return grads.x
+    def _backward(self, grad: Array) -> Array:
+        grad_x, self.grad_w, self.grad_b, _ = dense_backward(grad, self._cache)
+        assert grad_x is not None
+        return grad_x
 
 
 class Linear(Dense):
-    """The layer ``y = x @ w + b``; for columns ``w @ x + b``. Parameters as for `Dense`.
-
-    Examples
-    --------
-    >>> import fastgrad as fg
-    >>> layer = fg.nn.Linear(3, 2, bias=False)
-    >>> layer
-    Linear(3, 2, bias=False)
-    >>> layer.forward([1, 2, 3]).shape
-    (1, 2)
-    """
+    """The layer ``y = x @ w + b``; for columns ``w @ x + b``. Parameters as for `Dense`."""
 
     def __init__(
         self,
@@ -291,12 +268,10 @@ class Activation(Layer):
         blocks = _slope_blocks(self._act, _as_rows(x, self.samples))
         return _block_diagonal(blocks, self.samples, x.shape + x.shape)
 
-    def _forward(self) -> Array:
-        return self._act(self._x, **self._options)
+    def _apply(self, x: Array) -> Array:
+        return self._act(x, **self._options)
 
-    def _backward(self, grad: Array, use_jacobian: bool) -> Array:
-        if use_jacobian:
-            return _contract(grad, self.jacobian(self._x))
+    def _backward(self, grad: Array) -> Array:
         if self._act.from_output:
             assert self._y is not None
             return self._act.backward_from_output(grad, self._y, **self._options)
@@ -364,19 +339,23 @@ class Sequential(Layer):
         y = self._input("jacobian", x)
         total = self.layers[0].jacobian(y)
         for before, layer in zip(self.layers, self.layers[1:], strict=False):
-            y = before.forward(y)
+            y = before._apply(y)
             total = np.tensordot(layer.jacobian(y), total, axes=y.ndim)
         return total
 
-    def _forward(self) -> Array:
-        y = self._x
+    def _apply(self, x: Array) -> Array:
         for layer in self.layers:
-            y = layer.forward(y)
-        return y
+            x = layer._apply(layer._input("forward", x))
+        return x
 
-    def _backward(self, grad: Array, use_jacobian: bool) -> Array:
+    def _forward(self, x: Array) -> Array:
+        for layer in self.layers:
+            x = layer.forward(x)
+        return x
+
+    def _backward(self, grad: Array) -> Array:
         for layer in reversed(self.layers):
-            grad = layer.backward(grad, use_jacobian)
+            grad = layer.backward(grad)
         return grad
 
 
@@ -471,8 +450,3 @@ def _block_diagonal(blocks: Array, samples: str, shape: tuple[int, ...]) -> Arra
     full = np.zeros((n, k, n, d), blocks.dtype)
     full[range(n), :, range(n), :] = blocks
     return (full.transpose(1, 0, 3, 2) if samples == "columns" else full).reshape(shape)
-
-
-def _contract(grad_y: Array, jacobian: Array) -> Array:
-    """Return the sum of ``grad_y * dy/d...`` over all entries of y."""
-    return np.tensordot(grad_y, jacobian, axes=grad_y.ndim)

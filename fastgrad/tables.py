@@ -1,14 +1,17 @@
-"""Plain text for a terminal: a table, a progress bar, and numbers with units."""
+"""How results are shown: a table, a progress bar, numbers with units, a bar chart."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TextIO
 
-__all__ = ["Progress", "duration", "factor", "table"]
+__all__ = ["Progress", "bar_chart", "duration", "factor", "table"]
+
+BLUE, ORANGE, INK, FAINT = "#2f6db3", "#e08a2e", "#222222", "#8a8a8a"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str] | None], left: int = 1) -> str:
@@ -76,8 +79,6 @@ class Progress:
 
     Parameters
     ----------
-    total : int
-        How many steps there are.
     show : bool, optional
         Whether to show it. By default only if `stream` is a terminal.
     stream : file, optional
@@ -85,15 +86,14 @@ class Progress:
 
     Examples
     --------
-    >>> with Progress(2, show=False) as progress:
-    ...     progress.step("tanh")
-    ...     progress.step("relu")
+    >>> with Progress(show=False) as progress:
+    ...     for done, name in enumerate(["tanh", "relu"]):
+    ...         progress.update(done, 2, name)
     """
 
     WIDTH = 24
 
-    def __init__(self, total: int, show: bool | None = None, stream: TextIO | None = None) -> None:
-        self.total, self.done = total, 0
+    def __init__(self, show: bool | None = None, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
         self._show = self._stream.isatty() if show is None else show
         self._start = time.monotonic()
@@ -102,23 +102,17 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._show:  # leave no trace
+        if self._show:  # leave no trace: clear the line
             self._stream.write("\r\033[K")
             self._stream.flush()
 
-    def step(self, name: str) -> None:
-        """Say what is being done now; whatever came before is finished."""
-        self.at(self.done, name)
-        self.done += 1
-
-    def at(self, done: int, name: str) -> None:
-        """Draw the bar with `done` steps finished."""
+    def update(self, done: int, total: int, name: str) -> None:
+        """Draw the bar: so many steps are finished, and `name` is the next."""
         if not self._show:
             return
-        filled = self.WIDTH * done // max(1, self.total)
+        filled = self.WIDTH * done // max(1, total)
         bar = "#" * filled + "." * (self.WIDTH - filled)
         elapsed = time.monotonic() - self._start
-        text = f"[{bar}] {done}/{self.total}  {elapsed:.0f} s  {name}"
-        columns = shutil.get_terminal_size().columns
-        self._stream.write(f"\r{text[: columns - 1]}\033[K")
+        text = f"[{bar}] {done}/{total}  {elapsed:.0f} s  {name}"
+        self._stream.write(f"\r{text[: shutil.get_terminal_size().columns - 1]}\033[K")
         self._stream.flush()

@@ -328,6 +328,15 @@ def _differences(
 
     y = found.astype(np.float64)  # a copy, here and below: f may return a buffer of its own
     result = np.empty((*y.shape, *point.shape))
+
+    def same_shape(moved: Array) -> Array:
+        if moved.shape != y.shape:
+            raise ValueError(
+                f"{function}: f returned shape {moved.shape} after {y.shape}: "
+                "it must return one shape whatever x is"
+            )
+        return moved
+
     for index in np.ndindex(point.shape):
         here = float(point[index])
         h = step if delta is not None else step * max(1.0, abs(here))
@@ -339,14 +348,16 @@ def _differences(
                     f"{function}: f returned dtype {moved.dtype} for a complex argument: "
                     "method='complex' needs an f that keeps complex numbers"
                 )
-            result[column] = moved.imag / h
+            result[column] = same_shape(moved).imag / h
             continue
         below = here - h if method == "central" else here
         above = here + h
         if above == below and np.isfinite(here):
             raise ValueError(_vanished(function, h, point))
-        y_above = np.array(f(_moved(point, index, above)), np.float64)
-        y_below = f(_moved(point, index, below)) if method == "central" else y
+        y_above = same_shape(np.array(f(_moved(point, index, above)), np.float64))
+        y_below = y
+        if method == "central":
+            y_below = same_shape(np.asarray(f(_moved(point, index, below)), np.float64))
         with np.errstate(all="ignore"):
             result[column] = (y_above - y_below) / (above - below)
     return y, result, error

@@ -109,8 +109,8 @@ def same_bits(a: Array, b: Array) -> bool:
 
 
 def _sliced(a: Array) -> Array:
-    """Every second element along each axis of a larger array, which holds NaN elsewhere."""
-    base = np.full([2 * s + 1 for s in a.shape], np.nan, a.dtype)
+    """Every second element along each axis of a larger array, which holds NaN (or 77) elsewhere."""
+    base = np.full([2 * s + 1 for s in a.shape], np.nan if a.dtype.kind == "f" else 77, a.dtype)
     view = base[tuple(slice(0, 2 * s, 2) for s in a.shape)]
     view[...] = a
     return view

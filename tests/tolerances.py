@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
 # Unit roundoff.
 U = {"float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
 

@@ -73,6 +73,7 @@ def build(dtype_name: str) -> str:
     ) -> None:  # fmt: skip
         step = greatest(abs(a_row), abs(a_col)) * size
         pack = n >= PACK_A_COLUMNS and m >= MR and step >= PACK_A_STEP
+        stream = b_panel != NR and m * k >= 8192  # B is packed, and there is time to fetch it
         for pc in range(0, greatest(k, 1), KC):
             kc = least(KC, k - pc)
             block_mode = mode if pc == 0 else CHAIN
@@ -90,7 +91,8 @@ def build(dtype_name: str) -> str:
                 for j in range(0, n, NR):
                     at = b_block + (j // NR) * b_panel * size
                     panel(
-                        mc, kc, block, row, col, group, at, b_row, at + b_panel * size,
+                        mc, kc, block, row, col, group, at, b_row,
+                        at + b_panel * size if stream else 0,
                         c + (ic * c_row + j) * size, c_row,
                         block_mode, block_bias + j * size if block_bias else 0,
                         least(NR, n - j),

@@ -20,6 +20,8 @@ import os
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -141,10 +143,23 @@ def link_externals() -> None:
 
 def build(wanted: Unit, dtype: str) -> bytes:
     """Compile a unit to an object file."""
-    module = importlib.import_module(f"fastgrad.kernels.{wanted.module}")
-    arguments = (dtype,) if wanted.argument is None else (dtype, wanted.argument)
-    assembly: str = module.build(*arguments)
+    with numba_enabled():
+        module = importlib.import_module(f"fastgrad.kernels.{wanted.module}")
+        arguments = (dtype,) if wanted.argument is None else (dtype, wanted.argument)
+        assembly: str = module.build(*arguments)
     return bytes(machine().emit_object(llvm.parse_assembly(assembly)))
+
+
+@contextmanager
+def numba_enabled() -> Iterator[None]:
+    """Compile even under NUMBA_DISABLE_JIT: kernels on raw memory have no Python form."""
+    from numba import config
+
+    disabled, config.DISABLE_JIT = config.DISABLE_JIT, 0
+    try:
+        yield
+    finally:
+        config.DISABLE_JIT = disabled
 
 
 # -- the cache ----------------------------------------------------------------------------

@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from fastgrad.kernels.compile import assemble, inlined
+from fastgrad.kernels.compile import assemble, inlined, kernel
 from fastgrad.kernels.formulas import formulas
 from fastgrad.kernels.pointers import (
     as_pointer,
     copy_elements,
+    greatest,
     least,
     round_up,
     scratch,
@@ -116,24 +117,50 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
     size = dtype.bitwidth // 8
     exp_difference = difference_exponential(dtype_name)
 
-    def forward(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:
+    @kernel
+    def wide_row(z: Any, y: Any, n: int) -> None:
         rest, after = zeroed(CHUNK, dtype), scratch(CHUNK, dtype)
+        top = row_max(z, n)
+        for j in range(0, n, CHUNK):
+            count = least(CHUNK, n - j)
+            source = shift(z, j)
+            if count & (STRIP - 1):
+                copy_elements(rest, source, count)
+                source = rest
+            for i in range(round_up(count, STRIP)):
+                after[i] = exp_difference(source[i], top)
+            copy_elements(shift(y, j), after, count)
+        scale = dtype(1.0 / row_sum(y, n))
+        for j in range(n):
+            y[j] = y[j] * scale
+
+    @kernel
+    def narrow_rows(z: Any, z_row: int, y: Any, y_row: int, m: int, n: int) -> None:
+        """Softmax of m rows whose m * n elements fit the buffers: one pass of exp for all."""
+        before, tops, after = zeroed(CHUNK, dtype), zeroed(CHUNK, dtype), scratch(CHUNK, dtype)
         for row in range(m):
+            source, start = shift(z, row * z_row), row * n
+            top = row_max(source, n)
+            for j in range(n):
+                before[start + j] = source[j]
+                tops[start + j] = top
+        for i in range(round_up(m * n, STRIP)):
+            after[i] = exp_difference(before[i], tops[i])
+        for row in range(m):
+            values, target = shift(after, row * n), shift(y, row * y_row)
+            scale = dtype(1.0 / row_sum(values, n))
+            for j in range(n):
+                target[j] = values[j] * scale
+
+    def forward(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:
+        group = CHUNK // greatest(n, 1)
+        for row in range(0, m, greatest(group, 1)):
             z = as_pointer(z_at + row * z_row * size, dtype)
             y = as_pointer(y_at + row * y_row * size, dtype)
-            top = row_max(z, n)
-            for j in range(0, n, CHUNK):
-                count = least(CHUNK, n - j)
-                source = shift(z, j)
-                if count & (STRIP - 1):
-                    copy_elements(rest, source, count)
-                    source = rest
-                for i in range(round_up(count, STRIP)):
-                    after[i] = exp_difference(source[i], top)
-                copy_elements(shift(y, j), after, count)
-            scale = dtype(1.0 / row_sum(y, n))
-            for j in range(n):
-                y[j] = y[j] * scale
+            if group > 1:
+                narrow_rows(z, z_row, y, y_row, least(group, m - row), n)
+            else:
+                wide_row(z, y, n)
 
     def backward_y(
         g_at: int, g_row: int, y_at: int, y_row: int, out_at: int, out_row: int, m: int, n: int

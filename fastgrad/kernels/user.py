@@ -13,6 +13,7 @@ from typing import Any
 from numba import cfunc, njit
 from numba.core.errors import NumbaError
 
+from fastgrad.kernels.library import numba_enabled
 from fastgrad.kernels.rows import BACKWARD, FORWARD, backward_kernel, forward_kernel
 
 _lock = threading.Lock()
@@ -32,15 +33,16 @@ def row_kernel(name: str, function: str, scalar: Callable[..., Any], dtype: str)
     Raises
     ------
     ValueError
-        If Numba cannot compile it, with the first line of Numba's reason.
+        If Numba cannot compile it, with the line of Numba's report that says why.
     """
     what = "forward" if function == "forward" else "derivative"
     try:
-        with _lock:
+        with _lock, numba_enabled():
             return int(_compile(function, scalar, dtype).address)
     except NumbaError as error:
-        reason = next((line for line in str(error).splitlines()[1:] if line.strip()), str(error))
+        lines = [line.strip() for line in str(error).splitlines()]
+        reason = next((line for line in lines if line and not line.startswith("Failed")), "")
         raise ValueError(
             f"define_activation: {what} of {name!r} must take and return one number and use only "
-            f"what Numba compiles: {reason.strip()}"
+            f"what Numba compiles: {reason}"
         ) from None

@@ -1,0 +1,98 @@
+"""Dense layers: every activation at one shape, two activations at many shapes."""
+
+from .common import (
+    ACTIVATIONS,
+    COMPILED_AND_NUMPY,
+    DTYPES,
+    IMPLEMENTATIONS,
+    MODES,
+    layer_call,
+    ratio,
+)
+
+SHAPES = ("32x16x16", "64x128x128", "128x256x256", "256x784x256", "4096x64x64", "100000x3x2")
+TWO_ACTIVATIONS = ("relu", "gelu")
+
+
+class EveryActivation:
+    """Each activation of the table in a layer of 32 samples, 64 inputs and 64 outputs."""
+
+    params = (IMPLEMENTATIONS, ACTIVATIONS, DTYPES, MODES)
+    param_names = ("implementation", "activation", "dtype", "mode")
+
+    def setup(self, implementation, activation, dtype, mode):
+        self.call = layer_call(implementation, activation, dtype, "32x64x64", mode)
+
+    def time_layer(self, implementation, activation, dtype, mode):
+        self.call()
+
+
+class EveryShape:
+    """An activation that costs nothing and one that costs much, from small to large."""
+
+    params = (IMPLEMENTATIONS, TWO_ACTIVATIONS, DTYPES, SHAPES, MODES)
+    param_names = ("implementation", "activation", "dtype", "shape", "mode")
+
+    def setup(self, implementation, activation, dtype, shape, mode):
+        self.call = layer_call(implementation, activation, dtype, shape, mode)
+
+    def time_layer(self, implementation, activation, dtype, shape, mode):
+        self.call()
+
+
+class MatrixProduct:
+    """The bare product at a size where nothing else counts."""
+
+    params = (COMPILED_AND_NUMPY, DTYPES, MODES)
+    param_names = ("implementation", "dtype", "mode")
+
+    def setup(self, implementation, dtype, mode):
+        self.call = layer_call(implementation, "identity", dtype, "512x1024x1024", mode)
+
+    def time_512x1024x1024(self, implementation, dtype, mode):
+        self.call()
+
+
+class CallOverhead:
+    """A layer so small that only the way into the kernel and back counts."""
+
+    params = (IMPLEMENTATIONS, DTYPES, MODES)
+    param_names = ("implementation", "dtype", "mode")
+
+    def setup(self, implementation, dtype, mode):
+        self.call = layer_call(implementation, "sigmoid", dtype, "1x8x8", mode)
+
+    def time_1x8x8(self, implementation, dtype, mode):
+        self.call()
+
+
+class ActivationRatio:
+    """Time of fastgrad over time of NumPy, forward and backward at 32x64x64."""
+
+    params = (ACTIVATIONS, DTYPES)
+    param_names = ("activation", "dtype")
+    unit = "of NumPy's time"
+
+    def setup(self, activation, dtype):
+        self.calls = [
+            layer_call(name, activation, dtype, "32x64x64", "both") for name in COMPILED_AND_NUMPY
+        ]
+
+    def track_ratio(self, activation, dtype):
+        return ratio(*self.calls)
+
+
+class ShapeRatio:
+    """Time of fastgrad over time of NumPy, forward and backward."""
+
+    params = (TWO_ACTIVATIONS, DTYPES, ("1x8x8", *SHAPES))
+    param_names = ("activation", "dtype", "shape")
+    unit = "of NumPy's time"
+
+    def setup(self, activation, dtype, shape):
+        self.calls = [
+            layer_call(name, activation, dtype, shape, "both") for name in COMPILED_AND_NUMPY
+        ]
+
+    def track_ratio(self, activation, dtype, shape):
+        return ratio(*self.calls)

@@ -1,0 +1,260 @@
+"""The command line: ``fastgrad compare``, ``fastgrad info`` and ``fastgrad warmup``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import fastgrad
+from fastgrad.activations import BUILT_IN
+from fastgrad.cases import NETS, layer_case, net_case
+from fastgrad.machine import THREAD_VARIABLES, facts, processor, threads
+from fastgrad.tables import Progress
+
+__all__ = ["main"]
+
+Shape = tuple[int, int, int]
+
+DTYPES = ("float32", "float64")
+LAYERS = ("identity", "sigmoid", "tanh", "relu", "softmax", "gelu", *NETS)
+ALL_LAYERS = (*BUILT_IN, *NETS)
+# Samples x inputs x outputs. Those with 64 inputs and few enough samples take images of digits.
+SHAPES = "1x8x8,32x64x10,32x64x64,256x64x64,64x128x128,256x784x256,4096x64x64"
+QUICK_SHAPES = "1x8x8,32x64x10,32x64x64"
+GRID = (
+    "1x8x8,32x16x16,32x64x64,64x128x128,128x256x256,256x784x256,512x1024x1024,4096x64x64,"
+    "100000x3x2"
+)
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name. By default those of this process.
+
+    Returns
+    -------
+    int
+        0; 1 if a check of ``compare`` fails; 2 for bad arguments.
+    """
+    try:
+        args = _parser().parse_args(argv)
+    except SystemExit as stop:  # argparse has said why, or printed the help
+        return int(stop.code or 0)
+    try:
+        if argv is None and args.command is _compare and not _pinned(args.threads):
+            return _with_pinned_threads(args.threads)
+        command: Callable[[argparse.Namespace], int] = args.command
+        return command(args)
+    except KeyboardInterrupt:
+        return 130
+
+
+# -- arguments ---------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastgrad", description="Fused dense-layer kernels with hand-written gradients."
+    )
+    parser.add_argument("--version", action="version", version=fastgrad.__version__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    compare = commands.add_parser(
+        "compare",
+        help="verify and time fastgrad against NumPy and naive loops",
+        description="Run layers and networks, forward and backward, as naive Python loops, plain "
+        "NumPy and fastgrad: verify that they agree and that the gradients are right, then time "
+        "them in turns. Exit status 1 if a check fails.",
+    )
+    add = compare.add_argument
+    add("--layers", type=_layers, default=list(LAYERS), metavar="NAME,...",
+        help=f"activations of single layers, and networks; or 'all' (default: {','.join(LAYERS)}; "
+        f"also {','.join(n for n in ALL_LAYERS if n not in LAYERS)})")  # fmt: skip
+    add("--shapes", type=_shapes, metavar="NxDxK,...",
+        help=f"samples x inputs x outputs of the layers (default: {SHAPES}); or 'grid', for {GRID}")  # fmt: skip
+    add("--dtype", choices=(*DTYPES, "both"), default="both", help="default: both")
+    add("--threads", type=_threads, default=1, metavar="N",
+        help="threads of fastgrad and of NumPy's BLAS (default: 1)")  # fmt: skip
+    add("--quick", action="store_true", help=f"measure less: {QUICK_SHAPES} unless told otherwise")
+    add("--json", type=_output, metavar="FILE", help="write everything there")
+    add("--plot", type=_plot, metavar="FILE.png", help="draw a bar chart (needs matplotlib)")
+    compare.set_defaults(command=_compare)
+
+    info = commands.add_parser("info", help="show versions, processor, threads and the cache")
+    info.set_defaults(command=_info)
+
+    warm = commands.add_parser("warmup", help="compile what is not in the cache yet")
+    warm.add_argument("--dtype", choices=(*DTYPES, "both"), default="both", help="default: both")
+    warm.set_defaults(command=_warmup)
+
+    for command in (compare, warm):
+        command.add_argument(
+            "--progress", action=argparse.BooleanOptionalAction,
+            help="show a progress bar (default: if standard error is a terminal)",
+        )  # fmt: skip
+    return parser
+
+
+def _layers(text: str) -> list[str]:
+    names = list(ALL_LAYERS) if text == "all" else _items(text)
+    for name in names:
+        if name not in ALL_LAYERS:
+            known = ", ".join(ALL_LAYERS)
+            raise argparse.ArgumentTypeError(f"unknown layer {name!r}: choose from {known}, or all")
+    return names
+
+
+def _shapes(text: str) -> list[Shape]:
+    return [_shape(item) for item in _items(GRID if text == "grid" else text)]
+
+
+def _shape(text: str) -> Shape:
+    try:
+        n, d, k = map(int, text.split("x"))
+        if min(n, d, k) < 1:
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a shape: give samples x inputs x outputs, each at least 1, like "
+            "32x64x10"
+        ) from None
+    return n, d, k
+
+
+def _threads(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads: give 1 or more")
+    return int(text)
+
+
+def _output(text: str) -> Path:
+    """Check before a minute of work that its result has a place."""
+    path = Path(text)
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"cannot write {text}: no such directory, or no right to")
+    return path
+
+
+def _plot(text: str) -> Path:
+    path = _output(text)
+    if path.suffix not in PLOT_SUFFIXES:
+        raise argparse.ArgumentTypeError(f"{text!r} must end in {', '.join(PLOT_SUFFIXES)}")
+    if find_spec("matplotlib") is None:
+        raise argparse.ArgumentTypeError(
+            "there is no matplotlib here: pip install 'fastgrad[plot]', or leave --plot out"
+        )
+    return path
+
+
+def _items(text: str) -> list[str]:
+    """Return what stands between commas, each once."""
+    items = list(dict.fromkeys(item.strip() for item in text.split(",") if item.strip()))
+    if not items:
+        raise argparse.ArgumentTypeError("give at least one")
+    return items
+
+
+def _dtypes(choice: str) -> tuple[str, ...]:
+    return DTYPES if choice == "both" else (choice,)
+
+
+# -- threads -----------------------------------------------------------------------------------
+
+
+def _pinned(count: int) -> bool:
+    return all(os.environ.get(name) == str(count) for name in THREAD_VARIABLES)
+
+
+def _with_pinned_threads(count: int) -> int:
+    """Run this very command line again, in a process whose BLAS starts with `count` threads.
+
+    A BLAS library reads its variables when NumPy is imported, which has happened here.
+    """
+    pinned = dict.fromkeys(THREAD_VARIABLES, str(count))
+    return subprocess.call([sys.executable, *sys.orig_argv[1:]], env={**os.environ, **pinned})
+
+
+# -- commands ----------------------------------------------------------------------------------
+
+
+def _compare(args: argparse.Namespace) -> int:
+    # Here, not at the top: `info` and `--help` should not wait for it.
+    from fastgrad.compare import QUICK, Effort, geometric_means, report, run_case
+
+    effort = QUICK if args.quick else Effort()
+    shapes = args.shapes or _shapes(QUICK_SHAPES if args.quick else SHAPES)
+    dtypes = _dtypes(args.dtype)
+    plan: list[tuple[str, Shape | None, str]] = [
+        (name, shape, dtype)
+        for shape in (*shapes, None)
+        for dtype in dtypes
+        for name in args.layers
+        if (name in NETS) == (shape is None)
+    ]
+    results = []
+    start = time.monotonic()
+    with Progress(args.progress) as progress:
+        for done, (name, shape, dtype) in enumerate(plan):
+            case = net_case(name, dtype) if shape is None else layer_case(name, shape, dtype)
+            progress.update(done, len(plan), case.label)
+            results.append(run_case(case, effort))
+    elapsed = time.monotonic() - start
+
+    about = facts()
+    measured = (
+        f"Forward and backward (networks: and loss), median times. fastgrad {about['fastgrad']}, "
+        f"NumPy {about['numpy']}, {processor()}; threads: {threads()}."
+    )
+    print(f"{measured}\n\n{report(results)}\n{len(plan)} cases in {elapsed:.0f} s")
+    ok = not any(r.failures for r in results)
+    if args.json is not None:
+        content: dict[str, Any] = {
+            "ok": ok,
+            "machine": about,
+            "seconds": elapsed,
+            "geometric_mean_speedups": geometric_means(results),
+            "cases": [r.as_dict() for r in results],
+        }
+        args.json.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        print(f"wrote {args.json}")
+    if args.plot is not None:
+        from fastgrad.chart import draw
+
+        draw(results, args.plot, measured)
+        print(f"wrote {args.plot}")
+    return 0 if ok else 1
+
+
+def _info(args: argparse.Namespace) -> int:
+    about = facts()
+    width = max(map(len, about))
+    for name, value in about.items():
+        print(f"{name:{width}}  {value}")
+    return 0
+
+
+def _warmup(args: argparse.Namespace) -> int:
+    from fastgrad.kernels.library import LIBRARY
+
+    before = len(LIBRARY.compiled)
+    start = time.monotonic()
+    with Progress(args.progress) as progress:
+        fastgrad.warmup(_dtypes(args.dtype), progress=progress.update)
+    compiled = len(LIBRARY.compiled) - before
+    about = facts()
+    print(f"compiled {compiled} kernels in {time.monotonic() - start:.1f} s")
+    print(f"cached: {about['cached']} in {about['cache']}")
+    return 0

@@ -1,0 +1,62 @@
+"""What a measurement was made on: versions, processor, threads."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import fastgrad
+from fastgrad.running import configuration
+
+__all__ = ["THREAD_VARIABLES", "cores", "facts", "processor", "threads"]
+
+# What limits the threads of NumPy's possible BLAS libraries, and ours. Read once, at import.
+THREAD_VARIABLES = (
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "OMP_NUM_THREADS",
+    "FASTGRAD_NUM_THREADS",
+)
+_FEATURES = ("sse4.2", "avx", "avx2", "fma", "avx512f", "neon", "sve")
+
+
+def processor() -> str:
+    """Return the processor's name as people know it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """Return the number of cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def threads() -> str:
+    """Return how many threads fastgrad and NumPy's BLAS use, for people."""
+    own = getattr(fastgrad, "get_num_threads", lambda: 1)()
+    pinned = {os.environ[name] for name in THREAD_VARIABLES[:-1] if name in os.environ}
+    blas = " or ".join(sorted(pinned)) or "not pinned"
+    return f"fastgrad {own}, BLAS {blas}, cores {cores()}"
+
+
+def facts() -> dict[str, Any]:
+    """Return `fastgrad.running.configuration`, the processor's name and the threads."""
+    from fastgrad.kernels.target import host
+
+    has = set(host().features.split(","))
+    return {
+        **configuration(),
+        "processor": processor(),
+        "features": " ".join(name for name in _FEATURES if f"+{name}" in has),
+        "threads": threads(),
+    }

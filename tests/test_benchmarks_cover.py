@@ -1,0 +1,69 @@
+"""Every row of the tables has a benchmark, and the benchmarks name nothing else."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from fastgrad.activations import BUILT_IN
+from fastgrad.losses import LOSSES
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def benchmarks_on_path(monkeypatch):
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(variable, "1")  # the package sets them for good; undo that afterwards
+    monkeypatch.syspath_prepend(ROOT)
+
+
+def timed(module, axis):
+    """Return the values that the parameter `axis` takes in the module's `time_` benchmarks."""
+    found = set()
+    for thing in vars(importlib.import_module(f"benchmarks.{module}")).values():
+        names = getattr(thing, "param_names", ())
+        if axis in names and any(method.startswith("time_") for method in dir(thing)):
+            found.update(thing.params[names.index(axis)])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("module", "axis", "table", "rows"),
+    [
+        ("activations", "activation", "ACTIVATIONS", tuple(BUILT_IN)),
+        ("layers", "activation", "ACTIVATIONS", tuple(BUILT_IN)),
+        ("losses", "loss", "LOSSES", tuple(LOSSES)),
+    ],
+)
+def test_every_row_has_a_benchmark(module, axis, table, rows):
+    found = timed(module, axis)
+    missing = ", ".join(row for row in rows if row not in found)
+    assert not missing, (
+        f"Missing benchmarks for {missing}: add {missing} to {table} in benchmarks/common.py, "
+        f"from which benchmarks/{module}.py takes the values of its parameter {axis!r}"
+    )
+    unknown = ", ".join(sorted(found.difference(rows)))
+    assert not unknown, (
+        f"benchmarks/{module}.py times {unknown}, which fastgrad does not have: "
+        f"remove {unknown} from benchmarks/common.py"
+    )
+
+
+def test_small_parameters_of_every_implementation_run():
+    common = importlib.import_module("benchmarks.common")
+    for name in common.IMPLEMENTATIONS:
+        for mode in common.MODES:
+            for activation in common.ACTIVATIONS:
+                common.layer_call(name, activation, "float32", "2x3x4", mode)()
+                common.activation_call(name, activation, "float64", "3x4", mode)()
+        for loss in common.LOSSES:
+            common.loss_call(name, loss, "float32", "3x4")()
+    with pytest.raises(NotImplementedError, match="small sizes only"):
+        common.layer_call("loops", "relu", "float32", "512x1024x1024", "forward")
+
+
+def test_ratio_is_that_of_the_times():
+    common = importlib.import_module("benchmarks.common")
+    work = list(range(20_000))
+    assert 0.02 < common.ratio(lambda: sum(work[:2000]), lambda: sum(work), 0.05) < 0.5
