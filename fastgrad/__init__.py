@@ -24,6 +24,7 @@ from fastgrad.activations import (
     tanh,
 )
 from fastgrad.functional import DenseCache, DenseGrads, dense, dense_backward, dense_forward
+from fastgrad.threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
 
@@ -54,10 +55,12 @@ __all__ = [
     "exp",
     "gelu",
     "gelu_tanh",
+    "get_num_threads",
     "identity",
     "leaky_relu",
     "losses",
     "relu",
+    "set_num_threads",
     "sigmoid",
     "silu",
     "softmax",

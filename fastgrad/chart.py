@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from fastgrad.compare import Result, geometric_means
-from fastgrad.tables import factor
 
 __all__ = ["draw"]
 
@@ -41,64 +40,76 @@ def draw(results: Sequence[Result], path: str | Path, footnote: str) -> None:
 
     dtypes = list(dict.fromkeys(r.case.dtype for r in results))
     names = list(dict.fromkeys(r.case.name for r in results if not r.case.is_net))
-    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
-    settings = {"font.size": 13, "font.family": "sans-serif", "text.color": INK}
-    settings |= {"axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK}
+    settings = {"font.size": 13, "text.color": INK, "xtick.color": INK, "ytick.color": INK}
     with pyplot.rc_context(settings):
         figure, panels = pyplot.subplots(
-            len(dtypes), 1, figsize=(13.33, 1.9 + 2.8 * len(dtypes)), sharex=True, sharey=True,
+            len(dtypes), 1, figsize=(13.33, 2.3 + 2.6 * len(dtypes)), sharex=True, sharey=True,
             squeeze=False, layout="constrained",
         )  # fmt: skip
+        figure.get_layout_engine().set(rect=(0.015, 0.02, 0.97, 0.95), hspace=0.06)
         for panel, dtype in zip(panels[:, 0], dtypes, strict=True):
-            _panel(panel, [r for r in results if r.case.dtype == dtype], colours)
-            panel.set_title(dtype, loc="left", fontsize=14, fontweight="bold", pad=8)
-        handles, labels = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper right", ncols=min(8, len(labels)),
-                      frameon=False, handlelength=1.0, columnspacing=1.3)  # fmt: skip
-        figure.suptitle(_headline(results), x=0.012, ha="left", fontsize=21, fontweight="bold")
-        figure.supxlabel(footnote, x=0.012, ha="left", fontsize=10.5, color=GREY)
+            _panel(panel, [r for r in results if r.case.dtype == dtype], names)
+            panel.set_title(dtype, loc="left", fontweight="bold", pad=10)
+        figure.legend(
+            *panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=8,
+            frameon=False, handlelength=1.0, columnspacing=1.4,
+        )  # fmt: skip
+        figure.suptitle(_headline(results), x=0.02, ha="left", fontsize=22, fontweight="bold")
+        figure.text(0.02, 0.012, footnote, ha="left", fontsize=10, color=GREY)
         figure.savefig(path, dpi=150)
         pyplot.close(figure)
 
 
 def _headline(results: Sequence[Result]) -> str:
     means = geometric_means(results)
-    group = "layers" if "layers" in means else "networks"
-    return f"fastgrad: {factor(means[group]['numpy'])} the speed of NumPy"
+    mean = means["layers" if "layers" in means else "networks"]["numpy"]
+    return f"fastgrad: {mean:.1f} times as fast as NumPy (geometric mean)"
 
 
-def _panel(axes: Any, results: Sequence[Result], colours: dict[str, str]) -> None:
+def _panel(axes: Any, results: Sequence[Result], names: Sequence[str]) -> None:
     """Draw one group of bars per shape, and one for the networks."""
-    groups: dict[str, list[Result]] = {}
-    for r in results:
-        groups.setdefault("networks" if r.case.is_net else r.case.shape, []).append(r)
-    x, ticks, labelled = 0.0, [], set()
-    highest = max(r.speedup("numpy") or 0.0 for r in results)
-    small = 8.5 if len(results) > 40 else 11
-    for group in groups.values():
-        start = x
-        for r in group:
-            name, height = r.case.name, r.speedup("numpy") or 0.0
-            label = name if name in colours and name not in labelled else None
-            labelled.add(name)
-            axes.bar(x, height, width=0.86, color=colours.get(name, GREY), label=label)
-            text = f"{height:.0f}" if height >= 9.95 else f"{height:.1f}"
-            axes.text(x, height * 1.03, text, ha="center", va="bottom", fontsize=small, color=INK)
-            x += 1
-        ticks.append((start + x - 1) / 2)
-        x += 1
-    axes.set_xticks(ticks, list(groups))
-    axes.set_xlim(-1, x - 1)
+    ratios = [r.speedup("numpy") or 1.0 for r in results]
+    size = 11 if len(results) < 30 else 8 if len(results) < 60 else 6
+    x, previous = -1.0, None
+    ticks: dict[str, list[float]] = {}
+    for r, ratio in zip(results, ratios, strict=True):
+        group = "notebooks' networks" if r.case.is_net else f"{r.case.shape}\n{r.case.source}"
+        x += 1 if group == previous else 2
+        previous = group
+        ticks.setdefault(group, []).append(x)
+        bar: dict[str, Any] = {"color": GREY}
+        if not r.case.is_net:
+            cycle, colour = divmod(names.index(r.case.name), len(COLOURS))
+            bar = {"color": COLOURS[colour], "hatch": "//" * cycle, "edgecolor": "white"}
+            if len(ticks) == 1:
+                bar["label"] = r.case.name
+        # From 1, the speed of NumPy, up or down.
+        axes.bar(x, ratio - 1, bottom=1, width=0.88, linewidth=0, **bar)
+        text = f"{ratio:.0f}" if ratio >= 9.95 else f"{ratio:.1f}"
+        axes.annotate(
+            text, (x, max(ratio, 1)), xytext=(0, 2), textcoords="offset points",
+            ha="center", va="bottom", fontsize=size,
+        )  # fmt: skip
+        if r.case.is_net:
+            letter = r.case.name[-1]
+            axes.annotate(
+                letter, (x, 1), xytext=(0, 3), textcoords="offset points",
+                ha="center", va="bottom", fontsize=size, color="white", fontweight="bold",
+            )  # fmt: skip
+    axes.set_xticks([sum(at) / len(at) for at in ticks.values()], list(ticks))
+    axes.set_xlim(0, x + 1)
     axes.set_yscale("log", base=2)
-    axes.set_ylim(min(0.5, *(0.8 * (r.speedup("numpy") or 1.0) for r in results)), highest * 1.5)
-    powers = [2**i for i in range(math.ceil(math.log2(highest)) + 1)]
-    axes.set_yticks(powers, [f"{p}x" for p in powers])
+    axes.set_ylim(min(1.0, *ratios), 1.3 * max(axes.get_ylim()[1] / 1.3, *ratios))
+    low, high = (round(math.log2(limit)) for limit in axes.get_ylim())
+    powers = [2.0**i for i in range(low, high + 1)]
+    axes.set_yticks(powers, [f"{power:g}x" for power in powers])
     axes.minorticks_off()
-    axes.axhline(1, color=INK, linewidth=1.2)
-    axes.annotate("NumPy", (1, 1), xycoords=("axes fraction", "data"), xytext=(6, 0),
-                  textcoords="offset points", va="center")  # fmt: skip
+    axes.axhline(1, color=INK, linewidth=1.5)
+    axes.annotate(
+        "NumPy", (1, 1), xycoords=("axes fraction", "data"), xytext=(5, 0),
+        textcoords="offset points", va="center",
+    )  # fmt: skip
     axes.tick_params(length=0)
-    axes.grid(axis="y", color="#e2e2e2", linewidth=0.8)
+    axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
     axes.set_axisbelow(True)
-    for side in ("top", "right", "left", "bottom"):
-        axes.spines[side].set_visible(False)
+    axes.spines[:].set_visible(False)

@@ -20,29 +20,13 @@ from fastgrad.cases import Case
 from fastgrad.tables import duration, factor, table
 from fastgrad.verify import check_grad
 
-__all__ = ["Effort", "Result", "Timing", "geometric_means", "report", "run_case"]
+__all__ = ["Result", "Timing", "geometric_means", "report", "run_case"]
 
 APIS = {"loops": loops, "numpy": reference, "fastgrad": fastgrad}
-GRADIENT_CHECK_LIMIT = 4_000_000  # multiply-adds: larger cases have no gradient check
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How long to measure.
-
-    Attributes
-    ----------
-    seconds : float
-        Per case, for NumPy and fastgrad together.
-    loops_limit : int
-        Multiply-adds up to which naive loops are run; a million take about 70 ms.
-    """
-
-    seconds: float = 0.25
-    loops_limit: int = 3_500_000
-
-
-QUICK = Effort(seconds=0.05, loops_limit=500_000)
+# Multiply-adds up to which a case is small: it runs as naive loops, which take about 70 ms for a
+# million, and its gradient is checked by differences.
+SMALL = 1_000_000
+SAMPLE = 5e-4  # seconds of calls that make a sample: far above the clock's resolution
 
 
 @dataclass(frozen=True)
@@ -104,17 +88,20 @@ class Result:
         }
 
 
-def run_case(case: Case, effort: Effort) -> Result:
-    """Verify a case, then time it."""
+def run_case(case: Case, seconds: float) -> Result:
+    """Verify a case, then time NumPy and fastgrad for about so many seconds."""
     result = Result(case)
     runs = {name: case.build(api, *case.arrays.values()) for name, api in APIS.items()}
-    if case.multiply_adds > effort.loops_limit:
+    if case.multiply_adds > SMALL:
         del runs["loops"]
     _verify(result, runs)
     # Loops stand apart: they take a thousand times as long, and would leave the caches cold.
     if "loops" in runs:
-        result.times |= _time({"loops": runs.pop("loops")}, effort.seconds / 4, rounds=1)
-    result.times |= _time(runs, effort.seconds)
+        result.times |= _time({"loops": runs.pop("loops")}, {"loops": 1}, rounds=3)
+    once = {name: min(_sample(run, 1) for _ in range(3)) for name, run in runs.items()}
+    calls = {name: max(1, math.ceil(SAMPLE / t)) for name, t in once.items()}
+    round_time = sum(calls[name] * once[name] for name in runs)
+    result.times |= _time(runs, calls, max(5, min(200, int(seconds / round_time))))
     return result
 
 
@@ -138,7 +125,7 @@ def _verify(result: Result, runs: Mapping[str, Callable[[], Any]]) -> None:
                     f"{name} of {api} is {error_eps:.3g} eps off the reference, "
                     f"{of_bound:.3g} times what rounding explains"
                 )
-    if case.dtype == "float64" and case.multiply_adds <= GRADIENT_CHECK_LIMIT:
+    if case.dtype == "float64" and case.multiply_adds <= SMALL:
         result.gradient_checked = True
         _check_gradients(result)
 
@@ -196,21 +183,9 @@ def _check_gradients(result: Result) -> None:
 
 
 def _time(
-    runs: Mapping[str, Callable[[], Any]], seconds: float, rounds: int = 5
+    runs: Mapping[str, Callable[[], Any]], calls: Mapping[str, int], rounds: int
 ) -> dict[str, Timing]:
-    """Time functions in turns, so that a busy moment of the machine hits all of them.
-
-    A sample is as many calls as take half a millisecond. There are at least `rounds` samples of
-    each function, and at most what fits into `seconds`.
-    """
-    calls, spent = {}, 0.0
-    for name, run in runs.items():
-        run()
-        once = min(_sample(run, 1) for _ in range(3 if spent < seconds else 1))
-        calls[name] = max(1, math.ceil(5e-4 / once))
-        spent += calls[name] * once
-    rounds = max(rounds, min(200, int(seconds / spent)))
-
+    """Time functions in turns, so that a busy moment of the machine hits all of them."""
     samples: dict[str, list[float]] = {name: [] for name in runs}
     collecting = gc.isenabled()
     gc.disable()
@@ -229,6 +204,7 @@ def _time(
 
 
 def _sample(run: Callable[[], Any], calls: int) -> float:
+    """Return the seconds that one of so many calls takes."""
     start = time.perf_counter()
     for _ in range(calls):
         run()

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastgrad import threads
 from fastgrad.activations import ACTIVATIONS, Activation, identity
 from fastgrad.arrays import (
     Array,
@@ -43,8 +44,10 @@ class DenseGrads(NamedTuple):
 class Layer(NamedTuple):
     """What a layer's calls share, whatever their arrays: compiled functions and settings."""
 
-    forward: Callable[..., Any]
+    forward: Callable[..., Any]  # small enough for one thread, else it returns None
     backward: Callable[..., Any]
+    whole_forward: Callable[..., Any]  # of any size, in one thread
+    whole_backward: Callable[..., Any]
     record: Array
     columns: int
     keep_z: bool
@@ -215,7 +218,7 @@ def dense_backward(
             if shape is None and layer.function is None:
                 grads = layer.backward(
                     grad_y, x, w, b, saved, layer.record, _WANTED[need], layer.columns,  # type: ignore[index]
-                    None, None, None,
+                    None, None, None, None,
                 )  # fmt: skip
                 if grads is not None:
                     return _new(DenseGrads, grads)
@@ -256,6 +259,8 @@ def _layer(function: str, activation: Any, samples: str, dtype: np.dtype[Any]) -
 
     act, callable_ = _resolve(function, activation)
     layer = Layer(
+        entry("dense", "dense_forward", dtype.name, threads.SHARE_FROM),
+        entry("dense", "dense_backward", dtype.name, threads.SHARE_FROM),
         entry("dense", "dense_forward", dtype.name),
         entry("dense", "dense_backward", dtype.name),
         act.record(dtype.name),
@@ -328,7 +333,7 @@ def _forward(
     into = out if out is not None and _sample_contiguous(out, layer.columns) else None
     if into is not None and (into.dtype != dtypes.work or layer.function or batched or keep_z):
         into = None
-    y = layer.forward(x_array, w_array, b_array, into, keep_z, layer.record, layer.columns)
+    y = _shared_forward(layer, x_array, w_array, b_array, into, keep_z)
     saved = y
     if keep_z:
         y, saved = y
@@ -339,6 +344,82 @@ def _forward(
         None if dtypes.work is dtypes.result else dtypes,
     )  # fmt: skip
     return deliver(y.reshape(y_shape), dtypes.result, out), cache
+
+
+def _shared_forward(
+    layer: Layer, x: Array, w: Array, b: Array | None, out: Array | None, keep_z: bool
+) -> Any:
+    """Run the forward kernel, large batches in several threads: each has a block of samples."""
+    parts = threads.shares(x.size * w.shape[layer.columns ^ 1])
+    if parts == 1 or x.ndim == 1 or keep_z:
+        return layer.whole_forward(x, w, b, out, keep_z, layer.record, layer.columns)
+    if layer.columns:
+        y = np.empty((x.shape[1], w.shape[0]), x.dtype).T if out is None else out
+    else:
+        y = np.empty((x.shape[0], w.shape[1]), x.dtype) if out is None else out
+    threads.run(
+        [
+            partial(layer.whole_forward, x[at], w, b, y[at], False, layer.record, layer.columns)
+            for at in _sample_slices(layer, x, parts)
+        ]
+    )
+    return y
+
+
+def _shared_backward(
+    layer: Layer,
+    grad: Array,
+    x: Array,
+    w: Array,
+    b: Array | None,
+    saved: Array,
+    flags: int,
+    into: dict[str, Array | None],
+) -> Any:
+    """Run the backward kernel; a large one in threads: samples for x and z, features for w."""
+    run, record, columns = layer.whole_backward, layer.record, layer.columns
+    parts = threads.shares(2 * x.size * w.shape[columns ^ 1])
+    if parts == 1 or x.ndim == 1 or not flags & _BITS["w"]:
+        return run(
+            grad, x, w, b, saved, record, flags, columns, into["x"], into["w"], into["b"], None
+        )
+    adds = flags & _ACCUMULATE
+    want_x = flags & _BITS["x"]
+    gx = np.empty_like(x) if want_x and into["x"] is None else into["x"]
+    gw = np.empty_like(w) if into["w"] is None else into["w"]
+    gz = np.empty_like(saved)
+    assert gw is not None
+    threads.run(
+        [
+            partial(
+                run, grad[at], x[at], w, b, saved[at], record, want_x | _BITS["z"] | adds, columns,
+                None if gx is None else gx[at], None, None, gz[at],
+            )
+            for at in _sample_slices(layer, x, parts)
+        ]
+    )  # fmt: skip
+    plain = identity.record(x.dtype.name)
+    features = threads.cut(x.shape[0 if columns else 1], parts, 48)
+    jobs = [
+        partial(
+            run, gz, x[at] if columns else x[:, at], w[:, at] if columns else w[at], None, None,
+            plain, _BITS["w"] | adds, columns, None, gw[:, at] if columns else gw[at], None, None,
+        )
+        for at in features
+    ]  # fmt: skip
+    threads.run(jobs)
+    gb = None
+    if b is not None and flags & _BITS["b"]:
+        gb = run(
+            gz, x, w, b, None, plain, _BITS["b"] | adds, columns, None, None, into["b"], None
+        )[2]
+    return gx if want_x else None, gw, gb, gz if flags & _BITS["z"] else None
+
+
+def _sample_slices(layer: Layer, x: Array, parts: int) -> list[Any]:
+    """Return the indices of `parts` blocks of samples."""
+    slices = threads.cut(x.shape[layer.columns], parts, 96)
+    return [(slice(None), s) for s in slices] if layer.columns else list(slices)
 
 
 def _sample_contiguous(array: Array, columns: int) -> bool:
@@ -407,10 +488,7 @@ def _backward(
         if name in names and like is not None:
             into[name] = _kernel_output(name, outs.get(name), like, accumulate)
     flags = sum(_BITS[n] for n in names) | (_ACCUMULATE if accumulate else 0)
-    grads = layer.backward(
-        grad, x, w, b, saved, layer.record, flags, layer.columns,
-        into["x"], into["w"], into["b"],
-    )  # fmt: skip
+    grads = _shared_backward(layer, grad, x, w, b, saved, flags, into)
     results = dict(zip("xwbz", grads, strict=True))
     for name in names:
         result = results[name].reshape(shapes[name])

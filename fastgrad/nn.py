@@ -100,6 +100,10 @@ class Layer:
     def _backward(self, grad: Array) -> Array:
         raise NotImplementedError
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What pickles and copies keep: not the last forward, which refers to compiled code.
+        return {k: v for k, v in self.__dict__.items() if k not in ("_x", "_y", "_cache")}
+
     def _input(self, method: str, x: ArrayLike) -> Array:
         """Return x as samples, with the right number of features."""
         name, d = f"{type(self).__name__}.{method}", self.input_dim

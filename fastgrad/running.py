@@ -10,6 +10,7 @@ from typing import Any
 from fastgrad.activations import BUILT_IN
 from fastgrad.arrays import check_choice
 from fastgrad.losses import LOSSES
+from fastgrad.threads import get_num_threads
 
 __all__ = ["configuration", "show_config", "warmup"]
 
@@ -89,6 +90,7 @@ def configuration() -> dict[str, Any]:
         "cpu": target.cpu,
         "vector bits": target.vector_bytes * 8,
         "register tile": ", ".join(f"{t.mr}x{t.nr} {name}" for name, t in tiles.items()),
+        "threads": get_num_threads(),
         "cache": str(directory) if directory is not None else "none: no home directory",
         "cached": f"{len(cached)} of {2 * len(units())} kernels, "
         f"{sum(p.stat().st_size for p in cached) / 1024:.0f} KiB",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -116,6 +118,21 @@ def test_backward_belongs_to_the_last_forward(rng: np.random.Generator, name: st
     layer.forward(2 * x)
     if name not in ("linear", "linear-no-bias", "relu"):  # their slopes are those at x
         assert not np.array_equal(layer.backward(grad_y), grad_x)
+
+
+@layers
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_copies_and_pickles_forget_the_last_forward(
+    rng: np.random.Generator, name: str, copied: Any
+):
+    layer, x, grad_y = setup(name, "rows", rng)
+    twin = copied(layer)
+    with pytest.raises(ValueError, match="call forward"):
+        twin.backward(grad_y)
+    np.testing.assert_array_equal(twin.forward(x), layer.forward(x))
+    np.testing.assert_array_equal(twin.backward(grad_y), layer.backward(grad_y))
+    for one, (other, _) in zip(parameters(twin).values(), parameters(layer).values(), strict=True):
+        assert not np.shares_memory(one[0], other)
 
 
 @layers

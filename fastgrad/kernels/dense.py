@@ -48,6 +48,7 @@ from fastgrad.kernels.pyobject import (
     not_taken,
     release_gil,
     shape_of,
+    share_from,
     true,
     tuple_new,
     tuple_set,
@@ -241,6 +242,8 @@ def build(dtype_name: str) -> str:
         w_ok, w, w_d, k, w_row, w_col = matrix(w_object, words, size, columns)
         if not (ok and w_ok and d == w_d and dimensions(w_object) == 2):
             return not_taken(words)
+        if n * k * d >= share_from(words):
+            return not_taken(words)
         bias, bias_step = 0, 1
         if b_object != nothing:
             ok, bias, b_rows, b_k, _, bias_step = matrix(b_object, words, size, columns)
@@ -276,16 +279,16 @@ def build(dtype_name: str) -> str:
         return result
 
     def dense_backward(self: int, args: int, count: int) -> int:
-        """(grad_y, x, w, b, saved, record, wanted, columns, gx, gw, gb) -> (gx, gw, gb, gz).
+        """(grad_y, x, w, b, saved, record, wanted, columns, gx, gw, gb, gz) -> (gx, gw, gb, gz).
 
-        `wanted` is a sum of WANT_* bits; gx, gw, gb may be None (made where wanted), so may b.
+        `wanted` is a sum of WANT_* bits; gx .. gz may be None (made where wanted), and so may b.
         """
         words = data(self)
         nothing = none(words)
         (
             g_object, x_object, w_object, b_object, saved_object, record,
-            wanted_object, columns_object, gx_given, gw_given, gb_given,
-        ) = arguments(args, 11)  # fmt: skip
+            wanted_object, columns_object, gx_given, gw_given, gb_given, gz_given,
+        ) = arguments(args, 12)  # fmt: skip
         wanted, columns = as_integer(wanted_object), as_integer(columns_object)
         g_ok, g, n, k, g_row, g_col = matrix(g_object, words, size, columns)
         ok, x, x_n, d, x_row, x_col = matrix(x_object, words, size, columns)
@@ -293,6 +296,8 @@ def build(dtype_name: str) -> str:
         if not (
             g_ok and ok and n == x_n and k == w_k and dimensions(g_object) == dimensions(x_object)
         ):
+            return not_taken(words)
+        if 2 * n * k * d >= share_from(words):
             return not_taken(words)
         saved, saved_row = 0, 0
         if saved_object != nothing:
@@ -307,9 +312,15 @@ def build(dtype_name: str) -> str:
         gb_object, gb, _, _ = result(b_object, gb_given, want_b, words, columns)
         gz_object, gz, gz_row = nothing, 0, 0
         if wanted & WANT_Z:
-            ndim = dimensions(x_object)
-            first = k if columns or ndim == 1 else n
-            gz_object = new_array(words, ndim, first, n if columns else k, columns)
+            gz_object = gz_given
+            if gz_object != nothing:
+                increment(gz_object)
+            else:
+                ndim = dimensions(x_object)
+                first = k if columns or ndim == 1 else n
+                gz_object = new_array(words, ndim, first, n if columns else k, columns)
+                if gz_object == 0:
+                    return 0
             _, gz, _, _, gz_row, _ = matrix(gz_object, words, size, columns)
         else:
             increment(nothing)

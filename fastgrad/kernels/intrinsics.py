@@ -87,29 +87,32 @@ def shift_right(typingctx: Any, pattern: Any, count: Any) -> Any:
 
 
 def polynomial(coefficients: tuple[float, ...]) -> Any:
-    """Return a function of x: sum of coefficients[i] * x**i, one fma per coefficient.
+    """Return a function of x: the sum of coefficients[i] * x**i.
 
-    Odd and even powers are two Horner chains in x**2, which halves the latency; the last
-    fma adds x times the odd one to the even one.
+    Horner's rule: one chain of fmas, or above five coefficients two, of the even and the odd
+    powers. Estrin's scheme has shorter chains still, but its multiplications cost more than
+    that saves (measured: 0-15 % slower).
     """
-
-    def chain(builder: Any, fma_of: Any, x: Any, part: tuple[float, ...]) -> Any:
-        value = ir.Constant(x.type, part[-1])
-        for coefficient in part[-2::-1]:
-            value = fma_of(value, x, ir.Constant(x.type, coefficient))
-        return value
 
     @intrinsic
     def evaluate(typingctx: Any, x: Any) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            def fma_of(*operands: Any) -> Any:
-                return _llvm("llvm.fma", 3)(context, builder, None, operands)
+        fused = _llvm("llvm.fma", 3)
 
-            x = args[0]
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            (x,) = args
+
+            def horner(variable: Any, part: tuple[float, ...]) -> Any:
+                value = ir.Constant(x.type, part[-1])
+                for coefficient in part[-2::-1]:
+                    addend = ir.Constant(x.type, coefficient)
+                    value = fused(context, builder, sig, (value, variable, addend))
+                return value
+
+            if len(coefficients) <= 5:
+                return horner(x, coefficients)
             square = builder.fmul(x, x)
-            even = chain(builder, fma_of, square, coefficients[0::2])
-            odd = chain(builder, fma_of, square, coefficients[1::2])
-            return fma_of(odd, x, even)
+            even, odd = horner(square, coefficients[0::2]), horner(square, coefficients[1::2])
+            return fused(context, builder, sig, (odd, x, even))
 
         return x(x), codegen
 

@@ -85,8 +85,8 @@ flags_of = _word_of(FLAGS, 32)
 type_of = _word_of(TYPE)
 descr_of = _word_of(DESCR)
 # The words of `library.context`, read from its address ``data(self)``.
-array_type, native_descr, none, true, array_maker, type_number = (
-    _word_of(8 * i) for i in range(6)
+array_type, native_descr, none, true, array_maker, type_number, share_from = (
+    _word_of(8 * i) for i in range(7)
 )
 
 
