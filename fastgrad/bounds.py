@@ -184,7 +184,7 @@ class _Loss:
         """Return the bounded loss and its bounded gradient."""
         pred = _bounded(pred)
         exact = [np.asarray(t, np.float64) for t in target]
-        loss = reference.LOSSES[self.name]
+        loss: Any = reference.LOSSES[self.name]
         value, grad = loss.value_and_grad(pred.value, *exact, **options)
         unit, size = self.bounds.unit, np.abs(grad)
         grad_error = 4 * unit * size + np.finfo(self.bounds.dtype).tiny
@@ -213,4 +213,6 @@ def _turn(bounded: Bounded, columns: bool) -> Bounded:
 
 def _steepest(act: Any, z: Bounded) -> Array:
     """Return the largest slope within the error of z: at its ends or its middle."""
-    return np.maximum.reduce([np.abs(act.derivative(z.value + s * z.error)) for s in (-1, 0, 1)])
+    slopes = [np.abs(act.derivative(z.value + s * z.error)) for s in (-1, 0, 1)]
+    steepest: Array = np.maximum.reduce(slopes)
+    return steepest

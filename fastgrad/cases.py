@@ -61,6 +61,13 @@ class Case:
         """The case's name, shape and dtype, for messages."""
         return f"{self.name} {self.shape} {self.dtype}"
 
+    def in_float64(self) -> Case:
+        """Return the same case in float64, where differences show small mistakes."""
+        if self.is_net:
+            return net_case(self.name, "float64")
+        n, d, k = map(int, self.shape.split("x"))
+        return layer_case(self.name, (n, d, k), "float64")
+
 
 @cache
 def _digits() -> tuple[Array, Array]:
@@ -78,7 +85,8 @@ def _inputs(n: int, d: int, rng: np.random.Generator) -> tuple[Array, str]:
 
 def _weights(*shape: int, rng: np.random.Generator) -> Array:
     """Return weights that keep pre-activations near 1."""
-    return rng.standard_normal(shape) / np.sqrt(shape[0])
+    weights: Array = rng.standard_normal(shape) / np.sqrt(shape[0])
+    return weights
 
 
 # -- one layer ---------------------------------------------------------------------------------

@@ -30,8 +30,7 @@ ALL_LAYERS = (*BUILT_IN, *NETS)
 SHAPES = "1x8x8,32x64x10,32x64x64,256x64x64,64x128x128,256x784x256,4096x64x64"
 QUICK_SHAPES = "1x8x8,32x64x10,32x64x64"
 GRID = (
-    "1x8x8,32x16x16,32x64x64,64x128x128,128x256x256,256x784x256,512x1024x1024,4096x64x64,"
-    "100000x3x2"
+    "1x8x8,32x16x16,32x64x64,64x128x128,128x256x256,256x784x256,512x1024x1024,4096x64x64,100000x3x2"
 )
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -84,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
         help=f"activations of single layers, and networks; or 'all' (default: {','.join(LAYERS)}; "
         f"also {','.join(n for n in ALL_LAYERS if n not in LAYERS)})")  # fmt: skip
     add("--shapes", type=_shapes, metavar="NxDxK,...",
-        help=f"samples x inputs x outputs of the layers (default: {SHAPES}); or 'grid', for {GRID}")  # fmt: skip
+        help=f"samples x inputs x outputs of the layers (default: {SHAPES}); or 'grid', for "
+        f"{GRID}")  # fmt: skip
     add("--dtype", choices=(*DTYPES, "both"), default="both", help="default: both")
     add("--threads", type=_threads, default=1, metavar="N",
         help="threads of fastgrad and of NumPy's BLAS (default: 1)")  # fmt: skip

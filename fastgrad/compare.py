@@ -78,14 +78,19 @@ class Result:
             "shape": case.shape,
             "dtype": case.dtype,
             "input": case.source,
-            "error_eps": self.error_eps,
-            "error_of_bound": self.of_bound,
+            "error_eps": _number(self.error_eps),
+            "error_of_bound": _number(self.of_bound),
             "gradient_checked": self.gradient_checked,
             "failures": self.failures,
             "seconds": {name: vars(timing) for name, timing in self.times.items()},
             "speedup_over_numpy": self.speedup("numpy"),
             "speedup_over_loops": self.speedup("loops"),
         }
+
+
+def _number(value: float) -> float | None:
+    """Return None for infinity, which JSON does not know."""
+    return value if math.isfinite(value) else None
 
 
 def run_case(case: Case, seconds: float) -> Result:
@@ -125,7 +130,7 @@ def _verify(result: Result, runs: Mapping[str, Callable[[], Any]]) -> None:
                     f"{name} of {api} is {error_eps:.3g} eps off the reference, "
                     f"{of_bound:.3g} times what rounding explains"
                 )
-    if case.dtype == "float64" and case.multiply_adds <= SMALL:
+    if case.multiply_adds <= SMALL:
         result.gradient_checked = True
         _check_gradients(result)
 
@@ -154,12 +159,12 @@ def _nan_is_infinite(value: float) -> float:
 
 
 def _check_gradients(result: Result) -> None:
-    """Check the derivative of fastgrad's own loss along one random direction per array.
+    """Check the derivative of fastgrad's float64 loss along one random direction per array.
 
     One direction catches any single wrong entry: the derivative along it is a sum over all
     entries, right to ten digits.
     """
-    case = result.case
+    case = result.case.in_float64()
     arrays = case.arrays
     rng = np.random.default_rng(1)
     _, gradients = case.build(fastgrad, *arrays.values())()
@@ -239,11 +244,11 @@ def report(results: Sequence[Result]) -> str:
     for _, group in groupby(results, key=lambda r: "networks" if r.case.is_net else r.case.shape):
         rows += [None, *map(_row, group)]
     lines = [table(header, rows[1:], left=4), ""]
-    for group, means in geometric_means(results).items():
+    for name, means in geometric_means(results).items():
         against = ", ".join(
             f"{factor(mean)} {'NumPy' if over == 'numpy' else over}" for over, mean in means.items()
         )
-        lines.append(f"geometric mean, {group}: {against}")
+        lines.append(f"geometric mean, {name}: {against}")
     lines.append(_verdict(results))
     return "\n".join(lines)
 

@@ -55,6 +55,11 @@ class Layer(NamedTuple):
     samples: str
     function: Callable[[Array], Array] | None = None  # a plain Python callable as activation
 
+    def __reduce__(self) -> Any:
+        """Pickle the settings; the compiled functions belong to a process."""
+        dtype = np.dtype(self.forward.__name__.rpartition("_")[2])
+        return _layer, ("dense_forward", self.function or self.activation, self.samples, dtype)
+
 
 class DenseCache(NamedTuple):
     """What the forward pass leaves for the backward pass. Nothing is copied: do not write to it."""

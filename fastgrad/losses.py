@@ -135,6 +135,7 @@ class Loss(_Loss):
         self, pred: ArrayLike, target: ArrayLike, reduction: str = "mean", samples: str = "rows"
     ) -> float:
         """Return the loss as a Python float; the arguments are those of `value_and_grad`."""
+        _check_given(self.name, target)
         value: float = self._evaluate(self.name, pred, target, reduction, samples, None, False)
         return value
 
@@ -175,7 +176,7 @@ class Loss(_Loss):
         TypeError, ValueError
             For dtypes, shapes, names or class indices that do not fit.
         """
-        if out is None and samples == "rows":
+        if out is None and samples == "rows" and target is not None:
             try:
                 run, address = self._kernels[pred.dtype]  # type: ignore[union-attr]
                 pair = run(pred, target, None, None, address, _CODES[reduction], self.rowwise)
@@ -184,6 +185,7 @@ class Loss(_Loss):
             if pair is not None:
                 return pair  # type: ignore[no-any-return]
         caller = f"{self.name}.value_and_grad"
+        _check_given(caller, target)
         value, grad = self._evaluate(caller, pred, target, reduction, samples, out, True)
         return value, grad
 
@@ -215,6 +217,12 @@ class ArrayLoss(_Loss):
         caller = f"{self.name}.value_and_grad"
         value, grad = self._evaluate(caller, y, None, reduction, samples, out, True)
         return value, grad
+
+
+def _check_given(caller: str, target: ArrayLike | None) -> None:
+    # Inside, None stands for the losses of one array.
+    if target is None:
+        raise TypeError(f"{caller}: target is None: give an array like pred")
 
 
 def _check_same(caller: str, pred: Array, target: Array, columns: bool) -> None:

@@ -1,17 +1,14 @@
-"""How results are shown: a table, a progress bar, numbers with units, a bar chart."""
+"""Plain text for a terminal: a table, a progress bar, and numbers with units."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TextIO
 
-__all__ = ["Progress", "bar_chart", "duration", "factor", "table"]
-
-BLUE, ORANGE, INK, FAINT = "#2f6db3", "#e08a2e", "#222222", "#8a8a8a"
+__all__ = ["Progress", "duration", "factor", "table"]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str] | None], left: int = 1) -> str:

@@ -23,7 +23,7 @@ KNOWN = ", ".join(BUILT_IN)
 
 
 class Wrong(NamedTuple):
-    """A call and the error it must raise."""
+    """A call, the error it must raise and its text; ``...`` at the end stands for any rest."""
 
     call: Callable[[], Any]
     error: type[Exception]
@@ -378,7 +378,7 @@ NAMES: dict[str, Wrong] = {
     ),
     "a target for a loss without": Wrong(
         lambda: fg.losses.sum(X, X), ValueError,
-        "sum: reduction is an array: choose from 'mean', 'sum', 'samples'",
+        "sum: reduction is ...",
     ),
     "activation unknown": Wrong(
         dense(activation="sigmoidal"), ValueError,
@@ -403,11 +403,11 @@ NAMES: dict[str, Wrong] = {
     ),
     "activation returns text": Wrong(
         dense(activation=lambda z: np.full(z.shape, "a")), TypeError,
-        "dense_forward: activation returned dtype <U1: it must return real numbers",
+        "dense_forward: activation returned ...",
     ),
     "activation returns complex": Wrong(
         dense(activation=lambda z: z * 1j), TypeError,
-        "dense_forward: activation returned dtype complex128: it must return real numbers",
+        "dense_forward: activation returned ...",
     ),
     "need": Wrong(
         backward(need=("x", "y")), ValueError,
@@ -434,10 +434,10 @@ NAMES: dict[str, Wrong] = {
         "softmax.backward: axis is -3 but the array has shape (3, 4)",
     ),
     "axis a float": Wrong(
-        lambda: fg.softmax(X, axis=0.5), TypeError, "softmax: axis is a float: give an int"
+        lambda: fg.softmax(X, axis=0.5), TypeError, "softmax: axis ..."
     ),
     "axis None": Wrong(
-        lambda: fg.softmax(X, axis=None), TypeError, "softmax: axis is a NoneType: give an int"
+        lambda: fg.softmax(X, axis=None), TypeError, "softmax: axis ..."
     ),
     "axis of an elementwise one": Wrong(
         lambda: fg.tanh(X, axis=0), TypeError, "tanh: unexpected argument axis"
@@ -476,18 +476,34 @@ def test_texts(case: str) -> None:
     call, kind, text = CASES[case]
     with pytest.raises(kind) as error:
         call()
-    assert str(error.value) == text
+    if text.endswith("..."):
+        assert str(error.value).startswith(text[:-3])
+    else:
+        assert str(error.value) == text
 
 
-def test_define_activation_says_what_does_not_compile() -> None:
-    for functions, what in (((lambda z: z.foo, abs), "forward"), ((abs, lambda z: "a"), "derivative")):
-        with pytest.raises(ValueError) as error:
-            fg.define_activation("broken", *functions)
-        start_ = f"define_activation: {what} of 'broken' must take and return one number"
-        assert str(error.value).startswith(start_)
-        assert "broken" not in fg.activations.ACTIVATIONS
-    with pytest.raises(ValueError, match="takes"):
-        fg.define_activation("broken", lambda: 1.0, abs)
+def _steady(z: float) -> float:
+    return z
+
+
+UNCOMPILABLE: dict[str, tuple[Any, Any, str]] = {
+    "forward": (lambda z: z.foo, _steady, "forward"),
+    "derivative": (_steady, lambda z: "a", "derivative"),
+    "no argument": (lambda: 1.0, _steady, "forward"),
+    "two arguments": (_steady, lambda z, y: z, "derivative"),
+    "built-in function": (abs, _steady, "forward"),
+    "ufunc": (np.sin, np.cos, "forward"),
+    "object": (type("Callable", (), {"__call__": lambda self, z: z})(), _steady, "forward"),
+}
+
+
+@pytest.mark.parametrize("case", list(UNCOMPILABLE))
+def test_define_activation_says_what_does_not_compile(case: str) -> None:
+    forward, derivative, what = UNCOMPILABLE[case]
+    with pytest.raises((ValueError, TypeError)) as error:
+        fg.define_activation("broken", forward, derivative)
+    assert str(error.value).startswith(f"define_activation: {what} ")
+    assert "broken" not in fg.activations.ACTIVATIONS
 
 
 MISSING_TARGET = """
@@ -647,9 +663,7 @@ def _readonly(shape: tuple[int, ...]) -> Array:
 
 
 def _needs(out: Array, shape: tuple[int, ...]) -> str:
-    return (
-        f" has shape {out.shape} and dtype {out.dtype}: it needs shape {shape} and dtype float64"
-    )
+    return f" has shape {out.shape} and dtype {out.dtype}: it needs shape {shape} and dtype float64"
 
 
 # What is wrong with `out`: a maker, the error, and the rest of its text.
@@ -688,12 +702,10 @@ def test_out_must_fit(function: str, bad: str) -> None:
     np.testing.assert_array_equal(out, before)
 
 
-@pytest.mark.parametrize("function", list(TAKES_OUT))
+@pytest.mark.parametrize("function", ["dense", "grad_x", "activation", "softmax", "loss"])
 def test_out_that_overlaps_itself(function: str) -> None:
     """Strides smaller than the rows: two elements in one place, without a zero stride."""
     shape, _, call = TAKES_OUT[function]
-    if len(shape) < 2:
-        return
     pool = np.full(64, 7.0)
     out = np.lib.stride_tricks.as_strided(pool, shape, (8,) * len(shape))
     with pytest.raises(ValueError, match="share memory"):
@@ -742,10 +754,11 @@ def test_out_without_any_field_is_refused(kind: Any) -> None:
         fg.dense_backward(Y, cache_of(), out=kind)
 
 
-def test_out_of_what_is_not_needed_is_refused() -> None:
-    """``out.z`` without "z" in need would stay as it was."""
-    with pytest.raises(ValueError, match=r"dense_backward: out\.z"):
-        fg.dense_backward(Y, cache_of(), out={"z": np.zeros((3, 2))})
+def test_out_of_what_is_not_needed_stays() -> None:
+    outs = {"z": np.full((3, 2), 7.0), "w": np.zeros((4, 2))}
+    grads = fg.dense_backward(Y, cache_of(), need=("w",), out=outs)
+    assert grads.w is outs["w"]
+    assert (outs["z"] == 7).all()
 
 
 @pytest.mark.parametrize("name", ["no_such", "MLPP", "reluu"])

@@ -1,0 +1,271 @@
+"""The command line: what it prints, what it writes, and what it returns."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastgrad
+from fastgrad import cli, compare, reference
+from fastgrad.activations import BUILT_IN
+from fastgrad.bounds import Bounds
+from fastgrad.cases import NETS, layer_case, net_case
+from fastgrad.machine import THREAD_VARIABLES
+from fastgrad.tables import Progress
+
+TINY = ["compare", "--quick", "--shapes", "3x4x5", "--dtype", "float32"]
+
+Capture = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
+
+
+def few_samples(runs: Any, calls: Any, rounds: int, time: Any = compare._time) -> Any:
+    return time(runs, dict.fromkeys(runs, 1), 1)
+
+
+@pytest.fixture(autouse=True)
+def _brief(monkeypatch: Patch) -> None:
+    """Take as few samples as there can be."""
+    monkeypatch.setattr(compare, "_time", few_samples)
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """Return the table's rows as words."""
+    return [line.split() for line in text.splitlines() if line.endswith((" ok", " FAIL"))]
+
+
+# -- compare -----------------------------------------------------------------------------------
+
+
+def test_compare_prints_a_row_for_each_layer_and_net(capsys: Capture) -> None:
+    assert cli.main([*TINY, "--layers", "tanh,softmax,net-A", "--dtype", "both"]) == 0
+    out, err = capsys.readouterr()
+    assert [row[:4] for row in rows_of(out)] == [
+        [name, shape, dtype, source]
+        for names, shape, source in (
+            (["tanh", "softmax"], "3x4x5", "seeded"),
+            (["net-A"], "64x64-10", "digits"),
+        )
+        for dtype in ("float32", "float64")
+        for name in names
+    ]
+    assert "geometric mean, layers" in out
+    assert "6 of 6 cases agree with the NumPy reference" in out
+    assert err == ""  # no progress bar where no terminal is
+
+
+def test_compare_leaves_out_loops_where_they_take_long(capsys: Capture) -> None:
+    assert cli.main(["compare", "--quick", "--layers", "relu", "--shapes", "256x64x64"]) == 0
+    for row in rows_of(capsys.readouterr().out):
+        assert row[4] == "-"
+
+
+@pytest.mark.parametrize("wrong", ["x", "w", "b"])
+def test_compare_names_the_row_that_disagrees_with_the_reference(
+    wrong: str, monkeypatch: Patch, capsys: Capture
+) -> None:
+    right = reference.dense_backward
+
+    def sabotaged(grad_y: Any, cache: Any, **options: Any) -> Any:
+        grads = right(grad_y, cache, **options)
+        if cache.activation.name != "tanh":
+            return grads
+        return grads._replace(**{wrong: getattr(grads, wrong) * (1 + 1e-4)})
+
+    monkeypatch.setattr(reference, "dense_backward", sabotaged)
+    assert cli.main([*TINY, "--layers", "relu,tanh"]) == 1
+    out = capsys.readouterr().out
+    assert f"tanh 3x4x5 float32: grad_{wrong} of fastgrad is " in out
+    assert "relu 3x4x5 float32:" not in out
+    assert [(row[0], row[-1]) for row in rows_of(out)] == [("relu", "ok"), ("tanh", "FAIL")]
+
+
+def test_compare_fails_on_nan_and_still_writes_json(
+    monkeypatch: Patch, capsys: Capture, tmp_path: Path
+) -> None:
+    right = reference.dense_forward
+
+    def sabotaged(*args: Any, **options: Any) -> Any:
+        y, cache = right(*args, **options)
+        return y * np.nan, cache
+
+    monkeypatch.setattr(reference, "dense_forward", sabotaged)
+    path = tmp_path / "out.json"
+    assert cli.main([*TINY, "--layers", "relu", "--json", str(path)]) == 1
+    assert "relu 3x4x5 float32: y of fastgrad" in capsys.readouterr().out
+    found = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert not found["ok"]
+    assert found["cases"][0]["error_eps"] is None
+
+
+@pytest.mark.parametrize("name", ["gelu", "net-E"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_wrong_gradient_differs_from_central_differences(
+    name: str, dtype: str, monkeypatch: Patch
+) -> None:
+    """Even if the reference had the same mistake: differences need no reference."""
+    case = net_case(name, dtype) if name in NETS else layer_case(name, (5, 4, 3), dtype)
+
+    def failures() -> list[str]:
+        result = compare.Result(case)
+        compare._check_gradients(result)
+        return result.failures
+
+    assert failures() == []
+    right = fastgrad.dense_backward
+
+    def sabotaged(grad_y: Any, cache: Any, **options: Any) -> Any:
+        grads = right(grad_y, cache, **options)
+        return grads._replace(w=grads.w * 1.0001)
+
+    monkeypatch.setattr(fastgrad, "dense_backward", sabotaged)
+    assert failures()
+    assert all("central differences say" in line for line in failures())
+
+
+def test_json_has_everything(capsys: Capture, tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    assert cli.main([*TINY, "--layers", "sigmoid,net-A", "--json", str(path)]) == 0
+    capsys.readouterr()
+    found = json.loads(path.read_text())
+    assert found["ok"] is True
+    assert found["machine"]["numpy"] == np.__version__
+    layer, net = found["cases"]
+    assert (layer["layer"], layer["shape"], layer["dtype"]) == ("sigmoid", "3x4x5", "float32")
+    assert (net["layer"], net["input"]) == ("net-A", "digits")
+    for case in (layer, net):
+        seconds = case["seconds"]
+        assert seconds.keys() == {"loops", "numpy", "fastgrad"}
+        ratio = seconds["numpy"]["median"] / seconds["fastgrad"]["median"]
+        assert case["speedup_over_numpy"] == pytest.approx(ratio)
+        assert 0 <= case["error_of_bound"] <= 1
+        assert case["gradient_checked"]
+        assert case["failures"] == []
+    assert found["geometric_mean_speedups"]["layers"].keys() == {"numpy", "loops"}
+
+
+def test_plot_is_a_picture(capsys: Capture, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "out.png"
+    assert cli.main([*TINY, "--layers", "relu,net-A", "--plot", str(path)]) == 0
+    capsys.readouterr()
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_plot_without_matplotlib_says_how_to_get_it(
+    monkeypatch: Patch, capsys: Capture, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    assert cli.main([*TINY, "--plot", str(tmp_path / "out.png")]) == 2
+    assert "pip install 'fastgrad[plot]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["compare", "--layers", "tanhh"], "unknown layer 'tanhh': choose from identity,"),
+        (["compare", "--layers", ""], "--layers: give at least one"),
+        (["compare", "--shapes", "3x4"], "'3x4' is not a shape: give samples x inputs x outputs"),
+        (["compare", "--shapes", "3x0x4"], "'3x0x4' is not a shape"),
+        (["compare", "--threads", "0"], "'0' is not a number of threads: give 1 or more"),
+        (["compare", "--dtype", "int8"], "invalid choice: 'int8'"),
+        (["compare", "--json", "/no/such/out.json"], "cannot write /no/such/out.json"),
+        (["compare", "--plot", "out.txt"], "'out.txt' must end in .png"),
+        (["warmup", "--dtype", "int8"], "invalid choice: 'int8'"),
+        (["train"], "invalid choice: 'train'"),
+        ([], "the following arguments are required: command"),
+    ],
+)
+def test_bad_arguments_are_refused_before_any_work(
+    arguments: list[str], sentence: str, capsys: Capture
+) -> None:
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert sentence in err.splitlines()[-1]
+
+
+def test_a_new_process_pins_the_threads_of_blas() -> None:
+    free = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
+    command = [sys.executable, "-m", "fastgrad", "compare", "--quick", "--layers", "relu"]
+    command += ["--shapes", "1x2x3", "--dtype", "float32"]
+    root = Path(cli.__file__).parents[1]
+    done = subprocess.run(command, env=free, cwd=root, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "BLAS 1," in done.stdout
+
+
+# -- the cases and their bounds ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", [*BUILT_IN, *NETS])
+def test_fastgrad_and_numpy_lie_within_the_bounds(name: str, dtype: str) -> None:
+    case = net_case(name, dtype) if name in NETS else layer_case(name, (33, 64, 17), dtype)
+    assert case.source == "digits"
+    expected = compare._by_name(case, *case.build(Bounds(dtype), *case.arrays.values())())
+    for api in (fastgrad, reference):
+        got = compare._by_name(case, *case.build(api, *case.arrays.values())())
+        for what, bounded in expected.items():
+            error_eps, of_bound = compare._errors(got[what], bounded, dtype)
+            assert of_bound <= 1, (api.__name__, what, error_eps)
+
+
+@pytest.mark.parametrize("name", ["tanh", "softmax", "gelu"])
+def test_bounds_are_not_generous(name: str) -> None:
+    case = layer_case(name, (32, 64, 10), "float32")
+    output, grads = case.build(Bounds("float32"), *case.arrays.values())()
+    for bounded in (output, *grads[:3]):
+        assert np.max(bounded.error) < 1e-3 * np.max(np.abs(bounded.value))
+
+
+# -- info, warmup, progress --------------------------------------------------------------------
+
+
+def test_info_prints_versions(capsys: Capture) -> None:
+    assert cli.main(["info"]) == 0
+    facts = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert facts["fastgrad"] == fastgrad.__version__
+    assert facts["numpy"] == np.__version__
+    assert {"python", "numba", "cpu", "cache", "threads"} <= facts.keys()
+
+
+def test_version(capsys: Capture) -> None:
+    assert cli.main(["--version"]) == 0
+    assert fastgrad.__version__ in capsys.readouterr().out
+
+
+def test_warmup_asks_for_the_dtypes_and_shows_how_far_it_is(
+    monkeypatch: Patch, capsys: Capture
+) -> None:
+    asked: list[str] = []
+
+    def warmup(dtypes: Any, progress: Any) -> None:
+        asked.extend(dtypes)
+        progress(1, 2, "gemm")
+
+    monkeypatch.setattr(fastgrad, "warmup", warmup)
+    assert cli.main(["warmup", "--dtype", "float32", "--progress"]) == 0
+    out, err = capsys.readouterr()
+    assert asked == ["float32"]
+    assert "1/2" in err
+    assert "gemm" in err
+    assert "cached: " in out
+
+
+def test_progress_draws_and_wipes_its_bar(capsys: Capture) -> None:
+    with Progress(show=True) as progress:
+        progress.update(0, 2, "tanh")
+        progress.update(1, 2, "relu")
+    drawn = capsys.readouterr().err
+    assert "0/2" in drawn
+    assert "1/2" in drawn
+    assert "relu" in drawn
+    assert drawn.endswith("\r\033[K")
