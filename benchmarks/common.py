@@ -1,6 +1,5 @@
 """What the benchmarks share: names of parameters, seeded data, and the calls that are timed."""
 
-import importlib
 import math
 import statistics
 from collections.abc import Callable
@@ -10,7 +9,15 @@ from typing import Any
 
 import numpy as np
 
-MODULES = {"fastgrad": "fastgrad", "numpy": "fastgrad.reference", "loops": "fastgrad.loops"}
+import fastgrad.loops
+import fastgrad.reference
+
+# Imported here, once: asv forks a process per combination of parameters after this.
+MODULES: dict[str, ModuleType] = {
+    "fastgrad": fastgrad,
+    "numpy": fastgrad.reference,
+    "loops": fastgrad.loops,
+}
 IMPLEMENTATIONS = tuple(MODULES)
 COMPILED_AND_NUMPY = ("fastgrad", "numpy")
 DTYPES = ("float32", "float64")
@@ -53,7 +60,7 @@ def implementation(name: str, work: int) -> ModuleType:
     """Return the module called `name`; skip the benchmark where loops would take too long."""
     if name == "loops" and work > LOOPS_MOST:
         raise NotImplementedError("loops are timed at small sizes only")
-    return importlib.import_module(MODULES[name])
+    return MODULES[name]
 
 
 def sizes(shape: str) -> tuple[int, ...]:
@@ -116,7 +123,7 @@ def loss_call(name: str, loss: str, dtype: str, shape: str) -> Call:
     return call
 
 
-def ratio(fast: Call, plain: Call, seconds: float = 0.15) -> float:
+def ratio(fast: Call, plain: Call, seconds: float = 0.1) -> float:
     """Return the time of `fast` over that of `plain`: medians of interleaved samples."""
 
     def sample(call: Call, times: int) -> float:

@@ -17,20 +17,20 @@ TWO_ACTIVATIONS = ("relu", "gelu")
 class EveryActivation:
     """Each activation of the table in a layer of 32 samples, 64 inputs and 64 outputs."""
 
-    params = (IMPLEMENTATIONS, ACTIVATIONS, DTYPES, MODES)
-    param_names = ("implementation", "activation", "dtype", "mode")
+    params = (IMPLEMENTATIONS, ACTIVATIONS, DTYPES)
+    param_names = ("implementation", "activation", "dtype")
 
-    def setup(self, implementation, activation, dtype, mode):
-        self.call = layer_call(implementation, activation, dtype, "32x64x64", mode)
+    def setup(self, implementation, activation, dtype):
+        self.call = layer_call(implementation, activation, dtype, "32x64x64", "both")
 
-    def time_layer(self, implementation, activation, dtype, mode):
+    def time_forward_and_backward(self, implementation, activation, dtype):
         self.call()
 
 
 class EveryShape:
     """An activation that costs nothing and one that costs much, from small to large."""
 
-    params = (IMPLEMENTATIONS, TWO_ACTIVATIONS, DTYPES, SHAPES, MODES)
+    params = (COMPILED_AND_NUMPY, TWO_ACTIVATIONS, DTYPES, SHAPES, MODES)
     param_names = ("implementation", "activation", "dtype", "shape", "mode")
 
     def setup(self, implementation, activation, dtype, shape, mode):
@@ -83,16 +83,14 @@ class ActivationRatio:
 
 
 class ShapeRatio:
-    """Time of fastgrad over time of NumPy, forward and backward."""
+    """Time of fastgrad over time of NumPy, forward and backward with ReLU."""
 
-    params = (TWO_ACTIVATIONS, DTYPES, ("1x8x8", *SHAPES))
-    param_names = ("activation", "dtype", "shape")
+    params = (DTYPES, ("1x8x8", *SHAPES))
+    param_names = ("dtype", "shape")
     unit = "of NumPy's time"
 
-    def setup(self, activation, dtype, shape):
-        self.calls = [
-            layer_call(name, activation, dtype, shape, "both") for name in COMPILED_AND_NUMPY
-        ]
+    def setup(self, dtype, shape):
+        self.calls = [layer_call(name, "relu", dtype, shape, "both") for name in COMPILED_AND_NUMPY]
 
-    def track_ratio(self, activation, dtype, shape):
+    def track_ratio(self, dtype, shape):
         return ratio(*self.calls)

@@ -16,7 +16,7 @@ from typing import Any
 import fastgrad
 from fastgrad.activations import BUILT_IN
 from fastgrad.cases import NETS, layer_case, net_case
-from fastgrad.machine import THREAD_VARIABLES, facts, processor, threads
+from fastgrad.machine import THREAD_VARIABLES, facts
 from fastgrad.tables import Progress
 
 __all__ = ["main"]
@@ -194,7 +194,7 @@ def _compare(args: argparse.Namespace) -> int:
     # Here, not at the top: `info` and `--help` should not wait for it.
     from fastgrad.compare import geometric_means, report, run_case
 
-    seconds = 0.05 if args.quick else 0.25  # per case
+    seconds = 0.03 if args.quick else 0.25  # per case
     shapes = args.shapes or _shapes(QUICK_SHAPES if args.quick else SHAPES)
     dtypes = _dtypes(args.dtype)
     plan: list[tuple[str, Shape | None, str]] = [
@@ -206,17 +206,21 @@ def _compare(args: argparse.Namespace) -> int:
     ]
     results = []
     start = time.monotonic()
+    before = fastgrad.get_num_threads()
+    fastgrad.set_num_threads(args.threads)
     with Progress(args.progress) as progress:
         for done, (name, shape, dtype) in enumerate(plan):
             case = net_case(name, dtype) if shape is None else layer_case(name, shape, dtype)
             progress.update(done, len(plan), case.label)
             results.append(run_case(case, seconds))
     elapsed = time.monotonic() - start
-
     about = facts()
+    fastgrad.set_num_threads(before)
+
     measured = (
         f"Forward and backward (networks: and loss), median times. fastgrad {about['fastgrad']}, "
-        f"NumPy {about['numpy']}, {processor()}; threads: {threads()}."
+        f"NumPy {about['numpy']}, {about['processor']}. "
+        f"Threads: {about['threads']}, BLAS {about['BLAS threads']}."
     )
     print(f"{measured}\n\n{report(results)}\n{len(plan)} cases in {elapsed:.0f} s")
     ok = not any(r.failures for r in results)

@@ -7,10 +7,9 @@ import platform
 from pathlib import Path
 from typing import Any
 
-import fastgrad
 from fastgrad.running import configuration
 
-__all__ = ["THREAD_VARIABLES", "cores", "facts", "processor", "threads"]
+__all__ = ["THREAD_VARIABLES", "blas_threads", "cores", "facts", "processor"]
 
 # What limits the threads of NumPy's possible BLAS libraries, and ours. Read once, at import.
 THREAD_VARIABLES = (
@@ -41,16 +40,14 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def threads() -> str:
-    """Return how many threads fastgrad and NumPy's BLAS use, for people."""
-    own = getattr(fastgrad, "get_num_threads", lambda: 1)()
-    pinned = {os.environ[name] for name in THREAD_VARIABLES[:-1] if name in os.environ}
-    blas = " or ".join(sorted(pinned)) or "not pinned"
-    return f"fastgrad {own}, BLAS {blas}, cores {cores()}"
+def blas_threads() -> str:
+    """Return how many threads NumPy's BLAS was told to use, or that it was not told."""
+    told = {os.environ[name] for name in THREAD_VARIABLES[:-1] if name in os.environ}
+    return " or ".join(sorted(told)) or "not set"
 
 
 def facts() -> dict[str, Any]:
-    """Return `fastgrad.running.configuration`, the processor's name and the threads."""
+    """Return `fastgrad.running.configuration`, the processor's name, and what BLAS may use."""
     from fastgrad.kernels.target import host
 
     has = set(host().features.split(","))
@@ -58,5 +55,6 @@ def facts() -> dict[str, Any]:
         **configuration(),
         "processor": processor(),
         "features": " ".join(name for name in _FEATURES if f"+{name}" in has),
-        "threads": threads(),
+        "cores": cores(),
+        "BLAS threads": blas_threads(),
     }

@@ -199,7 +199,7 @@ def test_a_new_process_pins_the_threads_of_blas() -> None:
     root = Path(cli.__file__).parents[1]
     done = subprocess.run(command, env=free, cwd=root, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "BLAS 1," in done.stdout
+    assert "Threads: 1, BLAS 1." in done.stdout
 
 
 # -- the cases and their bounds ----------------------------------------------------------------

@@ -15,9 +15,9 @@ from functools import lru_cache
 from types import SimpleNamespace
 
 import numpy as np
-from numba import njit
 
 from fastgrad.kernels import coefficients
+from fastgrad.kernels.compile import inlined
 from fastgrad.kernels.intrinsics import (
     bits,
     copysign,
@@ -27,11 +27,6 @@ from fastgrad.kernels.intrinsics import (
     polynomial,
     select,
     shift_right,
-)
-
-# Inlined by LLVM even where it would not think it worth while; called from kernels only.
-inlined = njit(
-    error_model="numpy", forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
 )
 
 
