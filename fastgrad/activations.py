@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arrays import Array, as_array, as_native, check_out, common_dtypes, deliver
+from fastgrad.arrays import (
+    Array,
+    Dtypes,
+    as_array,
+    as_native,
+    check_out,
+    common_dtypes,
+    deliver,
+)
 
 __all__ = ["ACTIVATIONS", "Activation", "define_activation"]
 
@@ -61,6 +69,8 @@ class Activation:
         self.from_output, self.kinks, self.ulp, self.rowwise = from_output, kinks, ulp, rowwise
         self.__doc__ = f"{name}: y = {formula}"
         self._records: dict[str, Array] = {}
+        # By dtype: the compiled entry point and the forward kernel, for calls of plain arrays.
+        self._direct: dict[np.dtype[Any], tuple[Callable[..., Any], int]] = {}
 
     def __repr__(self) -> str:
         return f"<activation {self.name}: {self.formula}>"
@@ -102,6 +112,14 @@ class Activation:
         TypeError, ValueError
             For a dtype fastgrad does not compute in, an unsuitable `out` or a bad `axis`.
         """
+        if out is None and not axis:
+            try:
+                run, address = self._direct[z.dtype]  # type: ignore[union-attr]
+                y = run(z, None, address, not self.rowwise)
+            except (AttributeError, KeyError, TypeError):
+                y = None
+            if y is not None:
+                return y  # type: ignore[no-any-return]
         return self._run("", "forward", {"z": z}, out, axis)
 
     def derivative(self, z: ArrayLike, *, out: Array | None = None) -> Array:
@@ -128,8 +146,10 @@ class Activation:
         arguments = {"grad_y": grad_y, "z": z}
         if not self.rowwise:
             return self._run(".backward", "backward_z", arguments, out, axis)
-        y = self._run(".backward", "forward", {"z": z}, None, axis)
-        return self._run(".backward", "backward_y", {"grad_y": grad_y, "y": y}, out, axis)
+        caller = f"{self.name}.backward"
+        arrays, _ = self._check(caller, arguments, out, self._axis(caller, axis))
+        y = self._run(".backward", "forward", {"z": arrays["z"]}, None, axis)
+        return self._run(".backward", "backward_y", {"grad_y": arrays["grad_y"], "y": y}, out, axis)
 
     def backward_from_output(
         self, grad_y: ArrayLike, y: ArrayLike, *, out: Array | None = None, **axis: int
@@ -163,20 +183,8 @@ class Activation:
 
         caller = self.name + method
         axis = self._axis(caller, options)
-        arrays = {name: as_array(caller, name, value) for name, value in arguments.items()}
-        shapes = [a.shape for a in arrays.values()]
-        if shapes[0] != shapes[-1]:
-            (first, a), (second, b) = arrays.items()
-            raise ValueError(
-                f"{caller}: {first} has shape {a.shape} but {second} has shape {b.shape}: "
-                "they need the same shape"
-            )
-        shape = shapes[0]
-        if self.rowwise and not -len(shape) <= axis < len(shape):
-            raise ValueError(f"{caller}: axis is {axis} but the array has shape {shape}")
-        dtypes = common_dtypes(*arrays.values())
-        if out is not None:
-            check_out(caller, "out", out, shape, dtypes.result, arrays)
+        arrays, dtypes = self._check(caller, arguments, out, axis)
+        shape = next(iter(arrays.values())).shape
         last = len(shape) - 1
         views = [
             np.moveaxis(a, axis, last) if self.rowwise else np.atleast_1d(a)
@@ -185,6 +193,8 @@ class Activation:
         dtype = dtypes.work.name
         address = self.address(function, dtype)
         run = entry("apply", "apply_forward" if len(views) == 1 else "apply_backward", dtype)
+        if function == "forward":
+            self._direct[dtypes.work] = run, address
         elementwise = int(not self.rowwise)
         result = run(*(as_native(v, dtypes.work) for v in views), None, address, elementwise)
         if result is None:  # not contiguous, or not in the same order
@@ -194,12 +204,32 @@ class Activation:
             result = np.moveaxis(result, last, axis)
         return deliver(result.reshape(shape), dtypes.result, out)
 
+    def _check(
+        self, caller: str, arguments: dict[str, ArrayLike], out: Array | None, axis: int
+    ) -> tuple[dict[str, Array], Dtypes]:
+        """Return the arguments as arrays of one shape, and the dtypes of the call."""
+        arrays = {name: as_array(caller, name, value) for name, value in arguments.items()}
+        (first, a), (second, b) = (list(arrays.items()) * 2)[:2]
+        if a.shape != b.shape:
+            raise ValueError(
+                f"{caller}: {first} has shape {a.shape} but {second} has shape {b.shape}: "
+                "they need the same shape"
+            )
+        if self.rowwise and not -a.ndim <= axis < a.ndim:
+            raise ValueError(f"{caller}: axis is {axis} but {first} has shape {a.shape}")
+        dtypes = common_dtypes(*arrays.values())
+        if out is not None:
+            check_out(caller, "out", out, a.shape, dtypes.result, arrays)
+        return arrays, dtypes
+
     def _axis(self, caller: str, options: dict[str, int]) -> int:
-        axis = options.pop("axis", -1)
-        if options or (axis != -1 and not self.rowwise):
-            names = ", ".join(options) or "axis"
-            raise TypeError(f"{caller}: unexpected argument {names}")
-        return axis
+        unknown = [name for name in options if name != "axis" or not self.rowwise]
+        if unknown:
+            raise TypeError(f"{caller}: unexpected argument {', '.join(unknown)}")
+        axis = options.get("axis", -1)
+        if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+            raise TypeError(f"{caller}: axis is a {type(axis).__name__}: give an integer")
+        return axis.__index__()
 
 
 class DefinedActivation(Activation):
@@ -230,18 +260,21 @@ _TABLE = (
     Activation("relu", "max(z, 0)", from_output=True, kinks=(0.0,)),
     Activation("softmax", "exp(z) / sum(exp(z))", from_output=True, rowwise=True, ulp=(6, 6)),
     Activation("gelu", "z * (1 + erf(z / sqrt(2))) / 2", ulp=(4, 4)),
-    Activation(
-        "gelu_tanh", "z * (1 + tanh(sqrt(2 / pi) * (z + 0.044715 * z**3))) / 2", ulp=(4, 4)
-    ),
+    Activation("gelu_tanh", "z * (1 + tanh(sqrt(2 / pi) * (z + 0.044715 * z**3))) / 2", ulp=(4, 4)),
     Activation("silu", "z / (1 + exp(-z))", ulp=(4, 4)),
     Activation("elu", "z if z >= 0 else exp(z) - 1", from_output=True, ulp=(2, 2)),
-    Activation("leaky_relu", "z if z > 0 else 0.01 * z", from_output=True, kinks=(0.0,), ulp=(1, 1)),
+    Activation(
+        "leaky_relu", "z if z > 0 else 0.01 * z", from_output=True, kinks=(0.0,), ulp=(1, 1)
+    ),
     Activation("softplus", "log(1 + exp(z))", from_output=True, ulp=(4, 4)),
     Activation("softsign", "z / (1 + |z|)", from_output=True, ulp=(1.5, 1.5)),
     Activation("exp", "exp(z)", from_output=True, ulp=(1, 1)),
 )
 
 ACTIVATIONS: dict[str, Activation] = {row.name: row for row in _TABLE}
+# Compiled layers by (dtype, activation, samples): kept by `functional`, dropped here when a name
+# gets a new meaning.
+LAYERS: dict[tuple[Any, Any, str], Any] = {}
 (
     identity, sigmoid, tanh, relu, softmax, gelu, gelu_tanh, silu, elu, leaky_relu, softplus,
     softsign, exp,
@@ -299,4 +332,6 @@ def define_activation(
     activation = DefinedActivation(name, forward, derivative)
     activation.record("float64")  # compile now: a mistake shows here, not in the first layer
     ACTIVATIONS[name] = activation
+    for key in [key for key in LAYERS if key[1] == name]:
+        del LAYERS[key]
     return activation

@@ -70,7 +70,7 @@ def as_native(array: Array, dtype: np.dtype[Any]) -> Array:
 
 def check_choice(function: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise ValueError unless `value` is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         allowed = ", ".join(repr(c) for c in choices)
         raise ValueError(f"{function}: {name} is {value!r}: choose from {allowed}")
 
@@ -93,18 +93,29 @@ def check_out(
         )
     if not out.flags.writeable:
         raise ValueError(f"{function}: {name} is read-only")
-    if any(stride == 0 and length > 1 for stride, length in zip(out.strides, shape, strict=True)):
-        raise ValueError(f"{function}: {name} is a broadcast view: its elements share memory")
+    if out.size and _overlaps_itself(out):
+        raise ValueError(f"{function}: {name} has elements that share memory with each other")
     for other, array in inputs.items():
         if isinstance(array, np.ndarray) and np.shares_memory(out, array):
             raise ValueError(f"{function}: {name} shares memory with {other}")
 
 
+def _overlaps_itself(array: Array) -> bool:
+    """Return whether two elements may share memory: each step must clear all smaller ones."""
+    extent = array.itemsize
+    steps = zip(array.strides, array.shape, strict=True)
+    for step, length in sorted((abs(s), n) for s, n in steps if n > 1):
+        if step < extent:
+            return True
+        extent += step * (length - 1)
+    return False
+
+
 def deliver(result: Array, dtype: np.dtype[Any], out: Array | None) -> Array:
     """Return `result` in the dtype of the call's results, in `out` where one was given."""
-    if out is None:
-        return result.astype(dtype, copy=False)
-    if out is not result:
-        with np.errstate(over="ignore"):  # float16 overflows to inf, as it does in NumPy
+    with np.errstate(over="ignore"):  # float16 overflows to inf: a value, not an event
+        if out is None:
+            return result.astype(dtype, copy=False)
+        if out is not result:
             np.copyto(out, result, casting="same_kind")
     return out

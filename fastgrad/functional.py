@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad import threads
-from fastgrad.activations import ACTIVATIONS, Activation, identity
+from fastgrad.activations import ACTIVATIONS, LAYERS, Activation, identity
 from fastgrad.arrays import (
     Array,
     Dtypes,
@@ -98,7 +98,7 @@ def dense(
     """
     if out is None:
         try:
-            layer = _LAYERS[x.dtype, activation, samples]  # type: ignore[union-attr]
+            layer = LAYERS[x.dtype, activation, samples]  # type: ignore[union-attr]
             y = layer.forward(x, w, b, None, False, layer.record, layer.columns)
         except (KeyError, AttributeError, TypeError):
             y = None
@@ -161,7 +161,7 @@ def dense_forward(
     """
     if out is None:
         try:
-            layer = _LAYERS[x.dtype, activation, samples]  # type: ignore[union-attr]
+            layer = LAYERS[x.dtype, activation, samples]  # type: ignore[union-attr]
             y = layer.forward(x, w, b, None, layer.keep_z, layer.record, layer.columns)
         except (KeyError, AttributeError, TypeError):
             y = None
@@ -226,14 +226,13 @@ def dense_backward(
                     None, None, None, None,
                 )  # fmt: skip
                 if grads is not None:
-                    return _new(DenseGrads, grads)
+                    return _new(DenseGrads, grads)  # type: ignore[no-any-return]
         except (KeyError, TypeError, ValueError):
             pass  # said properly below
     return _backward(grad_y, cache, need, out, accumulate)
 
 
 _new: Callable[..., Any] = tuple.__new__  # a NamedTuple's own constructor costs three times this
-_LAYERS: dict[tuple[Any, Any, str], Layer] = {}
 
 
 # -- the checked path --------------------------------------------------------------------------
@@ -276,7 +275,7 @@ def _layer(function: str, activation: Any, samples: str, dtype: np.dtype[Any]) -
         callable_,
     )
     if callable_ is None:
-        _LAYERS[dtype, activation, samples] = layer
+        LAYERS[dtype, activation, samples] = layer
     return layer
 
 
@@ -397,7 +396,7 @@ def _shared_backward(
     threads.run(
         [
             partial(
-                run, grad[at], x[at], w, b, saved[at], record, want_x | _BITS["z"] | adds, columns,
+                run, grad[at], x[at], w, b, saved[at], record, want_x | _BITS["z"], columns,
                 None if gx is None else gx[at], None, None, gz[at],
             )
             for at in _sample_slices(layer, x, parts)
@@ -415,9 +414,9 @@ def _shared_backward(
     threads.run(jobs)
     gb = None
     if b is not None and flags & _BITS["b"]:
-        gb = run(
-            gz, x, w, b, None, plain, _BITS["b"] | adds, columns, None, None, into["b"], None
-        )[2]
+        gb = run(gz, x, w, b, None, plain, _BITS["b"] | adds, columns, None, None, into["b"], None)[
+            2
+        ]
     return gx if want_x else None, gw, gb, gz if flags & _BITS["z"] else None
 
 
@@ -435,7 +434,7 @@ def _sample_contiguous(array: Array, columns: int) -> bool:
 
 
 def _apply_callable(function: str, callable_: Callable[[Array], Array], z: Array) -> Array:
-    y = np.asarray(callable_(z.copy()))
+    y = as_array(function, "what the activation returned", callable_(z.copy()))
     if y.shape != z.shape:
         raise ValueError(
             f"{function}: activation returned shape {y.shape} for an array of shape {z.shape}: "
@@ -450,8 +449,9 @@ def _callable_slope(callable_: Callable[[Array], Array], z: Array) -> Array:
     step = np.cbrt(np.finfo(np.float64).eps) * np.maximum(1.0, np.abs(wide))
     with np.errstate(all="ignore"):
         above, below = wide + step, wide - step
-        rise = np.asarray(callable_(above), np.float64) - np.asarray(callable_(below), np.float64)
-        return (rise / (above - below)).astype(z.dtype)
+        rise = np.subtract(callable_(above.copy()), callable_(below.copy()), dtype=np.float64)
+        slope: Array = (rise / (above - below)).astype(z.dtype)
+    return slope
 
 
 def _backward(
@@ -471,13 +471,14 @@ def _backward(
             f"{function}: grad_y has shape {grad.shape} but y has shape {y_shape}: "
             "they need the same shape"
         )
+    given = grad
     dtypes = common_dtypes(grad, np.empty(0, saved.dtype if kept is None else kept.result))
     if dtypes.work != saved.dtype:  # float64 grad_y for a float32 layer, say
         layer = _layer(function, layer.activation, layer.samples, dtypes.work)._replace(
             function=layer.function
         )
-        x, w, saved = (as_native(a, dtypes.work) for a in (x, w, saved))
-        b = None if b is None else as_native(b, dtypes.work)
+    x, w, saved = (as_native(a, dtypes.work) for a in (x, w, saved))
+    b = None if b is None else as_native(b, dtypes.work)
     grad = as_native(grad, dtypes.work).reshape(saved.shape)
     if layer.function is not None:
         grad = grad * _callable_slope(layer.function, saved)
@@ -486,18 +487,19 @@ def _backward(
     if b is not None:
         shapes["b"] = b.shape
     names = [n for n in names if n in shapes]
-    inputs = {"grad_y": grad, "x": cache.x, "w": cache.w, "b": cache.b, "the cache": cache.saved}
+    inputs = {"grad_y": given, "x": cache.x, "w": cache.w, "b": cache.b, "the cache": cache.saved}
     outs = _outputs(function, out, names, shapes, dtypes.result, inputs)
     into: dict[str, Array | None] = dict.fromkeys("xwb")
+    adding = {n for n in names if accumulate and n in outs and n in "xz"}  # kernels add w, b
     for name, like in (("x", x), ("w", w), ("b", b)):
-        if name in names and like is not None:
+        if name in names and like is not None and name not in adding:
             into[name] = _kernel_output(name, outs.get(name), like, accumulate)
     flags = sum(_BITS[n] for n in names) | (_ACCUMULATE if accumulate else 0)
     grads = _shared_backward(layer, grad, x, w, b, saved, flags, into)
     results = dict(zip("xwbz", grads, strict=True))
     for name in names:
         result = results[name].reshape(shapes[name])
-        if name == "z" and accumulate and name in outs:  # kernels only write z
+        if name in adding:
             result = result + outs[name]
         results[name] = deliver(result, dtypes.result, outs.get(name))
     return DenseGrads(**results)
@@ -510,7 +512,7 @@ def _needed(function: str, need: Iterable[str]) -> list[str]:
         names = [str(need)]
     for name in names:
         check_choice(function, "need", name, tuple(_BITS))
-    return names
+    return sorted(set(names))
 
 
 def _outputs(
@@ -526,21 +528,24 @@ def _outputs(
         return {}
     if isinstance(out, Mapping):
         fields = {n: out.get(n) for n in "xwbz"}
-    else:
+    elif any(hasattr(out, n) for n in "xwbz"):
         fields = {n: getattr(out, n, None) for n in "xwbz"}
+    else:
+        raise TypeError(
+            f"{function}: out is a {type(out).__name__}: give a DenseGrads, a mapping or an "
+            "object with fields x, w, b, z"
+        )
     taken: dict[str, Array] = {}
     for name in names:
-        if fields[name] is not None:
-            label = f"out.{name}"
+        field: Any = fields[name]
+        if field is not None:
             others = {**inputs, **{f"out.{n}": a for n, a in taken.items()}}
-            check_out(function, label, fields[name], shapes[name], dtype, others)
-            taken[name] = fields[name]
+            check_out(function, f"out.{name}", field, shapes[name], dtype, others)
+            taken[name] = field
     return taken
 
 
-def _kernel_output(
-    name: str, out: Array | None, like: Array, accumulate: bool
-) -> Array | None:
+def _kernel_output(name: str, out: Array | None, like: Array, accumulate: bool) -> Array | None:
     """Return the array the kernel writes: `out` itself where it can, else a stand-in, or None.
 
     When accumulating, the stand-in starts from what `out` holds, so that the sum is made in
@@ -552,9 +557,9 @@ def _kernel_output(
         whole = whole and all(s % out.itemsize == 0 for s in steps)
         if whole and (not steps or out.itemsize in steps):
             return out
-    if not accumulate:
+    if not accumulate or name == "x":
         return None
-    stand_in = np.zeros_like(like)
+    stand_in: Array = np.zeros_like(like)
     if out is not None:
         stand_in[...] = out.reshape(like.shape)
     return stand_in

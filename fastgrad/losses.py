@@ -59,6 +59,26 @@ class _Loss:
             self._kernels[dtype] = found
         return found
 
+    def _direct(
+        self, pred: Any, target: Any, reduction: str, samples: str
+    ) -> tuple[float, Array] | None:
+        """Run the kernel on the arguments as they are, or return None: not in its form."""
+        try:
+            run, address = self._kernels[pred.dtype]
+            code = _CODES[reduction]
+            if samples == "rows":
+                pair = run(pred, target, None, None, address, code, self.rowwise)
+            elif samples == "columns" and pred.ndim == 2:
+                flipped = None if target is None else target.T
+                pair = run(pred.T, flipped, None, None, address, code, self.rowwise)
+                if pair is not None:
+                    pair = pair[0], pair[1].T
+            else:
+                return None
+        except (AttributeError, KeyError, TypeError):
+            return None
+        return pair  # type: ignore[no-any-return]
+
     def _evaluate(
         self,
         caller: str,
@@ -176,14 +196,10 @@ class Loss(_Loss):
         TypeError, ValueError
             For dtypes, shapes, names or class indices that do not fit.
         """
-        if out is None and samples == "rows" and target is not None:
-            try:
-                run, address = self._kernels[pred.dtype]  # type: ignore[union-attr]
-                pair = run(pred, target, None, None, address, _CODES[reduction], self.rowwise)
-            except (AttributeError, KeyError, TypeError):
-                pair = None
+        if out is None and target is not None:
+            pair = self._direct(pred, target, reduction, samples)
             if pair is not None:
-                return pair  # type: ignore[no-any-return]
+                return pair
         caller = f"{self.name}.value_and_grad"
         _check_given(caller, target)
         value, grad = self._evaluate(caller, pred, target, reduction, samples, out, True)
@@ -214,6 +230,10 @@ class ArrayLoss(_Loss):
         out: Array | None = None,
     ) -> tuple[float, Array]:
         """Return the loss and ``grad_y``; parameters as for `Loss.value_and_grad`."""
+        if out is None:
+            pair = self._direct(y, None, reduction, samples)
+            if pair is not None:
+                return pair
         caller = f"{self.name}.value_and_grad"
         value, grad = self._evaluate(caller, y, None, reduction, samples, out, True)
         return value, grad
@@ -259,7 +279,7 @@ binary_cross_entropy_with_logits = Loss(
 softmax_cross_entropy = Loss(
     "softmax_cross_entropy", "-sum(target * log(softmax(pred)))", rowwise=True
 )
-sum = ArrayLoss("sum", "y")  # noqa: A001
+sum = ArrayLoss("sum", "y")
 squared_l2 = ArrayLoss("squared_l2", "y**2")
 
 LOSSES: dict[str, Loss | ArrayLoss] = {

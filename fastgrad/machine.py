@@ -9,7 +9,7 @@ from typing import Any
 
 from fastgrad.running import configuration
 
-__all__ = ["THREAD_VARIABLES", "blas_threads", "cores", "facts", "processor"]
+__all__ = ["THREAD_VARIABLES", "blas_threads", "facts", "processor"]
 
 # What limits the threads of NumPy's possible BLAS libraries, and ours. Read once, at import.
 THREAD_VARIABLES = (
@@ -33,13 +33,6 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def cores() -> int:
-    """Return the number of cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def blas_threads() -> str:
     """Return how many threads NumPy's BLAS was told to use, or that it was not told."""
     told = {os.environ[name] for name in THREAD_VARIABLES[:-1] if name in os.environ}
@@ -55,6 +48,6 @@ def facts() -> dict[str, Any]:
         **configuration(),
         "processor": processor(),
         "features": " ".join(name for name in _FEATURES if f"+{name}" in has),
-        "cores": cores(),
+        "cores": os.cpu_count(),
         "BLAS threads": blas_threads(),
     }

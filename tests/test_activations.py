@@ -89,13 +89,15 @@ TRUTH: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 DIGITS = 60
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def sample(dtype: str) -> Array:
     """Return a stratified sample: every binade of both signs, the dense middle, the edges."""
     info, rng = np.finfo(dtype), rng_of("sample", dtype)
     exponents = np.arange(info.minexp - info.nmant, info.maxexp, 7 if dtype == "float32" else 53)
     binades = np.ldexp(rng.uniform(1, 2, exponents.size), exponents)
-    middle = np.concatenate([rng.uniform(0, 2, 60), rng.uniform(0, 20, 120), rng.uniform(0, 120, 40)])
+    middle = np.concatenate(
+        [rng.uniform(0, 2, 60), rng.uniform(0, 20, 120), rng.uniform(0, 120, 40)]
+    )
     # Where sigmoid, tanh, exp, gelu end or turn subnormal, and where argument reductions turn.
     edges = [0.0, 0.25, 0.5, np.log(2) / 2, np.log(2), 1.0, 3.0, 5.5, 9.0, 14.0, 16.6, 17.3, 37.5,
              38.6, 40.0, 87.3, 88.0, 88.72, 89.0, 103.9, 104.5, 708.4, 709.78, 710.0, 744.4, 745.2,
@@ -122,7 +124,7 @@ def two_words(values: list[Any]) -> tuple[Array, Array]:
     return np.array(high), np.array(low)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def truth(name: str, dtype: str, which: int) -> tuple[Array, Array]:
     """Return exact values (0) or derivatives (1) on the sample, in two words."""
     with mp.workdps(DIGITS):
@@ -205,7 +207,7 @@ def test_special_values(name: str, dtype: str) -> None:
 # -- derivatives against the reference -----------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def grid(dtype: str) -> tuple[Array, Array]:
     """Return grad_y and z of a shape that no chunk or strip divides."""
     rng = rng_of("grid", dtype)
@@ -273,7 +275,7 @@ def test_from_output_refuses_where_y_does_not_say(name: str) -> None:
 # -- softmax -----------------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def exact_softmax(n: int, dtype: str) -> tuple[Array, list[Any]]:
     z = (4 * rng_of("softmax", n).standard_normal(n)).astype(dtype)
     with mp.workdps(40):
@@ -326,7 +328,7 @@ def test_softmax_of_extreme_rows(dtype: str) -> None:
     z = np.array(
         [[big, big, -big], [-big, -big, -big], [-inf, 0, 0], [-inf, -inf, 5], [1e4, 0, -1e4]], dtype
     )
-    third = dtype == "float32" and np.float32(1) / 3 or 1 / 3
+    third = (dtype == "float32" and np.float32(1) / 3) or 1 / 3
     expected = [[0.5, 0.5, 0], [third] * 3, [0, 0.5, 0.5], [0, 0, 1], [1, 0, 0]]
     np.testing.assert_allclose(fg.softmax(z), expected, rtol=2 * np.finfo(dtype).eps)
     bad = np.array([[nan, 0, 0], [inf, 0, 0], [-inf, -inf, -inf], [0, -inf, nan]], dtype)
@@ -387,7 +389,7 @@ def test_shapes(name: str, dtype: str, shape: tuple[int, ...]) -> None:
         out = np.empty(shape, dtype)
         assert call(g, z, out=out) is out
         assert same_bits(out, result)
-        if not TABLE[name].rowwise and 0 < z.size:
+        if not TABLE[name].rowwise and z.size > 0:
             last = call(g.reshape(-1)[-1:], z.reshape(-1)[-1:])
             assert same_bits(last, result.reshape(-1)[-1:])
 

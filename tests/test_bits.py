@@ -17,7 +17,6 @@ import pytest
 from conftest import DTYPES, FORMS, LAYOUTS, Array, output, rng_of, same_bits, shape_of, start, turn
 
 import fastgrad as fg
-from fastgrad.threads import SHARE_FROM
 
 NAMES = fg.activations.BUILT_IN
 ALL = ("x", "w", "b", "z")

@@ -32,7 +32,7 @@ reductions = pytest.mark.parametrize("reduction", REDUCTIONS)
 cases = pytest.mark.parametrize("name, kind", CASES, ids=lambda c: c)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def data(n: int, d: int, kind: str, dtype: str) -> tuple[Array, Array | None]:
     """Return pred and target in row layout (classes: one integer per row)."""
     rng = rng_of("loss", n, d)
@@ -174,7 +174,7 @@ def test_gradient_is_true(name: str, kind: str, samples: str, reduction: str) ->
     np.testing.assert_allclose(turn(grad, samples), exact, rtol=GRADIENT_RTOL, atol=0)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def true_slope(name: str, kind: str, i: int, j: int) -> float:
     """Return d (sum of terms) / d pred[i, j] by a central difference with 50 spare digits."""
     pred, target = data(3, 4, kind, "float64")
@@ -288,7 +288,7 @@ def test_extreme_logits_are_finite(dtype: str) -> None:
 def test_small_probabilities_keep_their_digits(dtype: str) -> None:
     """log(1 + exp(-z)) for large z, and the loss of a sure and right prediction."""
     z = np.array([30.0], dtype)
-    value, grad = fg.losses.binary_cross_entropy_with_logits.value_and_grad(z, np.ones(1, dtype))
+    value = fg.losses.binary_cross_entropy_with_logits(z, np.ones(1, dtype))
     # In float32 the sum z - z t + log1p(e) is made in float64, so the term is what log1p gives.
     assert value == pytest.approx(math.exp(-30), rel=8 * U[dtype])
     two = np.array([[30.0, 0.0]], dtype)
@@ -325,7 +325,7 @@ def test_infinite_logits(z: float, t: float) -> None:
     assert repr(LOSSES[loss]([z], [t])) == repr(expected)
 
 
-# -- shapes, layouts, arrays ----------------------------------------------------------------------
+# -- shapes, layouts, arrays ---------------------------------------------------------------------
 
 
 EMPTY = [(0, 3), (3, 0), (0, 0), (0,), (2, 0, 3), (2, 3, 0)]
@@ -447,7 +447,7 @@ def test_inputs_are_not_written(name: str, kind: str) -> None:
     assert not any(np.shares_memory(grad, a) for a in args)
 
 
-# -- the objects ------------------------------------------------------------------------------------
+# -- the objects ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -14,8 +14,6 @@ same block. The workspace does not grow with the batch.
 
 from __future__ import annotations
 
-from typing import Any
-
 from numba import types
 
 from fastgrad.kernels.compile import assemble, external, kernel
@@ -163,7 +161,6 @@ def build(dtype_name: str) -> str:
         b_space = wt + wt_bytes
         if wt_bytes:
             pack_b(k, d, w, w_col, w_row, wt)
-        x_mode = ADD if accumulate else 0
         for i in range(0, greatest(n, 1), BATCH_BLOCK):
             m = least(BATCH_BLOCK, n - i)
             add = 1 if accumulate or i > 0 else 0
@@ -187,12 +184,12 @@ def build(dtype_name: str) -> str:
                 out = gx + i * gx_row * size
                 if wt_bytes:
                     gemm(
-                        m, d, k, dz, dz_row, 1, wt, NR, k * NR, out, gx_row, x_mode, 0, a_space
+                        m, d, k, dz, dz_row, 1, wt, NR, k * NR, out, gx_row, 0, 0, a_space
                     )  # fmt: skip
                 else:
                     multiply(
                         m, d, k, dz, dz_row, 1, w, w_col, w_row, out, gx_row, gx_col,
-                        x_mode, a_space, b_space,
+                        0, a_space, b_space,
                     )  # fmt: skip
             if gw != 0:
                 multiply(
@@ -220,7 +217,7 @@ def build(dtype_name: str) -> str:
         else:
             shape, ndim = shape_of(like), dimensions(like)
             second = read_word(shape + 8) if ndim == 2 else 0
-            _, _, rows, cols, row, col = matrix(like, words, size, 0)
+            _, _, _, _, row, col = matrix(like, words, size, 0)
             array = new_array(words, ndim, read_word(shape), second, 1 if 1 == row < col else 0)
             if array == 0:
                 return 0, 0, 0, 0
@@ -234,9 +231,7 @@ def build(dtype_name: str) -> str:
         """
         words = data(self)
         nothing = none(words)
-        x_object, w_object, b_object, y_object, keep_z, record, columns_object = arguments(
-            args, 7
-        )
+        x_object, w_object, b_object, y_object, keep_z, record, columns_object = arguments(args, 7)
         columns = as_integer(columns_object)
         ok, x, n, d, x_row, x_col = matrix(x_object, words, size, columns)
         w_ok, w, w_d, k, w_row, w_col = matrix(w_object, words, size, columns)

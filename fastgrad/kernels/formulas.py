@@ -42,7 +42,7 @@ def formulas(dtype_name: str) -> dict[str, Formula]:
 
     @inlined
     def sigmoid_derivative(z: Any) -> Any:
-        """e / (1 + e)**2 with e = exp(-|z|): no cancellation in 1 - y for large z."""
+        """E / (1 + e)**2 with e = exp(-|z|): no cancellation in 1 - y for large z."""
         e = exp(-fabs(z))
         return e / ((one + e) * (one + e))
 

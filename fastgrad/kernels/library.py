@@ -23,7 +23,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +125,18 @@ def machine() -> Any:
 
 
 # What kernels call outside themselves; fma and the mem* come from LLVM's own lowering.
-_PYTHON = """Py_IncRef Py_DecRef PyErr_NoMemory PyTuple_New PyTuple_SetItem PyLong_AsSsize_t
-    PyFloat_FromDouble PyEval_SaveThread PyEval_RestoreThread""".split()
-_C = "malloc free memcpy memmove memset fma fmaf".split()
+_PYTHON = [
+    "Py_IncRef",
+    "Py_DecRef",
+    "PyErr_NoMemory",
+    "PyTuple_New",
+    "PyTuple_SetItem",
+    "PyLong_AsSsize_t",
+    "PyFloat_FromDouble",
+    "PyEval_SaveThread",
+    "PyEval_RestoreThread",
+]
+_C = ["malloc", "free", "memcpy", "memmove", "memset", "fma", "fmaf"]
 
 
 @lru_cache(maxsize=1)
@@ -273,7 +282,7 @@ def context(dtype: str, share_from: int) -> Any:
 
     Order: as `pyobject` reads them.
     """
-    capsule = np._core._multiarray_umath._ARRAY_API
+    capsule = importlib.import_module("numpy._core._multiarray_umath")._ARRAY_API
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     table = ctypes.cast(pointer(capsule, None), ctypes.POINTER(ctypes.c_void_p))
@@ -283,7 +292,7 @@ def context(dtype: str, share_from: int) -> Any:
     return np.array(words, np.intp)
 
 
-@lru_cache(maxsize=None)
+@cache
 def entry(unit_name: str, function: str, dtype: str, share_from: int = sys.maxsize) -> Any:
     """Return a unit's function as a Python callable (CPython's vectorcall: 35 ns a call).
 

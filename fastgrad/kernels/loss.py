@@ -28,7 +28,7 @@ from fastgrad.kernels.pointers import (
     shift,
     zeroed,
 )
-from fastgrad.kernels.reductions import row_dot, row_max, row_sum
+from fastgrad.kernels.reductions import row_max, row_sum
 from fastgrad.kernels.rows import CHUNK, STRIP, difference_exponential
 from fastgrad.kernels.vector_math import build as vector_math
 

@@ -28,12 +28,43 @@ CHAIN = 1  # start from C instead of zero: this k-block continues the previous o
 ADD = 2  # add the finished chain to C
 
 I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
-_ARGUMENTS = "m k a a_row a_col a_step b b_row b_next c c_row mode bias columns".split()
+_ARGUMENTS = [
+    "m",
+    "k",
+    "a",
+    "a_row",
+    "a_col",
+    "a_step",
+    "b",
+    "b_row",
+    "b_next",
+    "c",
+    "c_row",
+    "mode",
+    "bias",
+    "columns",
+]
 PREFETCH = 16  # cache lines of the next panel of B that each tile asks for
 
 
 class _PanelWriter:
     """Writes one function: a panel of `nv` vectors of columns, for any number of rows."""
+
+    b_: Any  # the builder at the current place
+    m: Any
+    k: Any
+    a: Any
+    a_row: Any
+    a_col: Any
+    a_step: Any
+    b: Any
+    b_row: Any
+    b_next: Any
+    c: Any
+    c_row: Any
+    mode: Any
+    bias: Any
+    columns: Any
 
     def __init__(self, module: Any, element: Any, tile: Tile, nv: int, ragged: bool) -> None:
         self.tile, self.nv, self.ragged, self.element = tile, nv, ragged, element
@@ -289,8 +320,8 @@ def build(dtype: str) -> str:
     ``panel(m, k, a, a_row, a_col, a_step, b, b_row, b_next, c, c_row, mode, bias, columns)``
     computes `m` rows x `columns` columns (1 to NR) of C over `k` steps. Successive groups of MR
     rows of A are `a_step` elements apart (``MR * a_row`` unpacked, ``MR * k`` packed). `bias` may
-    be null. Meanwhile the panel at `b_next`, unless null, comes into L1: without that, the first tile of
-    each panel waits for L2 or L3 (5 % of a 512 x 1024 x 1024 product).
+    be null. Meanwhile the panel at `b_next`, unless null, comes into L1: without that, the
+    first tile of each panel waits for L2 or L3 (5 % of a 512 x 1024 x 1024 product).
 
     The text goes to LLVM as it is: Numba's own pipeline would optimise it again in every
     caller (4 s instead of 0.5 s).

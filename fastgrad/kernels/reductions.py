@@ -50,7 +50,9 @@ def _fold(builder: Any, vector: Any, combine: Any) -> Any:
         width //= 2
         halves = [
             builder.shuffle_vector(
-                vector, vector, ir.Constant(ir.VectorType(I32, width), list(range(start, start + width)))
+                vector,
+                vector,
+                ir.Constant(ir.VectorType(I32, width), list(range(start, start + width))),
             )
             for start in (0, width)
         ]
@@ -58,10 +60,11 @@ def _fold(builder: Any, vector: Any, combine: Any) -> Any:
     return builder.extract_element(vector, I32(0))
 
 
-def _reduction(builder: Any, pointers: list[Any], n: Any, start: float, wide: bool, step: Any, combine: Any) -> Any:  # fmt: skip
+def _reduction(
+    builder: Any, pointers: list[Any], n: Any, start: float, wide: bool, step: Any, combine: Any
+) -> Any:
     """Write the loop over whole vectors, the masked rest and the fold; return the scalar."""
-    element = pointers[0].type.pointee if not pointers[0].type.is_opaque else None
-    assert element is not None
+    element = pointers[0].type.pointee
     kind = ir.DoubleType() if wide else element
     function = builder.function
     whole = builder.and_(n, I64(-LANES))

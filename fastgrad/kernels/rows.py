@@ -187,7 +187,6 @@ def difference_exponential(dtype_name: str) -> Any:
     Without it the error of a - b, up to half an ULP of the difference, is an error of
     |a - b| / 2 ULP in the result. TwoDiff: Knuth, TAOCP 4.2.2.
     """
-    dtype = getattr(types, dtype_name)
     exp_sum, zero = vector_math(dtype_name).exp_sum, np.dtype(dtype_name).type(0)
 
     @inlined

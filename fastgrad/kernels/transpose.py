@@ -41,7 +41,9 @@ def build(lanes: int, rows: int) -> Any:
                 even = [
                     lane - distance + lanes if lane & distance else lane for lane in range(lanes)
                 ]
-                odd = [lane + lanes if lane & distance else lane + distance for lane in range(lanes)]
+                odd = [
+                    lane + lanes if lane & distance else lane + distance for lane in range(lanes)
+                ]
                 masks = [ir.Constant(ir.VectorType(I32, lanes), mask) for mask in (even, odd)]
                 for i in range(lanes):
                     if not i & distance:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
+from types import FunctionType
 from typing import Any
 
 from numba import cfunc, njit
@@ -19,8 +20,14 @@ from fastgrad.kernels.rows import BACKWARD, FORWARD, backward_kernel, forward_ke
 _lock = threading.Lock()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _compile(function: str, scalar: Callable[..., Any], dtype: str) -> Any:
+    if not isinstance(scalar, FunctionType) and not hasattr(scalar, "py_func"):
+        builtin = scalar
+
+        def scalar(z: Any) -> Any:  # math.sin and the like are compiled only as callees
+            return builtin(z)
+
     compiled = scalar if hasattr(scalar, "py_func") else njit(error_model="numpy")(scalar)
     if function == "forward":
         return cfunc(FORWARD, error_model="numpy")(forward_kernel(dtype, compiled))

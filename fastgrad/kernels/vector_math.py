@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -31,10 +32,12 @@ from fastgrad.kernels.intrinsics import (
 
 
 @lru_cache(maxsize=2)
-def build(dtype: np.dtype) -> SimpleNamespace:
+def build(dtype: Any) -> SimpleNamespace:
     """Return the scalar functions of one dtype; compiled code inlines them."""
     dtype = np.dtype(dtype)
     single = dtype == np.float32
+    real: Any
+    integer: Any
     real, integer = (np.float32, np.int32) if single else (np.float64, np.int64)
     table = coefficients.FLOAT32 if single else coefficients.FLOAT64
     mantissa, bias = (23, 127) if single else (52, 1023)

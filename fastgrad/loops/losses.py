@@ -329,7 +329,7 @@ binary_cross_entropy_with_logits = Loss(
     "binary_cross_entropy_with_logits", _binary_cross_entropy, _binary_cross_entropy_slope
 )
 softmax_cross_entropy = SoftmaxCrossEntropy()
-sum = ArrayLoss("sum", _itself, _one)  # noqa: A001
+sum = ArrayLoss("sum", _itself, _one)
 squared_l2 = ArrayLoss("squared_l2", _square, _square_slope)
 
 LOSSES: dict[str, Loss | ArrayLoss | SoftmaxCrossEntropy] = {

@@ -384,7 +384,7 @@ binary_cross_entropy_with_logits = Loss(
     prepare=_logits,
 )
 softmax_cross_entropy = SoftmaxCrossEntropy()
-sum = ArrayLoss("sum", _itself, np.ones_like)  # noqa: A001
+sum = ArrayLoss("sum", _itself, np.ones_like)
 squared_l2 = ArrayLoss("squared_l2", _square, _square_slope)
 
 LOSSES: dict[str, Loss | ArrayLoss | SoftmaxCrossEntropy] = {
