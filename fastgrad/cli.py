@@ -194,7 +194,7 @@ def _compare(args: argparse.Namespace) -> int:
     # Here, not at the top: `info` and `--help` should not wait for it.
     from fastgrad.compare import geometric_means, report, run_case
 
-    seconds = 0.03 if args.quick else 0.4  # per case
+    seconds = 0.03 if args.quick else 0.3  # per case
     shapes = args.shapes or _shapes(QUICK_SHAPES if args.quick else SHAPES)
     dtypes = _dtypes(args.dtype)
     plan: list[tuple[str, Shape | None, str]] = [

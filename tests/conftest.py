@@ -204,7 +204,11 @@ def start(code: str, **changes: str | None) -> subprocess.Popen[str]:
 
 def output(process: subprocess.Popen[str], timeout: float = 120.0) -> str:
     """Return what a process printed; fail unless it ended well and wrote nothing to stderr."""
-    out, err = process.communicate(timeout=timeout)
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
     assert process.returncode == 0, f"exit status {process.returncode}\n{out}\n{err}"
     assert err == ""
     return out.strip()

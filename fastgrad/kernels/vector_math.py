@@ -216,19 +216,20 @@ def build(dtype: Any) -> SimpleNamespace:
         a = at_most(fabs(x), silu_high)
         return gated_derivative(x, a, one, a, none)
 
-    # gelu_tanh(z) = z * sigmoid(y), y = z * (c + d * z**2), in two words: where the result
-    # is small, the error of y is that of the result times y.
+    # gelu_tanh(z) = z * sigmoid(y), y = z * (c + d * z**2): where the result is small, its
+    # relative error is the absolute error of y, which grows to 745; hence two words.
     gelu_tanh_high = real(11 if single else 22)
-    (c, c_low), (d, d_low) = (tuple(map(real, words)) for words in table.gelu_tanh)
+    (linear, linear_low), (cubic, cubic_low) = (map(real, words) for words in table.gelu_tanh)
 
     @inlined
     def gelu_tanh_argument(a):
+        """Return y in two words, and y / a."""
         h = a * a
-        p = d * h
-        p_low = fma(d, h, -p) + fma(d_low, h, d * fma(a, a, -h))
-        k = c + p
-        v = k - c
-        k_low = (c - (k - v)) + (p - v) + (p_low + c_low)
+        p = cubic * h
+        p_low = fma(cubic, h, -p) + fma(cubic_low, h, cubic * fma(a, a, -h))
+        k = linear + p
+        v = k - linear  # TwoSum (Knuth, TAOCP 4.2.2)
+        k_low = (linear - (k - v)) + (p - v) + (p_low + linear_low)
         y = a * k
         return y, fma(a, k, -y) + a * k_low, k
 
@@ -242,7 +243,7 @@ def build(dtype: Any) -> SimpleNamespace:
     def gelu_tanh_derivative(z):
         a = at_most(fabs(z), gelu_tanh_high)
         y, low, k = gelu_tanh_argument(a)
-        return gated_derivative(z, a, fma(two * d, a * a, k), y, low)
+        return gated_derivative(z, a, fma(two * cubic, a * a, k), y, low)
 
     # -- the normal distribution ----------------------------------------------------------
     # Phi(-a) = exp(-a**2 / 2) * P(v) / (1 + a): a**2 in two words, P a polynomial in the bounded

@@ -1,0 +1,303 @@
+"""The shape of the package: who may import whom, and that every table row has its other places.
+
+A failure here is a sentence that says which file to edit.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fastgrad as fg
+from fastgrad import loops, reference
+from fastgrad.activations import BUILT_IN
+from fastgrad.losses import LOSSES
+
+ROOT = Path(fg.__file__).parent
+
+# A file imports only what stands beneath it. Public things first, the compiler last.
+ORDER = [
+    *("__main__", "cli", "chart", "compare", "machine", "cases", "bounds", "tables", "data"),
+    *("network", "optimizers", "nn", "verify", "running"),
+    "__init__",
+    *("functional", "activations", "losses", "arrays", "threads"),
+    *("reference", "loops"),
+    "kernels.user",
+    *("kernels.plan", "kernels.apply", "kernels.dense", "kernels.backward", "kernels.loss"),
+    *("kernels.rows", "kernels.formulas", "kernels.vector_math", "kernels.coefficients"),
+    *("kernels.gemm", "kernels.transpose", "kernels.microkernel", "kernels.reductions"),
+    *("kernels.pyobject", "kernels.pointers", "kernels.intrinsics"),
+    *("kernels.compile", "kernels.library", "kernels.target"),
+    "kernels.__init__",
+]
+# `import fastgrad` is how the command line and the layer objects use the public API.
+PACKAGES = {"reference", "loops", "data"}  # of several files; named by their directory
+
+
+def module_of(path: Path) -> str:
+    """Return a file's name in ORDER: ``kernels/gemm.py`` is ``kernels.gemm``."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[0] if parts[0] in PACKAGES else ".".join(parts)
+
+
+FILES = sorted(p for p in ROOT.rglob("*.py"))
+
+
+@functools.cache
+def imports(path: Path) -> list[tuple[str, int, bool]]:
+    """Return what a file imports, also inside functions: (module, line, only for typing)."""
+    tree = ast.parse(path.read_text())
+    for_typing = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    package = ".".join(("fastgrad", *path.relative_to(ROOT).parent.parts))
+    found: list[tuple[str, int, bool]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, *([base] if base else [])])
+            names = [f"{base}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found += [(name, node.lineno, id(node) in for_typing) for name in names]
+    return found
+
+
+@functools.cache
+def known_modules() -> set[str]:
+    return {module_of(p) for p in FILES}
+
+
+def target_of(name: str) -> str | None:
+    """Return the module in ORDER that an import names, None for other packages."""
+    parts = name.split(".")
+    if parts[0] != "fastgrad":
+        return None
+    rest = parts[1:]
+    if rest and rest[0] in PACKAGES:
+        return rest[0]
+    while rest:
+        for candidate in (".".join(rest), ".".join([*rest, "__init__"])):
+            if candidate in known_modules():
+                return candidate
+        rest = rest[:-1]
+    return "__init__"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_imports_only_what_stands_beneath(path: Path) -> None:
+    module = module_of(path)
+    assert module in ORDER, f"{module} has no place in ORDER: add it to {Path(__file__).name}"
+    if module == "__init__":  # it names everything public, and loads the rest when asked
+        return
+    for name, line, _ in imports(path):
+        target = target_of(name)
+        if target is None or target == module:
+            continue
+        assert ORDER.index(target) > ORDER.index(module), (
+            f"{path.relative_to(ROOT.parent)}:{line} imports fastgrad.{target}, which does not "
+            f"stand beneath {module}: move what is shared further down"
+        )
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_who_may_import_other_packages(path: Path) -> None:
+    """Numba and llvmlite only under kernels, matplotlib in the chart, the rest nowhere."""
+    module, relative = module_of(path), path.relative_to(ROOT.parent)
+    allowed = {"numpy"}
+    if module.startswith("kernels."):
+        allowed |= {"numba", "llvmlite"}
+    if module == "chart":
+        allowed |= {"matplotlib"}
+    foreign = {"scipy", "torch", "jax", "numba", "llvmlite", "matplotlib", "numpy", "tqdm", "rich"}
+    for name, line, _ in imports(path):
+        package = name.split(".")[0]
+        assert package not in foreign or package in allowed, (
+            f"{relative}:{line} imports {package}: {module} may only import {sorted(allowed)}"
+        )
+
+
+@pytest.mark.parametrize("package", ["reference", "loops"])
+def test_baselines_share_nothing(package: str) -> None:
+    """They are what the kernels are held against: NumPy and the standard library alone."""
+    for path in sorted((ROOT / package).glob("*.py")):
+        for name, line, _ in imports(path):
+            target = target_of(name)
+            assert target in (None, package), (
+                f"{path.relative_to(ROOT.parent)}:{line} imports {name}: the baselines share no "
+                "code with anything"
+            )
+
+
+def test_one_place_with_jit_options() -> None:
+    """Only kernels/compile.py, and user.py and vector_math.py for their scalars, call njit."""
+    makers = {"njit", "cfunc", "jit", "vectorize", "guvectorize"}
+    allowed = {"kernels.compile", "kernels.user", "kernels.vector_math"}
+    for path in FILES:
+        for name, line, _ in imports(path):
+            if name.split(".")[0] == "numba" and name.split(".")[-1] in makers:
+                assert module_of(path) in allowed, (
+                    f"{path.relative_to(ROOT.parent)}:{line} imports {name}: "
+                    "use the decorators of kernels/compile.py"
+                )
+
+
+# -- tables ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_activation_has_its_other_places(name: str) -> None:
+    from fastgrad.kernels.formulas import formulas
+    from fastgrad.kernels.library import unit
+    from fastgrad.kernels.rows import softmax_kernels
+
+    for package, file in ((reference, "reference"), (loops, "loops")):
+        assert name in package.ACTIVATIONS, (
+            f"{name} has no twin: add it to fastgrad/{file}/activations.py"
+        )
+        twin = getattr(package, name)
+        assert twin is package.ACTIVATIONS[name], (
+            f"{name} is not public in fastgrad.{file}: add it to fastgrad/{file}/__init__.py"
+        )
+        assert twin.from_output == fg.activations.ACTIVATIONS[name].from_output, (
+            f"{name}.from_output differs: fastgrad/activations.py, fastgrad/{file}/activations.py"
+        )
+    row = fg.activations.ACTIVATIONS[name]
+    exported = set(unit(f"rows.{name}").functions)
+    if row.rowwise:
+        made = set(softmax_kernels("float32"))
+        assert exported == made, (
+            f"{name}: fastgrad/kernels/rows.py makes {made}, kernels/library.py wants {exported}"
+        )
+        return
+    table = formulas("float32")
+    assert name in table, f"{name} has no formula: add it to fastgrad/kernels/formulas.py"
+    assert (table[name].from_output is not None) == row.from_output, (
+        f"{name}: from_output in fastgrad/activations.py and the formula from y in "
+        "fastgrad/kernels/formulas.py must agree"
+    )
+    made = {f"forward_{name}", f"backward_z_{name}"}
+    made |= {f"backward_y_{name}"} if row.from_output else set()
+    assert exported == made, (
+        f"{name}: fastgrad/kernels/formulas.py makes {made}, but BACKWARD_SOURCES in "
+        f"fastgrad/kernels/library.py exports {exported}"
+    )
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_every_loss_has_its_other_places(name: str) -> None:
+    from fastgrad.kernels.loss import elementwise_terms
+
+    for package, file in ((reference, "reference"), (loops, "loops")):
+        assert name in package.LOSSES, f"{name} has no twin: add it to fastgrad/{file}/losses.py"
+        assert getattr(package.losses, name) is package.LOSSES[name], (
+            f"{name} is not public in fastgrad.{file}.losses: see fastgrad/{file}/losses.py"
+        )
+    if LOSSES[name].rowwise:
+        from fastgrad.kernels import loss
+
+        assert hasattr(loss, name), f"{name} has no kernel: add it to fastgrad/kernels/loss.py"
+    else:
+        try:
+            elementwise_terms("float32", name)
+        except KeyError:
+            pytest.fail(f"{name} has no terms: add them to fastgrad/kernels/loss.py")
+
+
+def test_tables_hold_nothing_more() -> None:
+    """Twins without a row are left over from something."""
+    from fastgrad.kernels.formulas import formulas
+
+    elementwise = {n for n in BUILT_IN if not fg.activations.ACTIVATIONS[n].rowwise}
+    assert set(formulas("float32")) == elementwise, "fastgrad/kernels/formulas.py has other rows"
+    for package in (reference, loops):
+        assert list(package.ACTIVATIONS) == list(BUILT_IN), f"{package.__name__}.ACTIVATIONS differ"
+        assert list(package.LOSSES) == list(LOSSES), f"{package.__name__}.LOSSES differ"
+
+
+@pytest.mark.parametrize("name", ["dense", "dense_forward", "dense_backward"])
+def test_baselines_have_the_same_signatures(name: str) -> None:
+    expected = inspect.signature(getattr(fg, name))
+    for package in (reference, loops):
+        twin = inspect.signature(getattr(package, name))
+        for own, other in zip(expected.parameters.values(), twin.parameters.values(), strict=True):
+            assert (own.name, own.kind, own.default) == (other.name, other.kind, other.default), (
+                f"{package.__name__}.{name}: parameter {other} where fastgrad has {own}"
+            )
+
+
+@pytest.mark.parametrize("method", ["__call__", "value_and_grad"])
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_losses_have_the_same_signatures(name: str, method: str) -> None:
+    own = inspect.signature(getattr(LOSSES[name], method)).parameters.values()
+    for package in (reference, loops):
+        other = inspect.signature(getattr(package.LOSSES[name], method)).parameters.values()
+        assert [(p.name, p.default) for p in own] == [(p.name, p.default) for p in other], (
+            f"fastgrad.{package.__name__.rsplit('.')[-1]}.losses.{name}.{method} differs"
+        )
+
+
+# -- documentation -----------------------------------------------------------------------------
+
+# Everything in the contract that a reader looks up; the section a docstring must have.
+DOCUMENTED: dict[str, tuple[str, ...]] = {
+    "dense": ("Examples",),
+    "dense_forward": ("Parameters", "Returns", "Raises", "Examples"),
+    "dense_backward": ("Parameters", "Returns", "Raises", "Examples"),
+    "define_activation": ("Parameters", "Returns", "Raises", "Examples"),
+    "Activation": ("Parameters", "Examples"),
+    "deriv": ("Parameters", "Returns", "Examples"),
+    "numerical_grad": ("Parameters", "Returns", "Examples"),
+    "jacobian": ("Examples",),
+    "check_grad": ("Parameters", "Returns", "Examples"),
+    "warmup": ("Parameters", "Examples"),
+    "set_num_threads": ("Examples",),
+}
+
+
+def public_names() -> list[str]:
+    return sorted(set(fg.__all__))
+
+
+@pytest.mark.parametrize("name", public_names())
+def test_public_names_exist_and_are_documented(name: str) -> None:
+    value: Any = getattr(fg, name)
+    doc = inspect.getdoc(value)
+    assert doc, f"fastgrad.{name} has no docstring: {inspect.getmodule(value)}"
+    for section in DOCUMENTED.get(name, ()):
+        assert f"{section}\n{'-' * len(section)}" in doc, f"fastgrad.{name} documents no {section}"
+
+
+def test_documented_names_are_public() -> None:
+    assert set(DOCUMENTED) <= set(public_names())
+
+
+@pytest.mark.parametrize("kind", ["Loss", "ArrayLoss"])
+def test_losses_are_documented(kind: str) -> None:
+    cls = getattr(fg.losses, kind)
+    assert "Examples" in (cls.__doc__ or "")
+    assert cls.value_and_grad.__doc__
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_files_say_what_they_are_for(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    if tree.body:
+        assert ast.get_docstring(tree), f"{path.relative_to(ROOT.parent)} has no docstring"
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), (
+                f"{path.relative_to(ROOT.parent)}:{node.lineno} {node.name} has no docstring"
+            )
