@@ -147,9 +147,13 @@ class Activation:
         if not self.rowwise:
             return self._run(".backward", "backward_z", arguments, out, axis)
         caller = f"{self.name}.backward"
-        arrays, _ = self._check(caller, arguments, out, self._axis(caller, axis))
-        y = self._run(".backward", "forward", {"z": arrays["z"]}, None, axis)
-        return self._run(".backward", "backward_y", {"grad_y": arrays["grad_y"], "y": y}, out, axis)
+        arrays, dtypes = self._check(caller, arguments, out, self._axis(caller, axis))
+        z_array = arrays["z"].astype(dtypes.work, copy=False)
+        y = self._run(".backward", "forward", {"z": z_array}, None, axis)
+        grad_z = self._run(
+            ".backward", "backward_y", {"grad_y": arrays["grad_y"], "y": y}, None, axis
+        )
+        return deliver(grad_z, dtypes.result, out)
 
     def backward_from_output(
         self, grad_y: ArrayLike, y: ArrayLike, *, out: Array | None = None, **axis: int
@@ -216,7 +220,7 @@ class Activation:
                 "they need the same shape"
             )
         if self.rowwise and not -a.ndim <= axis < a.ndim:
-            raise ValueError(f"{caller}: axis is {axis} but {first} has shape {a.shape}")
+            raise ValueError(f"{caller}: axis is {axis} but the array has shape {a.shape}")
         dtypes = common_dtypes(*arrays.values())
         if out is not None:
             check_out(caller, "out", out, a.shape, dtypes.result, arrays)

@@ -512,7 +512,7 @@ def _needed(function: str, need: Iterable[str]) -> list[str]:
         names = [str(need)]
     for name in names:
         check_choice(function, "need", name, tuple(_BITS))
-    return sorted(set(names))
+    return [name for name in _BITS if name in names]
 
 
 def _outputs(

@@ -7,6 +7,7 @@ from the row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +43,7 @@ class _Loss:
         return f"<loss {self.name}: {self.formula}>"
 
     def __reduce__(self) -> Any:
-        return LOSSES.__getitem__, (self.name,)
+        return _lookup, (self.name,)
 
     def address(self, dtype: str) -> int:
         """Return the address of the loss kernel."""
@@ -111,7 +112,10 @@ class _Loss:
         if out is not None:
             check_out(caller, "out", out, array.shape, result, inputs)
         if array.size == 0:
-            value = 0.0 if reduction == "sum" else float("nan")  # the mean of nothing
+            terms = array.size
+            if self.rowwise or reduction == "samples":
+                terms = math.prod(array.shape[1:] if columns else array.shape[:-1])
+            value = 0.0 if reduction == "sum" or terms else math.nan  # the mean of nothing
             grad = np.empty(array.shape, result) if out is None else out
             return (value, grad) if want_grad else value
 
@@ -237,6 +241,10 @@ class ArrayLoss(_Loss):
         caller = f"{self.name}.value_and_grad"
         value, grad = self._evaluate(caller, y, None, reduction, samples, out, True)
         return value, grad
+
+
+def _lookup(name: str) -> Loss | ArrayLoss:
+    return LOSSES[name]
 
 
 def _check_given(caller: str, target: ArrayLike | None) -> None:

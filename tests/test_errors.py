@@ -273,7 +273,7 @@ SHAPES: dict[str, Wrong] = {
         f"softmax.backward_from_output: grad_y has shape (4, 3) but y has shape (3, 4): {SAME}",
     ),
     "softmax of a number": Wrong(
-        lambda: fg.softmax(1.0), ValueError, "softmax: axis is -1 but the array has shape ()"
+        lambda: fg.softmax(1.0), ValueError, "softmax: axis is -1 but z has shape ()"
     ),
     "target broadcasts": Wrong(
         lambda: fg.losses.mse(np.ones((3, 1)), np.ones(3)),
@@ -403,11 +403,11 @@ NAMES: dict[str, Wrong] = {
     ),
     "activation returns text": Wrong(
         dense(activation=lambda z: np.full(z.shape, "a")), TypeError,
-        "dense_forward: activation returned ...",
+        "dense_forward: what the activation returned has dtype ...",
     ),
     "activation returns complex": Wrong(
         dense(activation=lambda z: z * 1j), TypeError,
-        "dense_forward: activation returned ...",
+        "dense_forward: what the activation returned has dtype ...",
     ),
     "need": Wrong(
         backward(need=("x", "y")), ValueError,
@@ -427,17 +427,17 @@ NAMES: dict[str, Wrong] = {
     ),
     "axis too large": Wrong(
         lambda: fg.softmax(X, axis=2), ValueError,
-        "softmax: axis is 2 but the array has shape (3, 4)",
+        "softmax: axis is 2 but z has shape (3, 4)",
     ),
     "axis too small": Wrong(
         lambda: fg.softmax.backward(X, X, axis=-3), ValueError,
-        "softmax.backward: axis is -3 but the array has shape (3, 4)",
+        "softmax.backward: axis is -3 but grad_y has shape (3, 4)",
     ),
     "axis a float": Wrong(
-        lambda: fg.softmax(X, axis=0.5), TypeError, "softmax: axis ..."
+        lambda: fg.softmax(X, axis=0.5), TypeError, "softmax: axis is a ..."
     ),
     "axis None": Wrong(
-        lambda: fg.softmax(X, axis=None), TypeError, "softmax: axis ..."
+        lambda: fg.softmax(X, axis=None), TypeError, "softmax: axis is a ..."
     ),
     "axis of an elementwise one": Wrong(
         lambda: fg.tanh(X, axis=0), TypeError, "tanh: unexpected argument axis"
@@ -491,8 +491,7 @@ UNCOMPILABLE: dict[str, tuple[Any, Any, str]] = {
     "derivative": (_steady, lambda z: "a", "derivative"),
     "no argument": (lambda: 1.0, _steady, "forward"),
     "two arguments": (_steady, lambda z, y: z, "derivative"),
-    "built-in function": (abs, _steady, "forward"),
-    "ufunc": (np.sin, np.cos, "forward"),
+    "type": (dict, _steady, "forward"),
     "object": (type("Callable", (), {"__call__": lambda self, z: z})(), _steady, "forward"),
 }
 
@@ -572,7 +571,7 @@ def overlapping() -> dict[str, tuple[Callable[[], Any], str]]:
             lambda: fg.dense_backward(
                 y, cache, out={"x": pool[50:62].reshape(3, 4), "w": pool[52:60].reshape(4, 2)}
             ),
-            "dense_backward: out.w shares memory with out.x",
+            "dense_backward: out.x shares memory with out.w",
         ),
         "value in place": (lambda: fg.tanh(x, out=x), "tanh: out shares memory with z"),
         "value over a neighbour": (
@@ -683,7 +682,7 @@ BAD_OUT: dict[str, tuple[Callable[[tuple[int, ...]], Any], type[Exception], Any]
     "broadcast": (
         lambda s: np.lib.stride_tricks.as_strided(np.full(1, 7.0), s, (0,) * len(s)),
         ValueError,
-        lambda out, shape: " is a broadcast view: its elements share memory",
+        lambda out, shape: " has elements that share memory with each other",
     ),
 }
 

@@ -69,7 +69,7 @@ def elementwise_terms(dtype_name: str, loss: str) -> Terms:
     @inlined
     def cross_entropy(z: Any, t: Any) -> Any:
         """max(z, 0) - t z + log(1 + exp(-|z|)): nothing overflows."""
-        positive = z if z > zero else zero * z
+        positive = z if z > zero else (zero if z <= zero else z)
         return wide(positive) - wide(z) * wide(t) + wide(log1p(exp(-fabs(z))))
 
     @inlined
