@@ -220,7 +220,7 @@ class Activation:
                 "they need the same shape"
             )
         if self.rowwise and not -a.ndim <= axis < a.ndim:
-            raise ValueError(f"{caller}: axis is {axis} but the array has shape {a.shape}")
+            raise ValueError(f"{caller}: axis is {axis} but {first} has shape {a.shape}")
         dtypes = common_dtypes(*arrays.values())
         if out is not None:
             check_out(caller, "out", out, a.shape, dtypes.result, arrays)

@@ -526,7 +526,7 @@ def _outputs(
     """Return the arrays of `out` that are wanted, checked."""
     if out is None:
         return {}
-    if isinstance(out, Mapping):
+    if isinstance(out, Mapping) and any(n in out for n in "xwbz"):
         fields = {n: out.get(n) for n in "xwbz"}
     elif any(hasattr(out, n) for n in "xwbz"):
         fields = {n: getattr(out, n, None) for n in "xwbz"}

@@ -571,7 +571,7 @@ def overlapping() -> dict[str, tuple[Callable[[], Any], str]]:
             lambda: fg.dense_backward(
                 y, cache, out={"x": pool[50:62].reshape(3, 4), "w": pool[52:60].reshape(4, 2)}
             ),
-            "dense_backward: out.x shares memory with out.w",
+            "dense_backward: out.w shares memory with out.x",
         ),
         "value in place": (lambda: fg.tanh(x, out=x), "tanh: out shares memory with z"),
         "value over a neighbour": (
