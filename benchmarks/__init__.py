@@ -6,6 +6,6 @@ changes. Each `setup` makes the call once, so that no compilation is timed.
 
 import os
 
-# NumPy's BLAS reads these when it is imported.
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"
+# Read by fastgrad and by NumPy's BLAS when they are imported.
+for _library in ("FASTGRAD", "OMP", "OPENBLAS", "MKL"):
+    os.environ[f"{_library}_NUM_THREADS"] = "1"
