@@ -69,9 +69,12 @@ class _Loss:
             code = _CODES[reduction]
             if samples == "rows":
                 pair = run(pred, target, None, None, address, code, self.rowwise)
-            elif samples == "columns" and pred.ndim == 2:
-                flipped = None if target is None else target.T
-                pair = run(pred.T, flipped, None, None, address, code, self.rowwise)
+            elif samples == "columns" and pred.ndim == 2 and type(pred) is np.ndarray:
+                flipped = None
+                if target is not None:
+                    flipped = np.ascontiguousarray(target.T) if type(target) is np.ndarray else 0
+                rows = np.ascontiguousarray(pred.T)
+                pair = run(rows, flipped, None, None, address, code, self.rowwise)
                 if pair is not None:
                     pair = pair[0], pair[1].T
             else:

@@ -5,7 +5,6 @@ Their source may be anything a closure can hold, so no cache key would be safe.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import cache
 from types import FunctionType
@@ -16,8 +15,6 @@ from numba.core.errors import NumbaError
 
 from fastgrad.kernels.library import numba_enabled
 from fastgrad.kernels.rows import BACKWARD, FORWARD, backward_kernel, forward_kernel
-
-_lock = threading.Lock()
 
 
 @cache
@@ -44,7 +41,7 @@ def row_kernel(name: str, function: str, scalar: Callable[..., Any], dtype: str)
     """
     what = "forward" if function == "forward" else "derivative"
     try:
-        with _lock, numba_enabled():
+        with numba_enabled():
             return int(_compile(function, scalar, dtype).address)
     except NumbaError as error:
         lines = [line.strip() for line in str(error).splitlines()]
