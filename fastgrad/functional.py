@@ -238,7 +238,7 @@ _new: Callable[..., Any] = tuple.__new__  # a NamedTuple's own constructor costs
 # -- the checked path --------------------------------------------------------------------------
 
 
-def _resolve(function: str, activation: Any) -> tuple[Activation, Callable[[Array], Array] | None]:
+def resolve(function: str, activation: Any) -> tuple[Activation, Callable[[Array], Array] | None]:
     """Return the compiled activation, and the Python callable to apply after it if any."""
     if activation is None:
         return identity, None
@@ -261,7 +261,7 @@ def _layer(function: str, activation: Any, samples: str, dtype: np.dtype[Any]) -
     """Return the compiled layer, and remember it for the direct path."""
     from fastgrad.kernels.library import entry
 
-    act, callable_ = _resolve(function, activation)
+    act, callable_ = resolve(function, activation)
     layer = Layer(
         entry("dense", "dense_forward", dtype.name, threads.SHARE_FROM),
         entry("dense", "dense_backward", dtype.name, threads.SHARE_FROM),
@@ -443,7 +443,7 @@ def _apply_callable(function: str, callable_: Callable[[Array], Array], z: Array
     return y.astype(z.dtype, copy=False)
 
 
-def _callable_slope(callable_: Callable[[Array], Array], z: Array) -> Array:
+def callable_slope(callable_: Callable[[Array], Array], z: Array) -> Array:
     """Return the derivative of an elementwise callable by central differences in float64."""
     wide = z.astype(np.float64)
     step = np.cbrt(np.finfo(np.float64).eps) * np.maximum(1.0, np.abs(wide))
@@ -483,7 +483,7 @@ def _backward(
     b = None if b is None else as_native(b, dtypes.work)
     grad = as_native(grad, dtypes.work).reshape(saved.shape)
     if layer.function is not None:
-        grad = grad * _callable_slope(layer.function, saved)
+        grad = grad * callable_slope(layer.function, saved)
 
     shapes = {"x": shape or x.shape, "w": w.shape, "z": y_shape}
     if b is not None:

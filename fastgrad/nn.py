@@ -30,11 +30,11 @@ from fastgrad import activations, losses
 from fastgrad.arrays import Array, as_array, check_choice, common_dtypes
 from fastgrad.functional import (
     DenseCache,
-    _callable_slope,
-    _resolve,
+    callable_slope,
     dense,
     dense_backward,
     dense_forward,
+    resolve,
 )
 
 __all__ = [
@@ -179,7 +179,7 @@ class Dense(Layer):
                 raise ValueError(f"{name}: {argument} is {size!r}: give a positive integer")
         self.dtype = np.dtype(dtype).name
         check_choice(name, "dtype", self.dtype, ("float64", "float32"))
-        self._act, self._function = _resolve(name, activation)
+        self._act, self._function = resolve(name, activation)
         self.input_dim, self.output_dim, self.activation = input_dim, output_dim, activation
 
         rows = samples == "rows"
@@ -202,7 +202,7 @@ class Dense(Layer):
         x = self._input("jacobian", x)
         z = dense(x, self.w, self.b, samples=self.samples)
         z_rows = _as_rows(z, self.samples)
-        slopes = None if self._function is None else _callable_slope(self._function, z_rows)
+        slopes = None if self._function is None else callable_slope(self._function, z_rows)
         w = self.w if self.samples == "columns" else self.w.T
         blocks = _slope_blocks(self._act, z_rows, slopes) @ w
         return _block_diagonal(blocks, self.samples, z.shape + x.shape)
@@ -257,7 +257,7 @@ class Activation(Layer):
 
     def __init__(self, activation: str | activations.Activation, samples: str = "rows") -> None:
         super().__init__(samples)
-        self._act, function = _resolve(type(self).__name__, activation)
+        self._act, function = resolve(type(self).__name__, activation)
         if function is not None:
             raise TypeError("Activation: activation is a function: name it by define_activation")
         axis = 0 if samples == "columns" else -1

@@ -19,7 +19,11 @@ MODULES = ["fastgrad"] + [
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name: str) -> None:
+    # What an example defines must not be known to the other tests.
+    before = dict(fastgrad.activations.ACTIVATIONS)
     result = doctest.testmod(
         importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE
     )
+    for defined in set(fastgrad.activations.ACTIVATIONS) - set(before):
+        del fastgrad.activations.ACTIVATIONS[defined]
     assert result.failed == 0
