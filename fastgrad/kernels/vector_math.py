@@ -247,42 +247,44 @@ def build(dtype: Any) -> SimpleNamespace:
 
     # -- the normal distribution ----------------------------------------------------------
     # Phi(-a) = exp(-a**2 / 2) * P(v) / (1 + a): a**2 in two words, P a polynomial in the bounded
-    # variable v = a / (a + K) - 1/2, as Schonfelder (Math. Comp. 32, 1978) does for erfc. P stays
+    # variable v = a / (a + shift) - centre, after Schonfelder (Math. Comp. 32, 1978). P stays
     # between 0.39 and 0.53, so the errors of v hardly matter, unlike with one denominator for
-    # both (1 / (a + K): 6 ulp).
+    # both (6 ulp); and it is 1/2 at v = 0, so q * P is q / 2 and a small term, rounded once.
     normal_high = real(15 if single else 39)
-    shift = real(table.normal_shift)
-    middle, normal_tail = real(table.normal[0]), polynomial(table.normal[1:])
+    shift, centre = real(table.normal_shift), real(table.normal_centre)
+    normal_tail = polynomial(table.normal)
     root = real(0.3989422804014327)  # 1 / sqrt(2 * pi)
 
     @inlined
-    def normal_parts(a, numerator):
-        """Return m, y, s: numerator * Phi(-a) = m * (1 + y) * s * last; 0 <= a <= normal_high."""
+    def normal_parts(a, half_factor):
+        """Return m, y, s: factor * Phi(-a) = (m + m * y) * s * last, for 0 <= a <= normal_high.
+
+        m + m * y has one rounding fewer than m * (1 + y).
+        """
         b = -half * a
         h = a * b
         r, c, word = reduce(h, fma(a, b, -h), magic_last)
-        v = fma(a, one / (a + shift), -half)
-        m = numerator / (one + a) * fma(v, normal_tail(v), middle)
-        return m, r * c, from_bits(word << mantissa, a)
+        v = fma(a, one / (a + shift), -centre)
+        q = half_factor / (one + a)
+        return fma(q * v, normal_tail(v), q), r * c, from_bits(word << mantissa, a)
 
-    # m + m * y has one rounding fewer than m * (1 + y).
     @inlined
     def normal_cdf(z):
         a = at_most(fabs(z), normal_high)
-        m, y, s = normal_parts(a, one)
+        m, y, s = normal_parts(a, half)
         return fold(z, fma(m, y, m) * s)
 
     @inlined
     def gelu(z):
         # max(z, 0) - a * Phi(-a)
         a = at_most(fabs(z), normal_high)
-        m, y, s = normal_parts(a, a)
+        m, y, s = normal_parts(a, half * a)
         return fma(-fma(m, y, m) * s, last, select(z < zero, none, z))
 
     @inlined
     def gelu_derivative(z):
         a = at_most(fabs(z), normal_high)
-        m, y, s = normal_parts(a, one)
+        m, y, s = normal_parts(a, half)
         m = fma(a, -root, m)
         return fold(z, fma(m, y, m) * s)
 
