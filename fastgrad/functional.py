@@ -466,6 +466,7 @@ def _backward(
     if isinstance(need, tuple):
         _WANTED[need] = sum(_BITS[n] for n in names)  # the next such call is direct
     x, w, b, saved, layer, shape, kept = cache
+    _check_cache(function, cache)
     grad = as_array(function, "grad_y", grad_y)
     y_shape = saved.shape if shape is None else (*shape[:-1], saved.shape[-1])
     if grad.shape != y_shape:
@@ -481,6 +482,8 @@ def _backward(
         )
     x, w, saved = (as_native(a, dtypes.work) for a in (x, w, saved))
     b = None if b is None else as_native(b, dtypes.work)
+    if not _sample_contiguous(saved, layer.columns):
+        saved = saved.copy(order="F" if layer.columns else "C")
     grad = as_native(grad, dtypes.work).reshape(saved.shape)
     if layer.function is not None:
         grad = grad * callable_slope(layer.function, saved)
@@ -505,6 +508,19 @@ def _backward(
             result = result + outs[name]
         results[name] = deliver(result, dtypes.result, outs.get(name))
     return DenseGrads(**results)
+
+
+def _check_cache(function: str, cache: DenseCache) -> None:
+    """Raise ValueError if the arrays have changed shape since dense_forward saw them."""
+    x, w, b, saved, layer = cache[:5]
+    _check_shapes(function, x, w, b, layer.samples)
+    k = w.shape[layer.columns ^ 1]
+    expected = (k, *x.shape[1:]) if layer.columns else (*x.shape[:-1], k)
+    if saved.shape != expected:
+        raise ValueError(
+            f"{function}: cache holds an output of shape {saved.shape}: its x and w make it "
+            f"{expected}. Leave the arrays of a layer as they are between forward and backward"
+        )
 
 
 def _needed(function: str, need: Iterable[str]) -> list[str]:

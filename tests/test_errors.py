@@ -764,3 +764,49 @@ def test_out_of_what_is_not_needed_stays() -> None:
 def test_unknown_public_name(name: str) -> None:
     with pytest.raises(AttributeError, match=f"module 'fastgrad' has no attribute '{name}'"):
         getattr(fg, name)
+
+
+STALE: dict[str, tuple[dict[str, Any], str]] = {
+    "w of other rows": (
+        {"w": np.ones((2, 2))},
+        "w has shape (2, 2) but x has shape (3, 4): w needs",
+    ),
+    "w of three axes": ({"w": np.ones((4, 2, 1))}, "w has shape (4, 2, 1): it needs two axes"),
+    "shorter b": ({"b": np.ones(1)}, "b has shape (1,) but w has shape (4, 2)"),
+    "fewer samples of y": ({"saved": np.ones((1, 2))}, "cache holds an output of shape (1, 2)"),
+    "x of other samples": ({"x": np.ones((2, 4))}, "cache holds an output of shape (3, 2)"),
+}
+
+
+@pytest.mark.parametrize("direct", [True, False], ids=["direct call", "checked call"])
+@pytest.mark.parametrize("case", list(STALE))
+def test_a_cache_that_no_longer_fits(case: str, direct: bool) -> None:
+    """The kernel would read or write beyond the arrays: it must refuse, and Python say why."""
+    change, text = STALE[case]
+    x, w, b, grad_y = np.ones((3, 4)), np.ones((4, 2)), np.ones(2), np.ones((3, 2))
+    fg.dense_forward(x, w, b, "tanh")
+    _, cache = fg.dense_forward(x, w, b, "tanh")
+    with pytest.raises(ValueError) as error:
+        fg.dense_backward(grad_y if direct else grad_y.tolist(), cache._replace(**change))
+    assert str(error.value).startswith(f"dense_backward: {text}")
+
+
+def test_a_matrix_reshaped_in_place_is_noticed() -> None:
+    x, w = np.ones((5, 40)), np.ones((40, 3))
+    _, cache = fg.dense_forward(x, w, None, "tanh")
+    cache.saved.resize((3, 5), refcheck=False)
+    with pytest.raises(ValueError, match="cache holds an output of shape"):
+        fg.dense_backward(np.ones((5, 3)), cache)
+
+
+@pytest.mark.parametrize("change", ["float32 w", "strided y"])
+def test_a_cache_of_other_arrays_that_fit_is_converted(change: str) -> None:
+    x, w, grad_y = np.full((5, 40), 0.01), np.ones((40, 3)), np.ones((5, 3))
+    y, cache = fg.dense_forward(x, w, None, "tanh")
+    expected = fg.dense_backward(grad_y, cache)
+    other = (
+        {"w": w.astype(np.float32)} if change == "float32 w" else {"saved": np.asfortranarray(y)}
+    )
+    grads = fg.dense_backward(grad_y, cache._replace(**other))
+    assert (grads.x == expected.x).all()
+    assert (grads.w == expected.w).all()

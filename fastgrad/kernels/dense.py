@@ -287,17 +287,22 @@ def build(dtype_name: str) -> str:
         wanted, columns = as_integer(wanted_object), as_integer(columns_object)
         g_ok, g, n, k, g_row, g_col = matrix(g_object, words, size, columns)
         ok, x, x_n, d, x_row, x_col = matrix(x_object, words, size, columns)
-        _, w, _, w_k, w_row, w_col = matrix(w_object, words, size, columns)
-        if not (
-            g_ok and ok and n == x_n and k == w_k and dimensions(g_object) == dimensions(x_object)
-        ):
+        w_ok, w, w_d, w_k, w_row, w_col = matrix(w_object, words, size, columns)
+        same_ndim = dimensions(g_object) == dimensions(x_object) and dimensions(w_object) == 2
+        if not (g_ok and ok and w_ok and same_ndim and n == x_n and d == w_d and k == w_k):
             return not_taken(words)
         if 2 * n * k * d >= share_from(words):
             return not_taken(words)
         saved, saved_row = 0, 0
-        if saved_object != nothing:
-            _, saved, _, _, saved_row, _ = matrix(saved_object, words, size, columns)
+        if read_word(data(record) + BACKWARD) != 0:
+            ok, saved, s_n, s_k, saved_row, s_col = matrix(saved_object, words, size, columns)
+            if not (ok and s_n == n and s_k == k and s_col == 1):
+                return not_taken(words)
         want_b = wanted & WANT_B != 0 and b_object != nothing
+        if want_b:  # grad_b is made in its image
+            ok, _, b_rows, b_k, _, _ = matrix(b_object, words, size, columns)
+            if not (ok and b_rows == 1 and b_k == k):
+                return not_taken(words)
         gx_object, gx, gx_row, gx_col = result(
             x_object, gx_given, wanted & WANT_X != 0, words, columns
         )
