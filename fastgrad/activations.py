@@ -86,13 +86,13 @@ class Activation:
         return LIBRARY.address(f"rows.{self.name}", f"{function}_{self.name}", dtype)
 
     def record(self, dtype: str) -> Array:
-        """Return what the compiled layers need to know: two kernel addresses and a flag."""
+        """Return what the compiled layers need to know: the addresses of two row kernels."""
         record = self._records.get(dtype)
         if record is None:
-            words = [0, 0, int(self.rowwise)]
+            words = [0, 0]  # the identity has no kernels
             if self.name != "identity":
                 source = "backward_y" if self.from_output else "backward_z"
-                words[:2] = self.address("forward", dtype), self.address(source, dtype)
+                words = [self.address("forward", dtype), self.address(source, dtype)]
             record = self._records[dtype] = np.array(words, np.int64)
         return record
 

@@ -39,7 +39,7 @@ from fastgrad.kernels.pyobject import (
 )
 
 C_ORDER, F_ORDER = 0x0001, 0x0002  # NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_F_CONTIGUOUS
-MEAN, SUM, SAMPLES = 0, 1, 2
+SUM, SAMPLES = 1, 2  # codes of losses.REDUCTIONS; 0 is the mean
 
 
 @kernel

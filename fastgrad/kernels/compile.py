@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import llvmlite.binding as llvm
@@ -47,6 +48,24 @@ def inlined(function: Callable[..., Any]) -> Any:
     return njit(**_OPTIONS, forceinline=True)(function)
 
 
+def scalar(function: Callable[..., Any]) -> Any:
+    """Compile a user's function of one number, unless it is compiled already."""
+    if hasattr(function, "py_func"):
+        return function
+    if isinstance(function, FunctionType):
+        return njit(error_model="numpy")(function)
+
+    def call(z: Any) -> Any:  # math.sin and the like are compiled only as callees
+        return function(z)
+
+    return njit(error_model="numpy")(call)
+
+
+def c_function(signature: Any, function: Callable[..., Any]) -> Any:
+    """Compile `function` for callers outside of Numba."""
+    return cfunc(signature, error_model="numpy", boundscheck=False)(function)
+
+
 def _numba_type(hint: Any) -> Any:
     if get_origin(hint) is tuple:
         return types.Tuple([_numba_type(item) for item in get_args(hint)])
@@ -62,7 +81,7 @@ def assemble(dtype: str, functions: dict[str, tuple[Any, Callable[..., Any]]]) -
     """Compile ``{name: (signature, function)}`` to the LLVM IR of one unit."""
     module = llvm.parse_assembly("")
     for name, (signature, function) in functions.items():
-        compiled = cfunc(signature, error_model="numpy", boundscheck=False)(function)
+        compiled = c_function(signature, function)
         part = llvm.parse_assembly(compiled.inspect_llvm())
         part.get_function(compiled.native_name).name = symbol(name, dtype)
         module.link_in(part)

@@ -55,7 +55,7 @@ from fastgrad.kernels.target import BATCH_BLOCK
 from fastgrad.kernels.target import tile as tile_for
 
 # Words of an activation's record, an int64 array (see activations.record).
-FORWARD, BACKWARD, ROWWISE = 0, 8, 16
+FORWARD, BACKWARD = 0, 8
 # Bits of the `wanted` argument of dense_backward.
 WANT_X, WANT_W, WANT_B, WANT_Z, ACCUMULATE = 1, 2, 4, 8, 16
 

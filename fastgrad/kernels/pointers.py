@@ -49,32 +49,14 @@ def shift(typingctx: Any, pointer: Any, elements: Any) -> Any:
     return pointer(pointer, types.intp), codegen
 
 
-def _reader(bits: int) -> Any:
-    @intrinsic
-    def read(typingctx: Any, address: Any) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            word = ir.IntType(bits)
-            value = builder.load(builder.inttoptr(args[0], word.as_pointer()))
-            return value if bits == 64 else builder.sext(value, I64)
-
-        return types.intp(types.intp), codegen
-
-    return read
-
-
-read_word = _reader(64)
-read_int = _reader(32)
-
-
 @intrinsic
-def write_word(typingctx: Any, address: Any, value: Any) -> Any:
-    """Store a 64-bit word at `address`."""
+def read_word(typingctx: Any, address: Any) -> Any:
+    """Return the 64-bit word at `address`."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        builder.store(args[1], builder.inttoptr(args[0], I64.as_pointer()))
-        return context.get_dummy_value()
+        return builder.load(builder.inttoptr(args[0], I64.as_pointer()))
 
-    return types.void(types.intp, types.intp), codegen
+    return types.intp(types.intp), codegen
 
 
 @intrinsic

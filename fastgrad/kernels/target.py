@@ -86,5 +86,7 @@ def tile(dtype: str) -> Tile:
     """
     target, itemsize = host(), 4 if dtype == "float32" else 8
     lanes = target.vector_bytes // itemsize
+    kc = 256
+    assert kc >= BATCH_BLOCK  # a block of the batch is one k-block, added to grad_w once
     mr = 6 if target.vector_registers == 16 else 12
-    return Tile(lanes=lanes, mr=mr, nv=2, kc=256, mc=96)
+    return Tile(lanes=lanes, mr=mr, nv=2, kc=kc, mc=96)

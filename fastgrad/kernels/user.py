@@ -7,32 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from types import FunctionType
 from typing import Any
 
-from numba import cfunc, njit
 from numba.core.errors import NumbaError
 
+from fastgrad.kernels.compile import c_function, scalar
 from fastgrad.kernels.library import numba_enabled
 from fastgrad.kernels.rows import BACKWARD, FORWARD, backward_kernel, forward_kernel
 
 
 @cache
-def _compile(function: str, scalar: Callable[..., Any], dtype: str) -> Any:
-    if not isinstance(scalar, FunctionType) and not hasattr(scalar, "py_func"):
-        builtin = scalar
-
-        def scalar(z: Any) -> Any:  # math.sin and the like are compiled only as callees
-            return builtin(z)
-
-    compiled = scalar if hasattr(scalar, "py_func") else njit(error_model="numpy")(scalar)
+def _compile(function: str, user_function: Callable[..., Any], dtype: str) -> Any:
+    compiled = scalar(user_function)
     if function == "forward":
-        return cfunc(FORWARD, error_model="numpy")(forward_kernel(dtype, compiled))
-    return cfunc(BACKWARD, error_model="numpy")(backward_kernel(dtype, compiled))
+        return c_function(FORWARD, forward_kernel(dtype, compiled))
+    return c_function(BACKWARD, backward_kernel(dtype, compiled))
 
 
-def row_kernel(name: str, function: str, scalar: Callable[..., Any], dtype: str) -> int:
-    """Return the address of the row kernel ``forward`` or ``backward_z`` made of `scalar`.
+def row_kernel(name: str, function: str, user_function: Callable[..., Any], dtype: str) -> int:
+    """Return the address of the row kernel ``forward`` or ``backward_z`` made of `user_function`.
 
     Raises
     ------
@@ -42,7 +35,7 @@ def row_kernel(name: str, function: str, scalar: Callable[..., Any], dtype: str)
     what = "forward" if function == "forward" else "derivative"
     try:
         with numba_enabled():
-            return int(_compile(function, scalar, dtype).address)
+            return int(_compile(function, user_function, dtype).address)
     except NumbaError as error:
         lines = [line.strip() for line in str(error).splitlines()]
         reason = next((line for line in lines if line and not line.startswith("Failed")), "")
