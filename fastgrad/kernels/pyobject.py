@@ -109,7 +109,7 @@ def matrix(array: int, words: int, size: int, columns: int) -> tuple[bool, int, 
         return False, 0, 0, 0, 0, 0
     ndim, shape, strides = dimensions(array), shape_of(array), strides_of(array)
     if ndim == 1:
-        step = read_word(strides)
+        step = read_word(strides) if read_word(shape) > 1 else size
         return step % size == 0, data(array), 1, read_word(shape), 0, step // size
     if ndim != 2:
         return False, 0, 0, 0, 0, 0
@@ -117,10 +117,10 @@ def matrix(array: int, words: int, size: int, columns: int) -> tuple[bool, int, 
     row, col = read_word(strides), read_word(strides + 8)
     if columns:
         rows, cols, row, col = cols, rows, col, row
-    # A dimension of one has whatever stride its maker left: make it harmless.
-    if rows == 1:
+    # A dimension never stepped along has whatever stride its maker left: make it harmless.
+    if rows <= 1 or cols == 0:
         row = 0
-    if cols == 1:
+    if cols <= 1 or rows == 0:
         col = size
     whole = row % size == 0 and col % size == 0
     return whole, data(array), rows, cols, row // size, col // size
