@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad import threads
-from fastgrad.activations import ACTIVATIONS, LAYERS, Activation, identity
+from fastgrad.activations import LAYERS
 from fastgrad.arrays import (
     Array,
     Dtypes,
@@ -27,6 +25,16 @@ from fastgrad.arrays import (
     check_out,
     common_dtypes,
     deliver,
+)
+from fastgrad.layer import (
+    ACCUMULATE,
+    WANT,
+    Layer,
+    apply_callable,
+    callable_slope,
+    compiled_layer,
+    shared_backward,
+    shared_forward,
 )
 
 __all__ = ["DenseCache", "DenseGrads", "dense", "dense_backward", "dense_forward"]
@@ -41,26 +49,6 @@ class DenseGrads(NamedTuple):
     z: Array | None = None
 
 
-class Layer(NamedTuple):
-    """What a layer's calls share, whatever their arrays: compiled functions and settings."""
-
-    forward: Callable[..., Any]  # small enough for one thread, else it returns None
-    backward: Callable[..., Any]
-    whole_forward: Callable[..., Any]  # of any size, in one thread
-    whole_backward: Callable[..., Any]
-    record: Array
-    columns: int
-    keep_z: bool
-    activation: Activation
-    samples: str
-    function: Callable[[Array], Array] | None = None  # a plain Python callable as activation
-
-    def __reduce__(self) -> Any:
-        """Pickle the settings; the compiled functions belong to a process."""
-        dtype = np.dtype(self.forward.__name__.rpartition("_")[2])
-        return _layer, ("dense_forward", self.function or self.activation, self.samples, dtype)
-
-
 class DenseCache(NamedTuple):
     """What the forward pass leaves for the backward pass. Nothing is copied: do not write to it."""
 
@@ -73,10 +61,8 @@ class DenseCache(NamedTuple):
     dtypes: Dtypes | None = None  # where the results are not of the arrays' own dtype
 
 
-_NEED = ("x", "w", "b")
-_BITS = {"x": 1, "w": 2, "b": 4, "z": 8}
-_WANTED: dict[tuple[str, ...], int] = {_NEED: 7}
-_ACCUMULATE = 16
+_NEED: tuple[str, ...] = ("x", "w", "b")
+_WANTED = {_NEED: WANT["x"] + WANT["w"] + WANT["b"]}  # by need, as calls have asked
 
 
 def dense(
@@ -238,47 +224,6 @@ _new: Callable[..., Any] = tuple.__new__  # a NamedTuple's own constructor costs
 # -- the checked path --------------------------------------------------------------------------
 
 
-def resolve(function: str, activation: Any) -> tuple[Activation, Callable[[Array], Array] | None]:
-    """Return the compiled activation, and the Python callable to apply after it if any."""
-    if activation is None:
-        return identity, None
-    if isinstance(activation, str):
-        if activation not in ACTIVATIONS:
-            known = ", ".join(ACTIVATIONS)
-            raise ValueError(f"{function}: unknown activation {activation!r}: choose from {known}")
-        return ACTIVATIONS[activation], None
-    if isinstance(activation, Activation):
-        return activation, None
-    if callable(activation):
-        return identity, activation
-    raise TypeError(
-        f"{function}: activation is a {type(activation).__name__}: give None, a name, an "
-        "fg.Activation or a callable"
-    )
-
-
-def _layer(function: str, activation: Any, samples: str, dtype: np.dtype[Any]) -> Layer:
-    """Return the compiled layer, and remember it for the direct path."""
-    from fastgrad.kernels.library import entry
-
-    act, callable_ = resolve(function, activation)
-    layer = Layer(
-        entry("dense", "dense_forward", dtype.name, threads.SHARE_FROM),
-        entry("dense", "dense_backward", dtype.name, threads.SHARE_FROM),
-        entry("dense", "dense_forward", dtype.name),
-        entry("dense", "dense_backward", dtype.name),
-        act.record(dtype.name),
-        int(samples == "columns"),
-        not act.from_output,
-        act,
-        samples,
-        callable_,
-    )
-    if callable_ is None:
-        LAYERS[dtype, activation, samples] = layer
-    return layer
-
-
 def _check_shapes(function: str, x: Array, w: Array, b: Array | None, samples: str) -> None:
     columns = samples == "columns"
     if x.ndim == 0 or (columns and x.ndim > 2):
@@ -321,7 +266,7 @@ def _forward(
         given["b"] = as_array(function, "b", b)
     _check_shapes(function, given["x"], given["w"], given.get("b"), samples)
     dtypes = common_dtypes(*given.values())
-    layer = _layer(function, activation, samples, dtypes.work)
+    layer = compiled_layer(function, activation, samples, dtypes.work)
     native = {name: as_native(a, dtypes.work) for name, a in given.items()}
     x_array, w_array, b_array = native["x"], native["w"], native.get("b")
     shape = x_array.shape
@@ -337,12 +282,12 @@ def _forward(
     into = out if out is not None and _sample_contiguous(out, layer.columns) else None
     if into is not None and (into.dtype != dtypes.work or layer.function or batched or keep_z):
         into = None
-    y = _shared_forward(layer, x_array, w_array, b_array, into, keep_z)
+    y = shared_forward(layer, x_array, w_array, b_array, into, keep_z)
     saved = y
     if keep_z:
         y, saved = y
     if layer.function is not None:
-        y = _apply_callable(function, layer.function, saved)
+        y = apply_callable(function, layer.function, saved)
     cache = DenseCache(
         x_array, w_array, b_array, saved, layer, shape if batched else None,
         None if dtypes.work is dtypes.result else dtypes,
@@ -350,108 +295,11 @@ def _forward(
     return deliver(y.reshape(y_shape), dtypes.result, out), cache
 
 
-def _shared_forward(
-    layer: Layer, x: Array, w: Array, b: Array | None, out: Array | None, keep_z: bool
-) -> Any:
-    """Run the forward kernel, large batches in several threads: each has a block of samples."""
-    parts = threads.shares(x.size * w.shape[layer.columns ^ 1])
-    if parts == 1 or x.ndim == 1 or keep_z:
-        return layer.whole_forward(x, w, b, out, keep_z, layer.record, layer.columns)
-    if layer.columns:
-        y = np.empty((x.shape[1], w.shape[0]), x.dtype).T if out is None else out
-    else:
-        y = np.empty((x.shape[0], w.shape[1]), x.dtype) if out is None else out
-    threads.run(
-        [
-            partial(layer.whole_forward, x[at], w, b, y[at], False, layer.record, layer.columns)
-            for at in _sample_slices(layer, x, parts)
-        ]
-    )
-    return y
-
-
-def _shared_backward(
-    layer: Layer,
-    grad: Array,
-    x: Array,
-    w: Array,
-    b: Array | None,
-    saved: Array,
-    flags: int,
-    into: dict[str, Array | None],
-) -> Any:
-    """Run the backward kernel; a large one in threads: samples for x and z, features for w."""
-    run, record, columns = layer.whole_backward, layer.record, layer.columns
-    parts = threads.shares(2 * x.size * w.shape[columns ^ 1])
-    if parts == 1 or x.ndim == 1 or not flags & _BITS["w"]:
-        return run(
-            grad, x, w, b, saved, record, flags, columns, into["x"], into["w"], into["b"], None
-        )
-    adds = flags & _ACCUMULATE
-    want_x = flags & _BITS["x"]
-    gx = np.empty_like(x) if want_x and into["x"] is None else into["x"]
-    gw = np.empty_like(w) if into["w"] is None else into["w"]
-    gz = np.empty_like(saved)
-    assert gw is not None
-    threads.run(
-        [
-            partial(
-                run, grad[at], x[at], w, b, saved[at], record, want_x | _BITS["z"], columns,
-                None if gx is None else gx[at], None, None, gz[at],
-            )
-            for at in _sample_slices(layer, x, parts)
-        ]
-    )  # fmt: skip
-    plain = identity.record(x.dtype.name)
-    features = threads.cut(x.shape[0 if columns else 1], parts, 48)
-    jobs = [
-        partial(
-            run, gz, x[at] if columns else x[:, at], w[:, at] if columns else w[at], None, None,
-            plain, _BITS["w"] | adds, columns, None, gw[:, at] if columns else gw[at], None, None,
-        )
-        for at in features
-    ]  # fmt: skip
-    threads.run(jobs)
-    gb = None
-    if b is not None and flags & _BITS["b"]:
-        gb = run(gz, x, w, b, None, plain, _BITS["b"] | adds, columns, None, None, into["b"], None)[
-            2
-        ]
-    return gx if want_x else None, gw, gb, gz if flags & _BITS["z"] else None
-
-
-def _sample_slices(layer: Layer, x: Array, parts: int) -> list[Any]:
-    """Return the indices of `parts` blocks of samples."""
-    slices = threads.cut(x.shape[layer.columns], parts, 96)
-    return [(slice(None), s) for s in slices] if layer.columns else list(slices)
-
-
 def _sample_contiguous(array: Array, columns: int) -> bool:
     """Return whether a kernel can write the outputs of each sample side by side into `array`."""
     step = array.strides[0 if columns else -1]
     native = array.dtype.isnative and array.flags.aligned
     return native and step == array.itemsize and all(s % step == 0 for s in array.strides)
-
-
-def _apply_callable(function: str, callable_: Callable[[Array], Array], z: Array) -> Array:
-    y = as_array(function, "what the activation returned", callable_(z.copy()))
-    if y.shape != z.shape:
-        raise ValueError(
-            f"{function}: activation returned shape {y.shape} for an array of shape {z.shape}: "
-            "it must be elementwise"
-        )
-    return y.astype(z.dtype, copy=False)
-
-
-def callable_slope(callable_: Callable[[Array], Array], z: Array) -> Array:
-    """Return the derivative of an elementwise callable by central differences in float64."""
-    wide = z.astype(np.float64)
-    step = np.cbrt(np.finfo(np.float64).eps) * np.maximum(1.0, np.abs(wide))
-    with np.errstate(all="ignore"):
-        above, below = wide + step, wide - step
-        rise = np.subtract(callable_(above.copy()), callable_(below.copy()), dtype=np.float64)
-        slope: Array = (rise / (above - below)).astype(z.dtype)
-    return slope
 
 
 def _backward(
@@ -464,7 +312,7 @@ def _backward(
         )
     names = _needed(function, need)
     if isinstance(need, tuple):
-        _WANTED[need] = sum(_BITS[n] for n in names)  # the next such call is direct
+        _WANTED[need] = sum(WANT[n] for n in names)  # the next such call is direct
     x, w, b, saved, layer, shape, kept = cache
     _check_cache(function, cache)
     grad = as_array(function, "grad_y", grad_y)
@@ -477,7 +325,7 @@ def _backward(
     given = grad
     dtypes = common_dtypes(grad, np.empty(0, saved.dtype if kept is None else kept.result))
     if dtypes.work != saved.dtype:  # float64 grad_y for a float32 layer, say
-        layer = _layer(function, layer.activation, layer.samples, dtypes.work)._replace(
+        layer = compiled_layer(function, layer.activation, layer.samples, dtypes.work)._replace(
             function=layer.function
         )
     x, w, saved = (as_native(a, dtypes.work) for a in (x, w, saved))
@@ -499,8 +347,8 @@ def _backward(
     for name, like in (("x", x), ("w", w), ("b", b)):
         if name in names and like is not None and name not in adding:
             into[name] = _kernel_output(name, outs.get(name), like, accumulate)
-    flags = sum(_BITS[n] for n in names) | (_ACCUMULATE if accumulate else 0)
-    grads = _shared_backward(layer, grad, x, w, b, saved, flags, into)
+    flags = sum(WANT[n] for n in names) | (ACCUMULATE if accumulate else 0)
+    grads = shared_backward(layer, grad, x, w, b, saved, flags, into)
     results = dict(zip("xwbz", grads, strict=True))
     for name in names:
         result = results[name].reshape(shapes[name])
@@ -529,8 +377,8 @@ def _needed(function: str, need: Iterable[str]) -> list[str]:
     except TypeError:
         names = [str(need)]
     for name in names:
-        check_choice(function, "need", name, tuple(_BITS))
-    return [name for name in _BITS if name in names]
+        check_choice(function, "need", name, tuple(WANT))
+    return [name for name in WANT if name in names]
 
 
 def _outputs(

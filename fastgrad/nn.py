@@ -30,12 +30,11 @@ from fastgrad import activations, losses
 from fastgrad.arrays import Array, as_array, check_choice, common_dtypes
 from fastgrad.functional import (
     DenseCache,
-    callable_slope,
     dense,
     dense_backward,
     dense_forward,
-    resolve,
 )
+from fastgrad.layer import callable_slope, resolve
 
 __all__ = [
     "MSE", "Activation", "Dense", "Layer", "Linear", "ReLU", "Sequential", "Sigmoid", "Softmax",

@@ -25,7 +25,7 @@ ORDER = [
     *("__main__", "cli", "chart", "compare", "machine", "cases", "bounds", "tables", "data"),
     *("network", "optimizers", "nn", "verify", "running"),
     "__init__",
-    *("functional", "activations", "losses", "arrays", "threads"),
+    *("functional", "layer", "activations", "losses", "arrays", "threads"),
     *("reference", "loops"),
     "kernels.user",
     *("kernels.plan", "kernels.apply", "kernels.dense", "kernels.backward", "kernels.loss"),
