@@ -20,7 +20,8 @@ _DTYPES = ("float32", "float64")
 def units() -> list[str]:
     """Return the name of every compiled unit, in the order they build on each other."""
     rows = [f"rows.{name}" for name in BUILT_IN if name != "identity"]
-    return ["panel", "gemm", "dense", "apply", *rows, *(f"loss.{name}" for name in LOSSES)]
+    base = ["panel", "gemm", "layer", "dense", "apply", "plan", "update"]
+    return [*base, *rows, *(f"loss.{name}" for name in LOSSES)]
 
 
 def warmup(

@@ -113,3 +113,9 @@ class Progress:
         text = f"[{bar}] {done}/{total}  {elapsed:.0f} s  {name}"
         self._stream.write(f"\r{text[: shutil.get_terminal_size().columns - 1]}\033[K")
         self._stream.flush()
+
+    def finish(self, text: str) -> None:
+        """Leave one line behind instead of the bar."""
+        if self._show:
+            self._stream.write(f"\r{text}\033[K\n")
+            self._stream.flush()

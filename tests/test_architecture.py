@@ -22,17 +22,23 @@ ROOT = Path(fg.__file__).parent
 
 # A file imports only what stands beneath it. Public things first, the compiler last.
 ORDER = [
-    *("__main__", "cli", "chart", "compare", "machine", "cases", "bounds", "tables", "data"),
-    *("network", "optimizers", "nn", "verify", "running"),
+    *("__main__", "cli", "chart", "compare", "machine", "cases", "bounds", "data"),
+    *("network", "training", "passes", "optimizers", "tables", "nn", "verify", "running"),
     "__init__",
     *("functional", "layer", "activations", "losses", "arrays", "threads"),
     *("reference", "loops"),
     "kernels.user",
-    *("kernels.plan", "kernels.apply", "kernels.dense", "kernels.backward", "kernels.loss"),
-    *("kernels.rows", "kernels.formulas", "kernels.vector_math", "kernels.coefficients"),
+    *("kernels.plan", "kernels.update", "kernels.apply", "kernels.dense", "kernels.layer"),
+    *(
+        "kernels.loss",
+        "kernels.rows",
+        "kernels.formulas",
+        "kernels.vector_math",
+        "kernels.coefficients",
+    ),
     *("kernels.gemm", "kernels.transpose", "kernels.microkernel", "kernels.reductions"),
     *("kernels.pyobject", "kernels.pointers", "kernels.intrinsics"),
-    *("kernels.compile", "kernels.library", "kernels.target"),
+    *("kernels.compile", "kernels.library", "kernels.plan_table", "kernels.target"),
     "kernels.__init__",
 ]
 # `import fastgrad` is how the command line and the layer objects use the public API.

@@ -69,7 +69,8 @@ def c_function(signature: Any, function: Callable[..., Any]) -> Any:
 def _numba_type(hint: Any) -> Any:
     if get_origin(hint) is tuple:
         return types.Tuple([_numba_type(item) for item in get_args(hint)])
-    return {int: types.intp, bool: types.boolean, type(None): types.void}.get(hint)
+    known = {int: types.intp, float: types.float64, bool: types.boolean, type(None): types.void}
+    return known.get(hint)
 
 
 def external(function: str, dtype: str, signature: Any) -> Any:

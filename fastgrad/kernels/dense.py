@@ -1,15 +1,9 @@
-"""One dense layer, forward and backward, and their entry points.
+"""The entry points of one dense layer: arrays in, `layer`'s blocks, arrays out.
 
-Everything is phrased in the row layout: n samples x d inputs, w (d, k), output (n, k). The
-column layout is the same problem on transposed views (`pyobject.matrix`), so it needs no code.
-
-Forward:  a block of rows of ``x @ w + b`` is finished while the next pass, the activation,
-still finds it in L1/L2. What backward will need (y, or z where the derivative is not a
-function of y) is what the caller keeps.
-
-Backward: per BATCH_BLOCK rows, ``grad_z = grad_y * act'`` into a workspace, its column sums
-added to ``grad_b``, then ``grad_x = grad_z @ w.T`` and ``grad_w += x.T @ grad_z`` from the
-same block. The workspace does not grow with the batch.
+The column layout is the row layout on transposed views (`pyobject.matrix`). What backward will
+need (y, or z where the derivative is not a function of y) is what the caller keeps. Backward
+goes by BATCH_BLOCK rows: ``grad_z = grad_y * act'`` into a workspace, and what follows from it
+while it is in cache. The workspace does not grow with the batch.
 """
 
 from __future__ import annotations
@@ -17,8 +11,8 @@ from __future__ import annotations
 from numba import types
 
 from fastgrad.kernels.compile import assemble, external, kernel
-from fastgrad.kernels.gemm import GEMM, PACK_B
-from fastgrad.kernels.microkernel import ADD
+from fastgrad.kernels.gemm import PACK_B
+from fastgrad.kernels.layer import LAYER_BACKWARD, LAYER_FORWARD, MULTIPLY
 from fastgrad.kernels.pointers import (
     as_pointer,
     call_address,
@@ -65,15 +59,11 @@ def build(dtype_name: str) -> str:
     dtype = getattr(types, dtype_name)
     size = dtype.bitwidth // 8
     tile = tile_for(dtype_name)
-    MR, NR, MC, KC = tile.mr, tile.nr, tile.mc, tile.kc
-    gemm = external("gemm", dtype_name, GEMM)
+    NR, DIRECT_B, A_PACK = tile.nr, tile.direct_b, tile.a_pack
+    layer_forward = external("layer_forward", dtype_name, LAYER_FORWARD)
+    layer_backward = external("layer_backward", dtype_name, LAYER_BACKWARD)
+    multiply = external("multiply", dtype_name, MULTIPLY)
     pack_b = external("pack_b", dtype_name, PACK_B)
-    # B is used unpacked while this many of its bytes are walked per column panel: more, and
-    # its rows, a power of two apart, evict each other from L1.
-    DIRECT_B = 16 * 1024
-    A_PACK = (MC + MR) // MR * tile.ar * KC * size  # packed A
-    # Rows whose outputs (bytes) are finished before the activation passes over them.
-    FORWARD_BLOCK_BYTES = 64 * 1024
 
     @kernel
     def copy(m: int, n: int, a: int, a_row: int, a_col: int, out: int) -> None:
@@ -82,22 +72,6 @@ def build(dtype_name: str) -> str:
         for i in range(m):
             for j in range(n):
                 target[i * n + j] = source[i * a_row + j * a_col]
-
-    @kernel
-    def multiply(
-        m: int, n: int, k: int, a: int, a_row: int, a_col: int, b: int, b_row: int, b_col: int,
-        c: int, c_row: int, c_col: int, mode: int, a_space: int, b_space: int,
-    ) -> None:  # fmt: skip
-        """C = A @ B where C has a unit stride in one of its two directions."""
-        if c_col != 1:  # C.T = B.T @ A.T: the same chains, written the other way round
-            m, n = n, m
-            a, a_row, a_col, b, b_row, b_col = b, b_col, b_row, a, a_col, a_row
-            c_row = c_col
-        panel = NR
-        if b_col != 1 or k * n * size > DIRECT_B:
-            pack_b(k, n, b, b_row, b_col, b_space)
-            b, b_row, panel = b_space, NR, k * NR
-        gemm(m, n, k, a, a_row, a_col, b, b_row, panel, c, c_row, mode, 0, a_space)
 
     @kernel
     def forward(
@@ -118,18 +92,10 @@ def build(dtype_name: str) -> str:
         if bias_bytes:
             copy(1, k, bias, 0, bias_step, a_space + A_PACK + b_bytes)
             bias = a_space + A_PACK + b_bytes
-        activation = read_word(record + FORWARD)
-        target, target_row = (z, z_row) if z != 0 else (y, y_row)
-        rows = greatest(MC, FORWARD_BLOCK_BYTES // (greatest(k, 1) * size) // MR * MR)
-        for i in range(0, n, rows):
-            m = least(rows, n - i)
-            block, out = target + i * target_row * size, y + i * y_row * size
-            gemm(
-                m, k, d, x + i * x_row * size, x_row, x_col, b, b_row, panel,
-                block, target_row, 0, bias, a_space,
-            )  # fmt: skip
-            if activation != 0:
-                call_address(activation, (block, target_row, out, y_row, m, k))
+        layer_forward(
+            n, d, k, x, x_row, x_col, b, b_row, panel, bias, y, y_row, z, z_row,
+            read_word(record + FORWARD), a_space,
+        )  # fmt: skip
         free(space)
         return True
 
@@ -163,7 +129,6 @@ def build(dtype_name: str) -> str:
             pack_b(k, d, w, w_col, w_row, wt)
         for i in range(0, greatest(n, 1), BATCH_BLOCK):
             m = least(BATCH_BLOCK, n - i)
-            add = 1 if accumulate or i > 0 else 0
             dz, dz_row = g + i * g_row * size, g_row
             if not in_place:
                 source, source_row = dz, g_row
@@ -178,24 +143,17 @@ def build(dtype_name: str) -> str:
                         (source, source_row, saved + i * saved_row * size, saved_row,
                          dz, dz_row, m, k),
                     )  # fmt: skip
-            if gb != 0:  # column sums are ones @ grad_z: the same chains, the same tile
-                gemm(1, k, m, one, 0, 0, dz, dz_row, NR, gb, 0, ADD if add else 0, 0, a_space)
-            if gx != 0:
-                out = gx + i * gx_row * size
-                if wt_bytes:
-                    gemm(
-                        m, d, k, dz, dz_row, 1, wt, NR, k * NR, out, gx_row, 0, 0, a_space
-                    )  # fmt: skip
-                else:
-                    multiply(
-                        m, d, k, dz, dz_row, 1, w, w_col, w_row, out, gx_row, gx_col,
-                        0, a_space, b_space,
-                    )  # fmt: skip
-            if gw != 0:
+            out = gx + i * gx_row * size
+            if gx != 0 and not wt_bytes:
                 multiply(
-                    d, k, m, x + i * x_row * size, x_col, x_row, dz, dz_row, 1,
-                    gw, gw_row, gw_col, ADD if add else 0, a_space, b_space,
+                    m, d, k, dz, dz_row, 1, w, w_col, w_row, out, gx_row, gx_col,
+                    0, a_space, b_space,
                 )  # fmt: skip
+            layer_backward(
+                m, d, k, dz, dz_row, x + i * x_row * size, x_row, x_col,
+                wt, NR, k * NR, out if wt_bytes else 0, gx_row, gw, gw_row, gw_col,
+                gb, 1 if accumulate or i > 0 else 0, one, a_space, b_space,
+            )  # fmt: skip
         free(space)
         return True
 

@@ -61,7 +61,10 @@ def unit(name: str) -> Unit:
     return {
         "panel": Unit("microkernel", ("panel",)),
         "gemm": Unit("gemm", ("gemm", "pack_b"), ("panel",)),
-        "dense": Unit("dense", ("dense_forward", "dense_backward"), ("gemm",)),
+        "layer": Unit("layer", ("layer_forward", "layer_backward", "multiply"), ("gemm",)),
+        "dense": Unit("dense", ("dense_forward", "dense_backward"), ("layer",)),
+        "plan": Unit("plan", ("network_work", "network_value_and_grad"), ("layer",)),
+        "update": Unit("update", ("update_sgd", "update_adam")),
         "apply": Unit("apply", ("apply_forward", "apply_backward", "apply_loss")),
     }[name]
 
@@ -142,12 +145,16 @@ _C = ["malloc", "free", "memcpy", "memmove", "memset", "fma", "fmaf"]
 @lru_cache(maxsize=1)
 def link_externals() -> None:
     """Make the C functions that kernels call known to LLVM's linker."""
-    c_library = ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)
-    for library, names in ((ctypes.pythonapi, _PYTHON), (c_library, _C)):
-        for name in names:
-            address = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
-            assert address is not None
-            llvm.add_symbol(name, address)
+    found = {name: getattr(ctypes.pythonapi, name) for name in _PYTHON}
+    if sys.platform == "win32":
+        found |= {name: getattr(ctypes.cdll.msvcrt, name) for name in _C}
+        found["sched_yield"] = ctypes.windll.kernel32.SwitchToThread
+    else:
+        found |= {name: getattr(ctypes.CDLL(None), name) for name in [*_C, "sched_yield"]}
+    for name, function in found.items():
+        address = ctypes.cast(function, ctypes.c_void_p).value
+        assert address is not None
+        llvm.add_symbol(name, address)
 
 
 def build(wanted: Unit, dtype: str) -> bytes:
@@ -286,9 +293,9 @@ def context(dtype: str, share_from: int) -> Any:
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     table = ctypes.cast(pointer(capsule, None), ctypes.POINTER(ctypes.c_void_p))
-    descr = np.dtype(dtype)
+    descr, classes = np.dtype(dtype), np.dtype(np.int64)
     objects = (np.ndarray, descr, None, True)
-    words = [*map(id, objects), table[_PYARRAY_NEW], descr.num, share_from]
+    words = [*map(id, objects), table[_PYARRAY_NEW], descr.num, share_from, id(classes)]
     return np.array(words, np.intp)
 
 

@@ -146,3 +146,39 @@ def _stack(clear: bool) -> Any:
 
 # `count` elements of `dtype` (constants) on the calling function's stack.
 scratch, zeroed = _stack(False), _stack(True)
+
+
+# -- words that several threads read and write ---------------------------------------------------
+
+
+@intrinsic
+def fetch_add(typingctx: Any, address: Any, value: Any) -> Any:
+    """Add `value` to the word at `address` in one step, and return what it was."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], I64.as_pointer())
+        return builder.atomic_rmw("add", pointer, args[1], "seq_cst")
+
+    return types.intp(types.intp, types.intp), codegen
+
+
+@intrinsic
+def read_shared(typingctx: Any, address: Any) -> Any:
+    """Return the word at `address`; what its writer wrote before is visible."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load_atomic(builder.inttoptr(args[0], I64.as_pointer()), "acquire", 8)
+
+    return types.intp(types.intp), codegen
+
+
+@intrinsic
+def write_shared(typingctx: Any, address: Any, value: Any) -> Any:
+    """Write the word at `address`; whoever reads it sees all that was written before."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], I64.as_pointer())
+        builder.store_atomic(args[1], pointer, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), codegen

@@ -29,7 +29,7 @@ HEADER = object.__basicsize__  # reference count and type; the type is its last 
 assert struct.calcsize("P") == 8, "fastgrad needs a 64-bit Python"
 TYPE = HEADER - 8
 DATA, NDIM, SHAPE, STRIDES, DESCR, FLAGS = (HEADER + o for o in (0, 8, 16, 24, 40, 48))
-ALIGNED = 0x0100  # NPY_ARRAY_ALIGNED
+ALIGNED, WRITEABLE = 0x0100, 0x0400  # NPY_ARRAY_ALIGNED, NPY_ARRAY_WRITEABLE
 
 increment = types.ExternalFunction("Py_IncRef", types.void(WORD))
 decrement = types.ExternalFunction("Py_DecRef", types.void(WORD))
@@ -85,8 +85,8 @@ flags_of = _word_of(FLAGS, 32)
 type_of = _word_of(TYPE)
 descr_of = _word_of(DESCR)
 # The words of `library.context`, read from its address ``data(self)``.
-array_type, native_descr, none, true, array_maker, type_number, share_from = (
-    _word_of(8 * i) for i in range(7)
+array_type, native_descr, none, true, array_maker, type_number, share_from, class_descr = (
+    _word_of(8 * i) for i in range(8)
 )
 
 

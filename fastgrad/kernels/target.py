@@ -40,6 +40,11 @@ class Tile:
     nv: int  # vectors per tile row
     kc: int
     mc: int
+    itemsize: int
+
+    # B is used unpacked while this many of its bytes are walked per column panel: more, and its
+    # rows, a power of two apart, evict each other from L1.
+    direct_b = 16 * 1024
 
     @property
     def nr(self) -> int:
@@ -50,6 +55,11 @@ class Tile:
     def ar(self) -> int:
         """Elements per step of k in a packed group of MR rows of A: whole vectors."""
         return -(-self.mr // self.lanes) * self.lanes
+
+    @property
+    def a_pack(self) -> int:
+        """Bytes of a packed block of A."""
+        return (self.mc + self.mr) // self.mr * self.ar * self.kc * self.itemsize
 
 
 def _vector_bytes(cpu: str, features: dict[str, bool]) -> int:
@@ -89,4 +99,4 @@ def tile(dtype: str) -> Tile:
     kc = 256
     assert kc >= BATCH_BLOCK  # a block of the batch is one k-block, added to grad_w once
     mr = 6 if target.vector_registers == 16 else 12
-    return Tile(lanes=lanes, mr=mr, nv=2, kc=kc, mc=96)
+    return Tile(lanes=lanes, mr=mr, nv=2, kc=kc, mc=96, itemsize=itemsize)

@@ -1,0 +1,106 @@
+"""One dense layer over a block of rows, forward and backward: what `dense` and the networks share.
+
+Everything is phrased in the row layout: n samples x d inputs, w (d, k), output (n, k). The
+column layout is the same problem on transposed views, so it needs no code. All arguments are
+words: sizes, strides in elements, addresses; an address of 0 stands for what is not wanted.
+
+Forward:  a few rows of ``x @ w + b`` are finished, then the activation passes over them while
+they are still in L1 or L2.
+
+Backward: at most BATCH_BLOCK samples, whose part of a gradient is one chain: column sums of
+``grad_z`` for ``grad_b``, ``grad_x = grad_z @ w.T``, ``grad_w = x.T @ grad_z``.
+"""
+
+from __future__ import annotations
+
+from numba import types
+
+from fastgrad.kernels.compile import assemble, external, kernel
+from fastgrad.kernels.gemm import GEMM, PACK_B
+from fastgrad.kernels.microkernel import ADD
+from fastgrad.kernels.pointers import call_address, greatest, least
+from fastgrad.kernels.target import tile as tile_for
+
+# n d k | x row col | w row panel | bias | y row | z row | activation | workspace
+LAYER_FORWARD = types.void(*([types.intp] * 16))
+# m d k | grad_z row | x row col | w.T row panel | grad_x row | grad_w row col | grad_b | add one
+# workspaces of A and B
+LAYER_BACKWARD = types.void(*([types.intp] * 21))
+# m n k | a row col | b row col | c row col | mode | workspaces of A and B
+MULTIPLY = types.void(*([types.intp] * 15))
+
+
+def build(dtype_name: str) -> str:
+    """Return the LLVM IR of ``layer_forward``, ``layer_backward`` and ``multiply``."""
+    dtype = getattr(types, dtype_name)
+    size = dtype.bitwidth // 8
+    tile = tile_for(dtype_name)
+    MR, NR, MC, DIRECT_B = tile.mr, tile.nr, tile.mc, tile.direct_b
+    gemm = external("gemm", dtype_name, GEMM)
+    pack_b = external("pack_b", dtype_name, PACK_B)
+    # Rows whose outputs (bytes) are finished before the activation passes over them.
+    FORWARD_BLOCK_BYTES = 64 * 1024
+
+    @kernel
+    def product(
+        m: int, n: int, k: int, a: int, a_row: int, a_col: int, b: int, b_row: int, b_col: int,
+        c: int, c_row: int, c_col: int, mode: int, a_space: int, b_space: int,
+    ) -> None:  # fmt: skip
+        """C = A @ B where C has a unit stride in one of its two directions."""
+        if c_col != 1:  # C.T = B.T @ A.T: the same chains, written the other way round
+            m, n = n, m
+            a, a_row, a_col, b, b_row, b_col = b, b_col, b_row, a, a_col, a_row
+            c_row = c_col
+        panel = NR
+        if b_col != 1 or k * n * size > DIRECT_B:
+            pack_b(k, n, b, b_row, b_col, b_space)
+            b, b_row, panel = b_space, NR, k * NR
+        gemm(m, n, k, a, a_row, a_col, b, b_row, panel, c, c_row, mode, 0, a_space)
+
+    def multiply(
+        m: int, n: int, k: int, a: int, a_row: int, a_col: int, b: int, b_row: int, b_col: int,
+        c: int, c_row: int, c_col: int, mode: int, a_space: int, b_space: int,
+    ) -> None:  # fmt: skip
+        product(m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, c_col, mode, a_space, b_space)
+
+    def layer_forward(
+        n: int, d: int, k: int, x: int, x_row: int, x_col: int, w: int, w_row: int, w_panel: int,
+        bias: int, y: int, y_row: int, z: int, z_row: int, activation: int, a_space: int,
+    ) -> None:  # fmt: skip
+        target, target_row = (z, z_row) if z != 0 else (y, y_row)
+        rows = greatest(MC, FORWARD_BLOCK_BYTES // (greatest(k, 1) * size) // MR * MR)
+        for i in range(0, n, rows):
+            m = least(rows, n - i)
+            block, out = target + i * target_row * size, y + i * y_row * size
+            gemm(
+                m, k, d, x + i * x_row * size, x_row, x_col, w, w_row, w_panel,
+                block, target_row, 0, bias, a_space,
+            )  # fmt: skip
+            if activation != 0:
+                call_address(activation, (block, target_row, out, y_row, m, k))
+
+    def layer_backward(
+        m: int, d: int, k: int, dz: int, dz_row: int, x: int, x_row: int, x_col: int,
+        wt: int, wt_row: int, wt_panel: int, gx: int, gx_row: int,
+        gw: int, gw_row: int, gw_col: int, gb: int, add: int, one: int,
+        a_space: int, b_space: int,
+    ) -> None:  # fmt: skip
+        mode = ADD if add else 0
+        if gb != 0:  # column sums are ones @ grad_z: the same chains, the same tile
+            gemm(1, k, m, one, 0, 0, dz, dz_row, NR, gb, 0, mode, 0, a_space)
+        if gx != 0:
+            gemm(m, d, k, dz, dz_row, 1, wt, wt_row, wt_panel, gx, gx_row, 0, 0, a_space)
+        if gw != 0:
+            product(
+                d, k, m, x, x_col, x_row, dz, dz_row, 1, gw, gw_row, gw_col,
+                mode, a_space, b_space,
+            )  # fmt: skip
+
+    return assemble(
+        dtype_name,
+        {
+            "layer_forward": (LAYER_FORWARD, layer_forward),
+            "layer_backward": (LAYER_BACKWARD, layer_backward),
+            "multiply": (MULTIPLY, multiply),
+        },
+    )

@@ -1,0 +1,421 @@
+"""A whole network in one call: forward, loss, backward and update, driven by tables.
+
+A plan is run depth first: a block of BATCH_BLOCK samples goes forward through all layers, through
+the loss and backward through all layers, adding to the gradient, before the next block starts. So
+every activation is read while it is in cache, and the workspace does not grow with the batch.
+
+Blocks are numbered through the whole call, over all batches of an epoch. Several threads may
+work on one job: each takes the next block, computes its part of the gradient in a workspace of
+its own, and adds it when all blocks before have been added. The order of the additions, and so
+every bit, is that of one thread. Whoever adds the last block of a batch updates the parameters;
+blocks of the next batch wait for that. A thread that never starts takes no block, so nobody waits
+for it. `plan_table` says what the words of a plan and a job are.
+"""
+
+from __future__ import annotations
+
+from numba import types
+
+from fastgrad.kernels import plan_table as at
+from fastgrad.kernels.compile import assemble, external, kernel
+from fastgrad.kernels.gemm import PACK_B
+from fastgrad.kernels.layer import LAYER_BACKWARD, LAYER_FORWARD
+from fastgrad.kernels.pointers import (
+    address_of,
+    as_pointer,
+    call_address,
+    copy_elements,
+    fetch_add,
+    least,
+    read_shared,
+    read_word,
+    round_up,
+    scratch,
+    write_shared,
+)
+from fastgrad.kernels.pyobject import (
+    ALIGNED,
+    ENTRY,
+    RELEASE_FROM,
+    WRITEABLE,
+    acquire_gil,
+    arguments,
+    array_type,
+    class_descr,
+    data,
+    descr_of,
+    dimensions,
+    flags_of,
+    float_new,
+    increment,
+    matrix,
+    new_array,
+    none,
+    not_taken,
+    release_gil,
+    shape_of,
+    share_from,
+    strides_of,
+    tuple_new,
+    tuple_set,
+    type_of,
+)
+from fastgrad.kernels.target import BATCH_BLOCK
+from fastgrad.kernels.target import tile as tile_for
+
+HEADER, LAYER, JOB = at.HEADER, at.LAYER, at.JOB
+yield_processor = types.ExternalFunction("sched_yield", types.intc())
+
+
+@kernel
+def word(table: int, index: int) -> int:
+    """Return a word of a plan or a job."""
+    return read_word(table + 8 * index)
+
+
+@kernel
+def layer_word(plan: int, layer: int, index: int) -> int:
+    """Return a word of one layer's row."""
+    return read_word(plan + 8 * (HEADER + layer * LAYER + index))
+
+
+@kernel
+def place(space: int, offset: int) -> int:
+    """Return the address of a place in a workspace, 0 for no place."""
+    return space + offset if offset != 0 else 0
+
+
+@kernel
+def wait_until(counter: int, value: int) -> None:
+    """Wait until the shared word at `counter` has reached `value`."""
+    while read_shared(counter) < value:
+        yield_processor()
+
+
+def build(dtype_name: str) -> str:
+    """Return the LLVM IR of the networks' entry points for one dtype."""
+    dtype, wide = getattr(types, dtype_name), types.float64
+    size = dtype.bitwidth // 8
+    NR = tile_for(dtype_name).nr
+    layer_forward = external("layer_forward", dtype_name, LAYER_FORWARD)
+    layer_backward = external("layer_backward", dtype_name, LAYER_BACKWARD)
+    pack_b = external("pack_b", dtype_name, PACK_B)
+
+    @kernel
+    def pack_weights(plan: int, params: int, space: int, backward: bool) -> None:
+        columns = word(plan, at.COLUMNS)
+        for i in range(word(plan, at.LAYERS)):
+            d, k = layer_word(plan, i, at.INPUTS), layer_word(plan, i, at.OUTPUTS)
+            w = params + layer_word(plan, i, at.W) * size
+            row, col = (1, d) if columns else (k, 1)
+            packed = layer_word(plan, i, at.W_PACKED)
+            if packed != 0:
+                pack_b(d, k, w, row, col, space + packed)
+            transposed = layer_word(plan, i, at.WT_PACKED)
+            if backward and transposed != 0:
+                pack_b(k, d, w, col, row, space + transposed)
+
+    @kernel
+    def forward(
+        plan: int, params: int, space: int, x: int, x_row: int, x_col: int, m: int,
+        out: int, out_row: int,
+    ) -> None:  # fmt: skip
+        """Run all layers; the last one's output goes to `out` unless that is 0."""
+        layers = word(plan, at.LAYERS)
+        for i in range(layers):
+            d, k = layer_word(plan, i, at.INPUTS), layer_word(plan, i, at.OUTPUTS)
+            w, w_row, w_panel = params + layer_word(plan, i, at.W) * size, k, NR
+            packed = layer_word(plan, i, at.W_PACKED)
+            if packed != 0:
+                w, w_row, w_panel = space + packed, NR, d * NR
+            b = layer_word(plan, i, at.B)
+            y, y_row = space + layer_word(plan, i, at.Y), k
+            if i == layers - 1 and out != 0:
+                y, y_row = out, out_row
+            layer_forward(
+                m, d, k, x, x_row, x_col, w, w_row, w_panel,
+                params + b * size if b >= 0 else 0, y, y_row,
+                place(space, layer_word(plan, i, at.Z)), k,
+                layer_word(plan, i, at.FORWARD), space + word(plan, at.A_SPACE),
+            )  # fmt: skip
+            x, x_row, x_col = y, y_row, 1
+
+    @kernel
+    def backward(
+        plan: int, params: int, space: int, x: int, x_row: int, x_col: int, m: int,
+        gradient: int, add: int,
+    ) -> None:  # fmt: skip
+        """Go back from the last output's gradient, at GRAD; `gradient` is laid out as `params`."""
+        columns = word(plan, at.COLUMNS)
+        g, other = space + word(plan, at.GRAD), space + word(plan, at.OTHER_GRAD)
+        for j in range(word(plan, at.LAYERS)):
+            i = word(plan, at.LAYERS) - 1 - j
+            d, k = layer_word(plan, i, at.INPUTS), layer_word(plan, i, at.OUTPUTS)
+            activation = layer_word(plan, i, at.BACKWARD)
+            if activation != 0:
+                saved = layer_word(plan, i, at.Z)
+                if saved == 0:
+                    saved = layer_word(plan, i, at.Y)
+                call_address(activation, (g, k, space + saved, k, g, k, m, k))
+            source, source_row, source_col, below = x, x_row, x_col, 0
+            if i > 0:
+                source, source_row, source_col = space + layer_word(plan, i - 1, at.Y), d, 1
+                below = other
+            w = layer_word(plan, i, at.W)
+            wt, wt_row, wt_panel = params + w * size, d, NR
+            packed = layer_word(plan, i, at.WT_PACKED)
+            if packed != 0:
+                wt, wt_row, wt_panel = space + packed, NR, k * NR
+            b = layer_word(plan, i, at.B)
+            layer_backward(
+                m, d, k, g, k, source, source_row, source_col, wt, wt_row, wt_panel, below, d,
+                gradient + w * size, 1 if columns else k, d if columns else 1,
+                gradient + b * size if b >= 0 else 0, add, space + at.ONE,
+                space + word(plan, at.A_SPACE), space + word(plan, at.B_SPACE),
+            )  # fmt: skip
+            g, other = other, g
+
+    @kernel
+    def gather(
+        order: int, first: int, m: int, n: int, a: int, a_row: int, a_col: int, out: int
+    ) -> None:
+        """Copy m rows of n elements, the ones that `order` names or the next, side by side."""
+        for i in range(m):
+            row = first + i
+            if order != 0:
+                row = read_word(order + 8 * row)
+            source = as_pointer(a + row * a_row * size, dtype)
+            target = as_pointer(out + i * n * size, dtype)
+            if a_col == 1 and n >= 32:
+                copy_elements(target, source, n)
+            else:
+                for j in range(n):
+                    target[j] = source[j * a_col]
+
+    @kernel
+    def loss_terms(job: int, space: int, first: int, m: int, batch: int) -> float:
+        """Put the gradient of the last output of m samples at GRAD; return the sum of terms."""
+        plan, order = word(job, at.PLAN), word(job, at.ORDER)
+        last = word(plan, at.LAYERS) - 1
+        k = layer_word(plan, last, at.OUTPUTS)
+        target, row, labels = word(job, at.T_AT), word(job, at.T_ROW), word(job, at.LABELS)
+        space_for_targets = space + word(plan, at.TARGET_ROWS)
+        if labels:
+            target += first * 8
+            if order != 0:
+                classes = as_pointer(space_for_targets, types.intp)
+                for i in range(m):
+                    classes[i] = word(word(job, at.T_AT), word(order, first + i))
+                target = space_for_targets
+        elif target != 0:
+            col = word(job, at.T_COL)
+            if order != 0 or col != 1:
+                gather(order, first, m, k, target, row, col, space_for_targets)
+                target, row = space_for_targets, k
+            else:
+                target += first * row * size
+        reduction = word(plan, at.REDUCTION)
+        terms = batch * k
+        if reduction == at.SAMPLES or word(plan, at.PER_SAMPLE):
+            terms = batch
+        cells = scratch(2, wide)
+        cells[0] = 1.0 if reduction == at.SUM else 1.0 / terms
+        cells[1] = 0.0
+        call_address(
+            word(plan, at.LOSS),
+            (space + layer_word(plan, last, at.Y), k, target, row, space + word(plan, at.GRAD), k,
+             m, k, labels, address_of(cells), address_of(cells) + 8),
+        )  # fmt: skip
+        return cells[1]
+
+    @kernel
+    def commit(job: int, space: int, terms: float, opens: bool, closes: bool, batch: int) -> None:
+        """Add a block's part to the batch's; after the last one, update the parameters."""
+        plan, gradient = word(job, at.PLAN), word(job, at.GRADIENT)
+        count = word(plan, at.SIZE)
+        total = as_pointer(job, wide)
+        total[at.TERMS] = terms if opens else total[at.TERMS] + terms
+        if word(job, at.SHARED):
+            whole = as_pointer(gradient, dtype)
+            part = as_pointer(space + word(plan, at.PARTIAL), dtype)
+            if opens:
+                copy_elements(whole, part, count)
+            else:
+                for i in range(count):
+                    whole[i] += part[i]
+        if closes:
+            total[at.ALL_TERMS] += total[at.TERMS]
+            optimizer = word(job, at.UPDATE)
+            if optimizer != 0:
+                call_address(
+                    word(optimizer, at.STEP), (word(job, at.PARAMS), gradient, count, optimizer)
+                )
+
+    @kernel
+    def work(job: int, space: int) -> None:
+        """Take blocks of a job until STOP."""
+        plan, params, order = word(job, at.PLAN), word(job, at.PARAMS), word(job, at.ORDER)
+        count, batch, stop = word(job, at.COUNT), word(job, at.BATCH), word(job, at.STOP)
+        shared, out = word(job, at.SHARED), word(job, at.OUT)
+        x_at, d = word(job, at.X_AT), layer_word(plan, 0, at.INPUTS)
+        k = layer_word(plan, word(plan, at.LAYERS) - 1, at.OUTPUTS)
+        gradient = space + word(plan, at.PARTIAL) if shared else word(job, at.GRADIENT)
+        as_pointer(space + at.ONE, dtype)[0] = dtype(1)
+        per_batch = (batch + BATCH_BLOCK - 1) // BATCH_BLOCK
+        packed_for = -1
+        while True:
+            block = fetch_add(job + 8 * at.NEXT, 1)
+            if block >= stop:
+                return
+            step = block // per_batch
+            part = (block - step * per_batch) * BATCH_BLOCK
+            first = step * batch + part
+            in_batch = least(batch, count - step * batch)
+            m = least(BATCH_BLOCK, in_batch - part)
+            if step != packed_for:
+                wait_until(job + 8 * at.STEPS, step)
+                pack_weights(plan, params, space, out == 0)
+                packed_for = step
+            x_row, x_col = word(job, at.X_ROW), word(job, at.X_COL)
+            x = x_at + first * x_row * size
+            if order != 0:
+                x = space + word(plan, at.X_ROWS)
+                gather(order, first, m, d, x_at, x_row, x_col, x)
+                x_row, x_col = d, 1
+            out_col, out_row = word(job, at.OUT_COL), word(job, at.OUT_ROW)
+            direct = out + first * out_row * size if out != 0 and out_col == 1 else 0
+            forward(plan, params, space, x, x_row, x_col, m, direct, out_row)
+            opens, closes, terms = part == 0, part + m == in_batch, 0.0
+            if out == 0:
+                terms = loss_terms(job, space, first, m, in_batch)
+                add = 0 if opens or shared else 1
+                backward(plan, params, space, x, x_row, x_col, m, gradient, add)
+            elif direct == 0:
+                last = layer_word(plan, word(plan, at.LAYERS) - 1, at.Y)
+                source = as_pointer(space + last, dtype)
+                for i in range(m):
+                    target = as_pointer(out + (first + i) * out_row * size, dtype)
+                    for j in range(k):
+                        target[j * out_col] = source[i * k + j]
+            if shared:
+                wait_until(job + 8 * at.COMMITTED, block)
+            if out == 0:
+                commit(job, space, terms, opens, closes, in_batch)
+            if closes:
+                write_shared(job + 8 * at.STEPS, step + 1)
+            write_shared(job + 8 * at.COMMITTED, block + 1)
+
+    @kernel
+    def disjoint(array: int, start: int, stop: int) -> bool:
+        """Return whether an array lies wholly outside of the bytes from `start` to `stop`."""
+        low = high = data(array)
+        for i in range(dimensions(array)):
+            reach = (read_word(shape_of(array) + 8 * i) - 1) * read_word(strides_of(array) + 8 * i)
+            if reach < 0:
+                low += reach
+            else:
+                high += reach
+        return high + 8 <= start or low >= stop
+
+    def network_work(self: int, args: int, count: int) -> int:
+        """(job, workspace): take blocks of the job, without the GIL, until there are no more."""
+        job, space = arguments(args, 2)
+        state = release_gil()
+        work(data(job), round_up(data(space), 64))
+        acquire_gil(state)
+        return not_taken(data(self))
+
+    def network_value_and_grad(self: int, args: int, count: int) -> int:
+        """(params, x, target, grad, plan, workspace) -> (value, grad).
+
+        `target` is an array like the prediction, a vector of classes, or None for losses of one
+        array; `grad` is an array or None for a new one.
+        """
+        words = data(self)
+        nothing = none(words)
+        params, x_object, target, given, plan_object, space = arguments(args, 6)
+        plan = data(plan_object)
+        columns, layers = word(plan, at.COLUMNS), word(plan, at.LAYERS)
+        k = layer_word(plan, layers - 1, at.OUTPUTS)
+        ok, p, _, parameters, _, p_col = matrix(params, words, size, 0)
+        if not (ok and dimensions(params) == 1 and parameters == word(plan, at.SIZE)):
+            return not_taken(words)
+        ok, x, n, d, x_row, x_col = matrix(x_object, words, size, columns)
+        if not ok or p_col != 1 or n == 0 or d != layer_word(plan, 0, at.INPUTS):
+            return not_taken(words)
+        if parameters * n >= share_from(words):
+            return not_taken(words)
+        job = scratch(JOB, types.intp)
+        at_job = address_of(job)
+        job[at.T_AT], job[at.T_ROW], job[at.T_COL], job[at.LABELS] = 0, 0, 1, 0
+        one_array = word(plan, at.ONE_ARRAY) != 0
+        if one_array != (target == nothing):
+            return not_taken(words)
+        if target != nothing:
+            if type_of(target) != array_type(words):
+                return not_taken(words)
+            ok, t, t_n, t_k, t_row, t_col = matrix(target, words, size, columns)
+            if ok:
+                if t_n != n or t_k != k or dimensions(target) != dimensions(x_object):
+                    return not_taken(words)
+            else:
+                step = read_word(strides_of(target))
+                labels = word(plan, at.PER_SAMPLE) and dimensions(target) == 1
+                if not labels or dimensions(x_object) != 2 or (step != 8 and n > 1):
+                    return not_taken(words)
+                if descr_of(target) != class_descr(words) or flags_of(target) & ALIGNED == 0:
+                    return not_taken(words)
+                if read_word(shape_of(target)) != n:
+                    return not_taken(words)
+                t = data(target)
+                for i in range(n):
+                    if read_word(t + 8 * i) < 0 or read_word(t + 8 * i) >= k:
+                        return not_taken(words)
+                job[at.LABELS] = 1
+            job[at.T_AT], job[at.T_ROW], job[at.T_COL] = t, t_row, t_col
+        grad = given
+        if given == nothing:
+            grad = new_array(words, 1, parameters, 0, 0)
+            if grad == 0:
+                return 0
+        else:
+            ok, start, _, length, _, step = matrix(given, words, size, 0)
+            stop = start + length * size
+            if not ok or dimensions(given) != 1 or length != parameters or step != 1:
+                return not_taken(words)
+            if flags_of(given) & WRITEABLE == 0 or not disjoint(x_object, start, stop):
+                return not_taken(words)
+            if not disjoint(params, start, stop):
+                return not_taken(words)
+            if target != nothing and not disjoint(target, start, stop):
+                return not_taken(words)
+            increment(given)
+        job[at.PLAN], job[at.PARAMS], job[at.GRADIENT], job[at.UPDATE] = plan, p, data(grad), 0
+        job[at.X_AT], job[at.X_ROW], job[at.X_COL] = x, x_row, x_col
+        job[at.ORDER], job[at.COUNT], job[at.BATCH], job[at.OUT] = 0, n, n, 0
+        job[at.SHARED], job[at.STOP] = 0, (n + BATCH_BLOCK - 1) // BATCH_BLOCK
+        job[at.NEXT], job[at.COMMITTED], job[at.STEPS] = 0, 0, 0
+        as_pointer(at_job, wide)[at.ALL_TERMS] = 0.0
+        state = release_gil() if parameters * n >= RELEASE_FROM // 4 else 0
+        work(at_job, round_up(data(space), 64))
+        if state != 0:
+            acquire_gil(state)
+        terms = as_pointer(at_job, wide)[at.TERMS]
+        reduction = word(plan, at.REDUCTION)
+        if reduction == at.SAMPLES or word(plan, at.PER_SAMPLE):
+            k = 1
+        value = float_new(terms if reduction == at.SUM else terms / (n * k))
+        pair = tuple_new(2)
+        if value == 0 or pair == 0:
+            return 0
+        tuple_set(pair, 0, value)
+        tuple_set(pair, 1, grad)
+        return pair
+
+    return assemble(
+        dtype_name,
+        {
+            "network_work": (ENTRY, network_work),
+            "network_value_and_grad": (ENTRY, network_value_and_grad),
+        },
+    )

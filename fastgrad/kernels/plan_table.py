@@ -1,0 +1,126 @@
+"""The tables that drive a network's kernel: what each word of a *plan* and of a *job* holds.
+
+A plan describes a network: one row per layer, and where in a workspace each thing lies. It is
+data, so a new network compiles nothing. A job is one call: its arrays and how far it has come.
+Imports no Numba.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastgrad.kernels.target import BATCH_BLOCK, tile
+
+# -- a plan: HEADER words, then LAYER words for each layer ---------------------------------------
+(
+    LAYERS, SIZE, COLUMNS,
+    LOSS, REDUCTION, PER_SAMPLE, ONE_ARRAY,  # the loss has a term a sample; it takes no target
+    GRAD, OTHER_GRAD, X_ROWS, TARGET_ROWS, A_SPACE, B_SPACE, PARTIAL,  # places in the workspace
+    HEADER,
+) = range(15)  # fmt: skip
+(
+    INPUTS, OUTPUTS, FORWARD, BACKWARD,  # widths; addresses of the activation's row kernels
+    W, B,  # elements into the flat vector; B is -1 where there is no bias
+    Y, Z,  # places: output, and pre-activation where backward needs it (else 0)
+    W_PACKED, WT_PACKED,  # places: packed weights; 0 where they are used as they lie
+    LAYER,
+) = range(11)  # fmt: skip
+MEAN, SUM, SAMPLES = range(3)  # REDUCTION, as losses.REDUCTIONS counts them
+
+# -- a job ----------------------------------------------------------------------------------------
+(
+    PLAN, PARAMS, GRADIENT, UPDATE,  # addresses; UPDATE: an optimizer's table, or 0
+    X_AT, X_ROW, X_COL, T_AT, T_ROW, T_COL, LABELS,  # LABELS: the target is one int64 per sample
+    ORDER,  # address of the order of the samples, int64; 0 is their own
+    COUNT, BATCH,  # samples in all, and per step
+    OUT, OUT_ROW, OUT_COL,  # predict: where to; 0 for value and gradient
+    SHARED,  # whether several threads work on it
+    STOP, NEXT, COMMITTED, STEPS,  # blocks of BATCH_BLOCK samples; steps are batches
+    TERMS, ALL_TERMS,  # float64: sums of the loss's terms over this batch, over all samples
+    JOB,
+) = range(25)  # fmt: skip
+
+# -- an optimizer: float64 settings; FIRST and SECOND are the addresses of its state vectors -----
+(
+    RATE, DECAY, DECOUPLED,
+    MOMENTUM, NESTEROV,
+    BETA1, BETA2, EPS, POWER1, POWER2,  # POWER: beta to the number of steps taken
+    FIRST, SECOND, STEP,  # STEP: address of the kernel
+    OPTIMIZER,
+) = range(14)  # fmt: skip
+
+ONE = 64  # place of the constant 1; place 0 stands for "none"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One layer: widths, places of w and b in the flat vector, record of the activation."""
+
+    inputs: int
+    outputs: int
+    w: int
+    b: int
+    record: Any  # addresses of the forward and the backward row kernel, 0 for the identity
+    keep_z: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan's words, and the bytes of workspace a thread needs (alone, or sharing the work)."""
+
+    words: Any
+    bytes_alone: int
+    bytes_shared: int
+
+
+def make_plan(
+    stages: Sequence[Stage],
+    dtype: str,
+    size: int,
+    columns: bool,
+    loss: tuple[int, int, bool, bool],
+) -> Plan:
+    """Return the plan of a network of `size` parameters.
+
+    `loss` is the address of its kernel, the reduction, PER_SAMPLE and ONE_ARRAY.
+    """
+    t = tile(dtype)
+    used = 2 * ONE
+
+    def place(length: int) -> int:
+        nonlocal used
+        at, used = used, used + -(-length // 64) * 64
+        return at
+
+    def panels(rows: int, columns: int) -> int:
+        return rows * -(-columns // t.nr) * t.nr * t.itemsize
+
+    def rows(width: int) -> int:
+        return BATCH_BLOCK * width * t.itemsize
+
+    words = np.zeros(HEADER + len(stages) * LAYER, np.int64)
+    widths = [stages[0].inputs, *(stage.outputs for stage in stages)]
+    for i, stage in enumerate(stages):
+        d, k = stage.inputs, stage.outputs
+        row = words[HEADER + i * LAYER :][:LAYER]
+        direct = d * k * t.itemsize <= t.direct_b
+        row[[INPUTS, OUTPUTS, W, B]] = d, k, stage.w, stage.b
+        row[[FORWARD, BACKWARD]] = stage.record
+        # Rows keep w (d, k): as it lies for y, transposed for grad_x. Columns the other way round.
+        row[W_PACKED] = 0 if direct and not columns else place(panels(d, k))
+        row[WT_PACKED] = 0 if i == 0 or (direct and columns) else place(panels(k, d))
+        row[Y] = place(rows(k))
+        row[Z] = place(rows(k)) if stage.keep_z else 0
+    words[[LAYERS, SIZE, COLUMNS]] = len(stages), size, columns
+    words[[LOSS, REDUCTION, PER_SAMPLE, ONE_ARRAY]] = loss
+    words[GRAD], words[OTHER_GRAD] = place(rows(max(widths[1:]))), place(rows(max(widths[1:])))
+    words[X_ROWS] = place(rows(widths[0]))
+    words[TARGET_ROWS] = place(max(rows(widths[-1]), BATCH_BLOCK * 8))
+    words[A_SPACE] = place(t.a_pack)
+    words[B_SPACE] = place(panels(BATCH_BLOCK, max(widths)))
+    words[PARTIAL] = used
+    return Plan(words, used, used + size * t.itemsize)

@@ -1,0 +1,400 @@
+"""A whole network in one compiled call: the flat vector, value and gradient, prediction.
+
+`MLP` turns its layers into a plan (`kernels.plan_table`), a table that one compiled function
+reads; so another network compiles nothing. A call first tries the compiled entry point on its
+arguments as they are; what that does not take, `passes` checks, converts and cuts into pieces.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastgrad.activations import Activation
+from fastgrad.arrays import FLOAT32, FLOAT64, Array, as_array, check_choice
+from fastgrad.layer import resolve
+from fastgrad.losses import LAYOUTS, LOSSES, REDUCTIONS, ArrayLoss, Loss
+from fastgrad.optimizers import Optimizer
+from fastgrad.passes import Layer, Network
+from fastgrad.training import FitResult, FitState, train
+
+__all__ = ["MLP", "LayerParams"]
+
+# Weights start with variance 2 / d before activations that let half of their input through
+# (He et al., ICCV 2015), else 1 / d (LeCun et al., Efficient BackProp, 1998).
+_HALVING = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu")
+
+
+class LayerParams(NamedTuple):
+    """Weights and bias of one layer, views of a flat vector; b is None where there is none."""
+
+    w: Array
+    b: Array | None
+
+
+class MLP:
+    """A network of fused dense layers and a loss, differentiated in one compiled call.
+
+    Its parameters, and its gradient, are one flat vector: for each layer w, then b.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Widths of the input and of each layer's output.
+    activations : sequence
+        One per layer: None, a name or an `Activation` (`define_activation` makes new ones).
+    loss : str or loss
+        A name or an object of `fastgrad.losses`.
+    reduction : {"mean", "sum", "samples"}
+        How the loss's terms are reduced: see `losses`.
+    bias : bool
+        Whether layers have a bias.
+    samples : {"rows", "columns"}
+        Rows: x ``(n, d)``, w ``(d, k)``, b ``(k,)``. Columns: x ``(d, n)``, w ``(k, d)``, b
+        ``(k, 1)``.
+    dtype : {"float32", "float64"}
+        What it computes in: params, inputs and targets are converted to it.
+
+    Attributes
+    ----------
+    size : int
+        Number of parameters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For settings that do not fit.
+
+    Notes
+    -----
+    Blocks of 256 samples go forward, through the loss and backward one after the other, so the
+    workspace does not grow with the batch. Gradients are summed over these blocks in order: the
+    bits depend on neither the number of threads nor the memory layout.
+
+    Examples
+    --------
+    >>> import fastgrad as fg, numpy as np
+    >>> net = fg.MLP((2, 3, 1), ("tanh", None), "mse", dtype="float64")
+    >>> params = net.init(seed=0)
+    >>> x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> target = np.array([[0.0], [1.0], [1.0], [0.0]])
+    >>> value, grad = net.value_and_grad(params, x, target)
+    >>> fg.check_grad(lambda p: net.value_and_grad(p, x, target)[0], grad, params).ok
+    True
+    >>> result = net.fit(params, x, target, fg.Adam(lr=0.05), epochs=200, batch_size=4)
+    >>> np.round(net.predict(result.params, x), 1).ravel().tolist()
+    [0.0, 1.0, 1.0, 0.0]
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activations: Sequence[Any],
+        loss: str | Loss | ArrayLoss,
+        reduction: str = "mean",
+        bias: bool = True,
+        samples: str = "rows",
+        dtype: Any = "float32",
+    ) -> None:
+        self.sizes = _widths(sizes)
+        self.activations = _activations(activations, len(self.sizes) - 1)
+        self.loss = _loss(loss)
+        check_choice("MLP", "reduction", reduction, REDUCTIONS)
+        check_choice("MLP", "samples", samples, LAYOUTS)
+        self.dtype = _dtype(dtype)
+        self.reduction, self.bias, self.samples = reduction, bool(bias), samples
+        layers = []
+        self.size = 0
+        for activation, (d, k) in zip(self.activations, pairwise(self.sizes), strict=True):
+            w = slice(self.size, self.size + d * k)
+            b = slice(w.stop, w.stop + k) if bias else None
+            layers.append(Layer(d, k, w, b, activation))
+            self.size = w.stop if b is None else b.stop
+        self._network = Network(
+            layers, self.size, self.loss, reduction, samples == "columns", self.dtype
+        )
+
+    def __repr__(self) -> str:
+        names = tuple(a.name for a in self.activations)
+        return (
+            f"MLP({self.sizes}, activations={names}, loss={self.loss.name!r}, "
+            f"reduction={self.reduction!r}, bias={self.bias}, samples={self.samples!r}, "
+            f"dtype={self.dtype.name!r})"
+        )
+
+    def __reduce__(self) -> Any:
+        """Pickle the settings; workspaces and compiled functions belong to a process."""
+        return MLP, (
+            self.sizes, self.activations, self.loss, self.reduction, self.bias, self.samples,
+            self.dtype.name,
+        )  # fmt: skip
+
+    # -- the flat vector --------------------------------------------------------------------
+    def init(self, seed: int = 0) -> Array:
+        """Return random parameters: normal weights of variance 1 / d (2 / d before ReLU and its
+        like), biases of zero.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> net = fg.MLP((4, 2), (None,), "mse")
+        >>> net.init(seed=1).shape
+        (10,)
+        """  # noqa: D205
+        rng, params = np.random.default_rng(seed), np.zeros(self.size, self.dtype)
+        for layer, views in zip(self._network.layers, self.layers(params), strict=True):
+            gain = 2 if layer.activation.name in _HALVING else 1
+            w = rng.standard_normal((layer.inputs, layer.outputs)) * np.sqrt(gain / layer.inputs)
+            views.w[...] = w if self.samples == "rows" else w.T
+        return params
+
+    def layers(self, params: Array) -> list[LayerParams]:
+        """Return the weights and biases in a flat vector (of parameters, or a gradient), as views.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> net = fg.MLP((4, 2), (None,), "mse")
+        >>> [layer.w.shape for layer in net.layers(net.init())]
+        [(4, 2)]
+        """
+        caller = "MLP.layers"
+        if not isinstance(params, np.ndarray):
+            raise TypeError(f"{caller}: params is a {type(params).__name__}: give a NumPy array")
+        self._network.check_params(caller, params)
+        rows = self.samples == "rows"
+        found = []
+        for d, k, w, b, _ in self._network.layers:
+            bias = None if b is None else params[b].reshape(k if rows else (k, 1))
+            found.append(LayerParams(params[w].reshape((d, k) if rows else (k, d)), bias))
+        return found
+
+    def pack(self, layers: Sequence[tuple[ArrayLike, ArrayLike | None]]) -> Array:
+        """Return the flat vector of weights and biases ``[(w1, b1), (w2, b2), ...]``.
+
+        Raises
+        ------
+        ValueError
+            Unless there is one pair per layer, of its shapes.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> net = fg.MLP((2, 1), (None,), "mse", dtype="float64")
+        >>> net.pack([([[1.0], [2.0]], [3.0])])
+        array([1., 2., 3.])
+        """
+        caller = "MLP.pack"
+        pairs = list(layers)
+        if len(pairs) != len(self.activations):
+            raise ValueError(
+                f"{caller}: {len(pairs)} layers given: the network has {len(self.activations)}"
+            )
+        params = np.empty(self.size, self.dtype)
+        for i, (pair, place) in enumerate(zip(pairs, self.layers(params), strict=True)):
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise ValueError(f"{caller}: layer {i} is not a pair (w, b)")
+            w = as_array(caller, f"w of layer {i}", pair[0])
+            if w.shape != place.w.shape:
+                raise ValueError(
+                    f"{caller}: w of layer {i} has shape {w.shape}: it needs {place.w.shape}"
+                )
+            place.w[...] = w
+            if (pair[1] is None) != (place.b is None):
+                rule = "b must be None" if place.b is None else "b must be given"
+                raise ValueError(f"{caller}: layer {i}: bias={self.bias}, so {rule}")
+            if pair[1] is not None and place.b is not None:
+                b, k = as_array(caller, f"b of layer {i}", pair[1]), place.b.size
+                if b.shape not in ((k,), (1, k), (k, 1)):
+                    raise ValueError(
+                        f"{caller}: b of layer {i} has shape {b.shape}: it needs {place.b.shape}"
+                    )
+                place.b[...] = b.reshape(place.b.shape)
+        return params
+
+    # -- the compiled calls -----------------------------------------------------------------
+    def predict(self, params: ArrayLike, x: ArrayLike, out: Array | None = None) -> Array:
+        """Return the last layer's output for every sample.
+
+        Parameters
+        ----------
+        params : array_like
+            The flat vector.
+        x : array_like
+            Rows ``(n, d)``, columns ``(d, n)``, or one sample ``(d,)``.
+        out : ndarray, optional
+            Where to put it: rows ``(n, k)``, columns ``(k, n)``, one sample ``(k,)``, of the
+            network's dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For dtypes, shapes or an `out` that do not fit.
+        """
+        return self._network.predict("MLP.predict", params, x, out)
+
+    def value_and_grad(
+        self,
+        params: ArrayLike,
+        x: ArrayLike,
+        target: ArrayLike | None = None,
+        out: Array | None = None,
+    ) -> tuple[float, Array]:
+        """Return the loss, and its gradient with respect to the parameters.
+
+        Parameters
+        ----------
+        params : array_like
+            The flat vector, of length `size`.
+        x : array_like
+            Rows ``(n, d)``, columns ``(d, n)``, or one sample ``(d,)``. It may be a read-only
+            `numpy.memmap` far larger than memory.
+        target : array_like
+            Of the shape of the output, or integer classes ``(n,)`` for softmax cross-entropy; None
+            for losses of one array.
+        out : ndarray, optional
+            Where to put the gradient: ``(size,)`` of the network's dtype. Then nothing is
+            allocated.
+
+        Returns
+        -------
+        value : float
+        grad : ndarray
+            Of the network's dtype, in the order of the parameters: see `layers`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For dtypes, shapes, classes or an `out` that do not fit.
+
+        Examples
+        --------
+        >>> import fastgrad as fg, numpy as np
+        >>> net = fg.MLP((2, 1), (None,), "mse", bias=False, dtype="float64")
+        >>> net.value_and_grad([1.0, 1.0], [[1.0, 2.0]], [[0.0]])
+        (9.0, array([ 6., 12.]))
+        """
+        network = self._network
+        direct = network.direct
+        if direct is not None:
+            spaces = network.spaces
+            space = spaces.pop() if spaces else network.workspace()
+            pair = direct(params, x, target, out, network.words, space)
+            spaces.append(space)
+            if pair is not None:
+                return pair  # type: ignore[no-any-return]
+        return network.value_and_grad("MLP.value_and_grad", params, x, target, out)
+
+    def fit(
+        self,
+        params: ArrayLike,
+        x: ArrayLike,
+        target: ArrayLike | None = None,
+        optimizer: Optimizer | None = None,
+        epochs: int = 10,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int = 0,
+        progress: bool = False,
+        callback: Callable[[FitState], Any] | None = None,
+    ) -> FitResult:
+        """Train, and return new parameters and the loss of each epoch.
+
+        Parameters
+        ----------
+        params : array_like
+            Where to start; not changed.
+        x, target : array_like
+            As in `value_and_grad`. They are never copied or reordered as a whole.
+        optimizer : SGD, Adam or AdamW, optional
+            Default: ``Adam()``.
+        epochs : int
+            Passes over all samples.
+        batch_size : int
+            Samples per step; the last batch of an epoch may be smaller.
+        shuffle : bool
+            Take the samples in a new random order each epoch.
+        seed : int
+            Of these orders.
+        progress : bool
+            Show epoch, loss and samples per second on stderr.
+        callback : callable, optional
+            Called with a `FitState` after each epoch; training stops when it returns something
+            true. `EarlyStopping` makes such a callback.
+
+        Returns
+        -------
+        FitResult
+            ``params`` and ``losses``: per epoch, the loss over its samples with the parameters as
+            they were when each was used.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments that do not fit.
+        KeyboardInterrupt
+            On Ctrl-C, within half a second; its ``result`` is the FitResult so far.
+
+        Examples
+        --------
+        >>> import fastgrad as fg, numpy as np
+        >>> x = np.linspace(-1, 1, 64)[:, None]
+        >>> net = fg.MLP((1, 8, 1), ("tanh", None), "mse", dtype="float64")
+        >>> result = net.fit(net.init(), x, x**2, fg.Adam(lr=0.02), epochs=200, batch_size=16)
+        >>> bool(result.losses[-1] < 1e-3)
+        True
+        """
+        return train(
+            self._network, params, x, target, optimizer, epochs, batch_size, shuffle, seed,
+            progress, callback,
+        )  # fmt: skip
+
+
+def _widths(sizes: Any) -> tuple[int, ...]:
+    try:
+        widths = tuple(operator.index(width) for width in sizes)
+    except TypeError:
+        raise TypeError(f"MLP: sizes is {sizes!r}: give a sequence of integers") from None
+    if len(widths) < 2 or min(widths) < 1:
+        raise ValueError(f"MLP: sizes is {sizes!r}: give at least two positive widths")
+    return widths
+
+
+def _activations(activations: Any, count: int) -> tuple[Activation, ...]:
+    if isinstance(activations, str) or not hasattr(activations, "__iter__"):
+        raise TypeError(f"MLP: activations is {activations!r}: give one per layer, in a sequence")
+    given = tuple(activations)
+    if len(given) != count:
+        raise ValueError(f"MLP: {len(given)} activations for {count} layers: give one per layer")
+    found = [resolve("MLP", activation) for activation in given]
+    if any(function is not None for _, function in found):
+        raise TypeError(
+            "MLP: activations holds a plain callable: give a name, an fg.Activation, or what "
+            "fg.define_activation makes of it"
+        )
+    return tuple(activation for activation, _ in found)
+
+
+def _loss(loss: Any) -> Loss | ArrayLoss:
+    if isinstance(loss, Loss | ArrayLoss):
+        return loss
+    if not isinstance(loss, str):
+        raise TypeError(f"MLP: loss is a {type(loss).__name__}: give a name or an fg.losses object")
+    if loss not in LOSSES:
+        raise ValueError(f"MLP: unknown loss {loss!r}: choose from {', '.join(LOSSES)}")
+    return LOSSES[loss]
+
+
+def _dtype(dtype: Any) -> np.dtype[Any]:
+    for native in (FLOAT32, FLOAT64):
+        try:
+            if np.dtype(dtype) == native and dtype is not None:
+                return native
+        except TypeError:
+            break
+    raise ValueError(f"MLP: dtype is {dtype!r}: choose 'float32' or 'float64'")

@@ -1,0 +1,141 @@
+"""Training a network: epochs of compiled steps, progress, early stopping."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastgrad.arrays import Array
+from fastgrad.optimizers import Adam, Optimizer
+from fastgrad.passes import Job, Network
+from fastgrad.tables import Progress
+
+__all__ = ["EarlyStopping", "FitResult", "FitState", "train"]
+
+
+class FitResult(NamedTuple):
+    """What training gives: the parameters, and the loss of each epoch."""
+
+    params: Array
+    losses: Array
+
+
+class FitState(NamedTuple):
+    """What a callback is told after an epoch. `params` changes later: copy it to keep it."""
+
+    epoch: int  # from 0
+    loss: float
+    params: Array
+    samples_per_second: float
+
+
+class EarlyStopping:
+    """A callback that stops when the loss has not fallen for some epochs.
+
+    Parameters
+    ----------
+    patience : int
+        How many epochs without a better loss.
+    min_delta : float
+        By how much a loss must be lower to count as better.
+
+    Examples
+    --------
+    >>> import fastgrad as fg, numpy as np
+    >>> net = fg.MLP((1, 1), (None,), "mse", dtype="float64")
+    >>> x = np.ones((4, 1))
+    >>> stop = fg.EarlyStopping(patience=2, min_delta=1e-3)
+    >>> len(net.fit(net.init(), x, x, fg.SGD(lr=0.5), epochs=100, callback=stop).losses)
+    4
+    """
+
+    def __init__(self, patience: int = 5, min_delta: float = 0.0) -> None:
+        self.patience, self.min_delta = _count("EarlyStopping", "patience", patience), min_delta
+        self.best, self.waited = np.inf, 0
+
+    def __call__(self, state: FitState) -> bool:
+        """Return whether to stop."""
+        if state.epoch == 0:
+            self.best, self.waited = np.inf, 0
+        if state.loss < self.best - self.min_delta:
+            self.best, self.waited = state.loss, 0
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+
+def train(
+    network: Network,
+    params: ArrayLike,
+    x: ArrayLike,
+    target: ArrayLike | None,
+    optimizer: Optimizer | None,
+    epochs: int,
+    batch_size: int,
+    shuffle: bool,
+    seed: int,
+    progress: bool,
+    callback: Callable[[FitState], Any] | None,
+) -> FitResult:
+    """Train `network`: see `MLP.fit`."""
+    caller = "MLP.fit"
+    p = network.native_params(caller, params).copy()
+    data = network.samples(caller, x, target)
+    optimizer = Adam() if optimizer is None else optimizer
+    if not isinstance(optimizer, Optimizer):
+        given = type(optimizer).__name__
+        raise TypeError(f"{caller}: optimizer is a {given}: give fg.SGD, fg.Adam or fg.AdamW")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"{caller}: callback is a {type(callback).__name__}: give a function")
+    epochs, batch_size = _count(caller, "epochs", epochs), _count(caller, "batch_size", batch_size)
+    n = len(data.x)
+    if n == 0:
+        raise ValueError(f"{caller}: x has shape {np.shape(x)}: there are no samples")
+    rng = np.random.default_rng(seed)
+    gradient = np.empty(network.size, network.dtype)
+    table, state = optimizer.table(network.size, network.dtype.name)
+    losses: list[float] = []
+
+    def note(done: int) -> None:
+        before = len(losses) * n
+        speed = (before + done) / (perf_counter() - start)
+        text = f"epoch {len(losses) + 1}/{epochs}  {speed:.3g} samples/s"
+        if losses:
+            text += f"  loss {losses[-1]:.4g}"
+        bar.update(before + done, epochs * n, text)
+
+    start = perf_counter()
+    try:
+        with Progress(bool(progress)) as bar:
+            for epoch in range(epochs):
+                began = perf_counter()
+                order = rng.permutation(n) if shuffle else None
+                job = Job(network, p, gradient, data, batch_size, order=order, optimizer=table)
+                job.run(note if progress else None)
+                loss = network.reduced(job.all_terms, n)
+                losses.append(loss)
+                speed = n / (perf_counter() - began)
+                if callback is not None and callback(FitState(epoch, loss, p, speed)):
+                    break
+    except KeyboardInterrupt as stop:
+        stop.result = FitResult(p, np.array(losses))  # type: ignore[attr-defined]
+        raise
+    if progress:
+        bar.finish(f"{len(losses)} epochs  loss {losses[-1]:.4g}  {perf_counter() - start:.3g} s")
+    del state  # until here the kernel used it through addresses
+    return FitResult(p, np.array(losses))
+
+
+def _count(caller: str, name: str, value: Any) -> int:
+    """Return `value` as an int, or raise unless it is a positive integer."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{caller}: {name} is a {type(value).__name__}: give a positive integer")
+    count = operator.index(value)
+    if count < 1:
+        raise ValueError(f"{caller}: {name} is {count}: give a positive integer")
+    return count
