@@ -14,14 +14,15 @@ from typing import Any
 
 from fastgrad.kernels import vector_math
 from fastgrad.kernels.compile import inlined
+from fastgrad.kernels.vector_math import Staged
 
 
 @dataclass(frozen=True)
 class Formula:
-    """Compiled scalar functions of one activation for one dtype."""
+    """Compiled scalar functions of one activation for one dtype, plain or in two stages."""
 
-    value: Callable[[Any], Any]
-    derivative: Callable[[Any], Any]
+    value: Callable[[Any], Any] | Staged
+    derivative: Callable[[Any], Any] | Staged
     from_output: Callable[[Any], Any] | None = None
 
 
@@ -33,6 +34,7 @@ def formulas(dtype_name: str) -> dict[str, Formula]:
     dtype = np.dtype(dtype_name)
     real = dtype.type
     m = vector_math.build(dtype)
+    staged = m.staged
     exp, expm1, fma, fabs, copysign = m.exp, m.expm1, m.fma, m.abs, m.copysign
     zero, one, two, slope = real(0), real(1), real(2), real(0.01)
     huge = real(2.0**60)  # softsign is 1 to the last bit; inf / inf would be NaN
@@ -63,16 +65,16 @@ def formulas(dtype_name: str) -> dict[str, Formula]:
             scalar(lambda z: one),
             scalar(lambda y: one),
         ),
-        "sigmoid": Formula(m.sigmoid, sigmoid_derivative, scalar(lambda y: y * (one - y))),
-        "tanh": Formula(m.tanh, tanh_derivative, scalar(lambda y: fma(-y, y, one))),
+        "sigmoid": Formula(staged.sigmoid, sigmoid_derivative, scalar(lambda y: y * (one - y))),
+        "tanh": Formula(staged.tanh, tanh_derivative, scalar(lambda y: fma(-y, y, one))),
         "relu": Formula(
             scalar(lambda z: zero if z < zero else z),  # NaN stays NaN
             scalar(lambda z: one if z > zero else (zero if z <= zero else z)),
             scalar(lambda y: one if y > zero else (zero if y <= zero else y)),
         ),
-        "gelu": Formula(m.gelu, m.gelu_derivative),
-        "gelu_tanh": Formula(m.gelu_tanh, m.gelu_tanh_derivative),
-        "silu": Formula(m.silu, m.silu_derivative),
+        "gelu": Formula(staged.gelu, staged.gelu_derivative),
+        "gelu_tanh": Formula(staged.gelu_tanh, staged.gelu_tanh_derivative),
+        "silu": Formula(staged.silu, staged.silu_derivative),
         "elu": Formula(
             scalar(lambda z: z if z >= zero else expm1(z)),
             scalar(lambda z: one if z >= zero else exp(z)),
@@ -83,11 +85,11 @@ def formulas(dtype_name: str) -> dict[str, Formula]:
             scalar(lambda z: one if z > zero else (slope if z <= zero else z)),
             scalar(lambda y: one if y > zero else (slope if y <= zero else y)),
         ),
-        "softplus": Formula(m.softplus, m.sigmoid, scalar(lambda y: -expm1(-y))),
+        "softplus": Formula(staged.softplus, staged.sigmoid, scalar(lambda y: -expm1(-y))),
         "softsign": Formula(
             scalar(lambda z: copysign(one, z) if fabs(z) > huge else z / (one + fabs(z))),
             softsign_derivative,
             scalar(lambda y: (one - fabs(y)) * (one - fabs(y))),
         ),
-        "exp": Formula(m.exp, m.exp, scalar(lambda y: y)),
+        "exp": Formula(staged.exp, staged.exp, scalar(lambda y: y)),
     }

@@ -146,7 +146,7 @@ def softmax_cross_entropy(dtype_name: str, loss: str) -> Any:
     """
     dtype, size = getattr(types, dtype_name), np.dtype(dtype_name).itemsize
     wide, zero = types.float64, np.float64(0)
-    exp_difference = difference_exponential(dtype_name)
+    begin, finish = difference_exponential(dtype_name)
     log = vector_math(np.dtype(np.float64)).log
 
     def kernel(
@@ -156,6 +156,7 @@ def softmax_cross_entropy(dtype_name: str, loss: str) -> Any:
         scale = as_pointer(scale_at, wide)[0]
         total = as_pointer(total_at, wide)
         rest, part = zeroed(CHUNK, dtype), scratch(CHUNK, dtype)
+        other = scratch(CHUNK, dtype)
         values = scratch(CHUNK, wide)
         for row in range(m):
             z = as_pointer(pred + row * pred_row * size, dtype)
@@ -169,7 +170,9 @@ def softmax_cross_entropy(dtype_name: str, loss: str) -> Any:
                     copy_elements(rest, source, count)
                     source = rest
                 for i in range(round_up(count, STRIP)):
-                    part[i] = exp_difference(source[i], top)
+                    part[i], other[i] = begin(source[i], top)
+                for i in range(round_up(count, STRIP)):
+                    part[i] = finish(part[i], other[i])
                 weight += row_sum(part, count)
                 if grad != 0:
                     copy_elements(shift(out, j), part, count)

@@ -33,6 +33,7 @@ from fastgrad.kernels.pointers import (
     zeroed,
 )
 from fastgrad.kernels.reductions import row_dot, row_max, row_sum
+from fastgrad.kernels.vector_math import Staged
 from fastgrad.kernels.vector_math import build as vector_math
 
 FORWARD = types.void(*([types.intp] * 6))
@@ -56,15 +57,24 @@ def build(dtype_name: str, activation: str) -> str:
     return assemble(dtype_name, functions)
 
 
+def steps_of(function: Any) -> tuple[int, Any, Any]:
+    """Return how many parts a `Staged` function has (0: it is a plain scalar), and its steps."""
+    if isinstance(function, Staged):
+        return function.count, function.parts, function.finish
+    return 0, function, function
+
+
 def forward_kernel(dtype_name: str, value: Any) -> Any:
-    """Return the forward row kernel of a scalar function."""
+    """Return the forward row kernel of a scalar (or `Staged`) function."""
     dtype = getattr(types, dtype_name)
     size = dtype.bitwidth // 8
+    parts, first, finish = steps_of(value)
 
     def forward(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:
         if z_row == n and y_row == n:
             m, n = 1, m * n
         rest, after = zeroed(CHUNK, dtype), scratch(CHUNK, dtype)
+        other = scratch(CHUNK, dtype)
         for row in range(m):
             z = as_pointer(z_at + row * z_row * size, dtype)
             y = as_pointer(y_at + row * y_row * size, dtype)
@@ -74,17 +84,30 @@ def forward_kernel(dtype_name: str, value: Any) -> Any:
                 if count & (STRIP - 1):
                     copy_elements(rest, source, count)
                     source = rest
-                for i in range(round_up(count, STRIP)):
-                    after[i] = value(source[i])
+                # Branches on `parts` are decided when this is compiled.
+                if parts == 0:
+                    for i in range(round_up(count, STRIP)):
+                        after[i] = first(source[i])
+                elif parts == 1:
+                    for i in range(round_up(count, STRIP)):
+                        after[i] = first(source[i])
+                    for i in range(round_up(count, STRIP)):
+                        after[i] = finish(source[i], after[i])
+                else:
+                    for i in range(round_up(count, STRIP)):
+                        after[i], other[i] = first(source[i])
+                    for i in range(round_up(count, STRIP)):
+                        after[i] = finish(source[i], after[i], other[i])
                 copy_elements(shift(y, j), after, count)
 
     return forward
 
 
 def backward_kernel(dtype_name: str, slope: Any) -> Any:
-    """Return the row kernel ``out = g * slope(s)`` of a scalar function."""
+    """Return the row kernel ``out = g * slope(s)`` of a scalar (or `Staged`) function."""
     dtype = getattr(types, dtype_name)
     size = dtype.bitwidth // 8
+    parts, first, finish = steps_of(slope)
 
     def backward(
         g_at: int, g_row: int, s_at: int, s_row: int, out_at: int, out_row: int, m: int, n: int
@@ -92,7 +115,7 @@ def backward_kernel(dtype_name: str, slope: Any) -> Any:
         if g_row == n and s_row == n and out_row == n:
             m, n = 1, m * n
         g_rest, s_rest = zeroed(CHUNK, dtype), zeroed(CHUNK, dtype)
-        after = scratch(CHUNK, dtype)
+        after, other = scratch(CHUNK, dtype), scratch(CHUNK, dtype)
         for row in range(m):
             g = as_pointer(g_at + row * g_row * size, dtype)
             s = as_pointer(s_at + row * s_row * size, dtype)
@@ -104,8 +127,19 @@ def backward_kernel(dtype_name: str, slope: Any) -> Any:
                     copy_elements(g_rest, given, count)
                     copy_elements(s_rest, saved, count)
                     given, saved = g_rest, s_rest
-                for i in range(round_up(count, STRIP)):
-                    after[i] = given[i] * slope(saved[i])
+                if parts == 0:
+                    for i in range(round_up(count, STRIP)):
+                        after[i] = given[i] * first(saved[i])
+                elif parts == 1:
+                    for i in range(round_up(count, STRIP)):
+                        after[i] = first(saved[i])
+                    for i in range(round_up(count, STRIP)):
+                        after[i] = given[i] * finish(saved[i], after[i])
+                else:
+                    for i in range(round_up(count, STRIP)):
+                        after[i], other[i] = first(saved[i])
+                    for i in range(round_up(count, STRIP)):
+                        after[i] = given[i] * finish(saved[i], after[i], other[i])
                 copy_elements(shift(out, j), after, count)
 
     return backward
@@ -115,11 +149,12 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
     """Return softmax's row kernels: exp(z - max) / sum, and y * (g - g . y)."""
     dtype = getattr(types, dtype_name)
     size = dtype.bitwidth // 8
-    exp_difference = difference_exponential(dtype_name)
+    begin, finish = difference_exponential(dtype_name)
 
     @kernel
     def wide_row(z: Any, y: Any, n: int) -> None:
         rest, after = zeroed(CHUNK, dtype), scratch(CHUNK, dtype)
+        other = scratch(CHUNK, dtype)
         top = row_max(z, n)
         for j in range(0, n, CHUNK):
             count = least(CHUNK, n - j)
@@ -128,7 +163,9 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
                 copy_elements(rest, source, count)
                 source = rest
             for i in range(round_up(count, STRIP)):
-                after[i] = exp_difference(source[i], top)
+                after[i], other[i] = begin(source[i], top)
+            for i in range(round_up(count, STRIP)):
+                after[i] = finish(after[i], other[i])
             copy_elements(shift(y, j), after, count)
         scale = dtype(1.0 / row_sum(y, n))
         for j in range(n):
@@ -145,7 +182,9 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
                 before[start + j] = source[j]
                 tops[start + j] = top
         for i in range(round_up(m * n, STRIP)):
-            after[i] = exp_difference(before[i], tops[i])
+            after[i], tops[i] = begin(before[i], tops[i])
+        for i in range(round_up(m * n, STRIP)):
+            after[i] = finish(after[i], tops[i])
         for row in range(m):
             values, target = shift(after, row * n), shift(y, row * y_row)
             scale = dtype(1.0 / row_sum(values, n))
@@ -181,19 +220,21 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
     return {"forward_softmax": (FORWARD, forward), "backward_y_softmax": (BACKWARD, backward_y)}
 
 
-def difference_exponential(dtype_name: str) -> Any:
-    """Return exp(a - b) for a <= b with the difference's rounding error carried along.
+def difference_exponential(dtype_name: str) -> tuple[Any, Any]:
+    """Return exp(a - b) for a <= b in two steps: ``finish(*begin(a, b))``.
 
-    Without it the error of a - b, up to half an ULP of the difference, is an error of
-    |a - b| / 2 ULP in the result. TwoDiff: Knuth, TAOCP 4.2.2.
+    The rounding error of the difference is carried along: without it that error, up to half an
+    ULP of the difference, is an error of |a - b| / 2 ULP in the result. TwoDiff: Knuth, TAOCP
+    4.2.2.
     """
-    exp_sum, zero = vector_math(dtype_name).exp_sum, np.dtype(dtype_name).type(0)
+    m, zero = vector_math(dtype_name), np.dtype(dtype_name).type(0)
+    parts, finish = m.exp_sum_parts, m.exp_sum_of
 
     @inlined
-    def exp_difference(a: Any, b: Any) -> Any:
+    def begin(a: Any, b: Any) -> Any:
         d = a - b
         back = d - a
         low = (a - (d - back)) - (b + back)
-        return exp_sum(d, low if low == low else zero)
+        return parts(d, low if low == low else zero)
 
-    return exp_difference
+    return begin, finish
