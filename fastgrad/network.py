@@ -236,7 +236,16 @@ class MLP:
         TypeError, ValueError
             For dtypes, shapes or an `out` that do not fit.
         """
-        return self._network.predict("MLP.predict", params, x, out)
+        network = self._network
+        direct = network.direct_predict
+        if direct is not None and out is None:
+            spaces = network.spaces
+            space = spaces.pop() if spaces else network.workspace()
+            y = direct(params, x, network.words, space)
+            spaces.append(space)
+            if y is not None:
+                return y  # type: ignore[no-any-return]
+        return network.predict("MLP.predict", params, x, out)
 
     def value_and_grad(
         self,

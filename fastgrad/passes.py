@@ -69,7 +69,9 @@ class Network:
         # Multiply-adds per sample, forward and backward; what an activation costs counts as 16.
         self.cost = sum(3 * a.inputs * a.outputs + 32 * a.outputs for a in self.layers)
         self.words: Array | None = None
-        self.direct: Callable[..., Any] | None = None  # the compiled entry point, once loaded
+        # The compiled entry points, once they are loaded.
+        self.direct: Callable[..., Any] | None = None
+        self.direct_predict: Callable[..., Any] | None = None
         self.spaces: list[Array] = []  # workspaces that no call is using
         self._plan: Plan | None = None
 
@@ -97,7 +99,9 @@ class Network:
             self._plan, self.words = plan, plan.words
             # More samples go the way that may share them over threads and be interrupted.
             most = max(1, threads.SHARE_FROM // self.cost)
-            self.direct = entry("plan", "network_value_and_grad", dtype, self.size * most)
+            limit = self.size * most
+            self.direct_predict = entry("network", "network_predict", dtype, limit)
+            self.direct = entry("network", "network_value_and_grad", dtype, limit)
         return self._plan
 
     def workspace(self, shared: bool = False) -> Array:
@@ -267,7 +271,7 @@ class Job:
         """Run all blocks; `progress` is told the number of samples after each piece."""
         from fastgrad.kernels.library import entry
 
-        kernel = entry("plan", "network_work", self.network.dtype.name)
+        kernel = entry("network", "network_work", self.network.dtype.name)
         spaces = [self.network.workspace(self.parts > 1) for _ in range(self.parts)]
         tasks = [partial(kernel, self.words, space) for space in spaces]
         piece = max(1, FIRST_PIECE // (min(self.batch, BATCH_BLOCK) * self.network.cost))

@@ -20,7 +20,7 @@ _DTYPES = ("float32", "float64")
 def units() -> list[str]:
     """Return the name of every compiled unit, in the order they build on each other."""
     rows = [f"rows.{name}" for name in BUILT_IN if name != "identity"]
-    base = ["panel", "gemm", "layer", "dense", "apply", "plan", "update"]
+    base = ["panel", "gemm", "layer", "dense", "apply", "plan", "network", "update"]
     return [*base, *rows, *(f"loss.{name}" for name in LOSSES)]
 
 

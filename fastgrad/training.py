@@ -101,12 +101,17 @@ def train(
     table, state = optimizer.table(network.size, network.dtype.name)
     losses: list[float] = []
 
+    shown = 0.0
+
     def note(done: int) -> None:
+        nonlocal shown
+        if perf_counter() - shown < 0.1:  # drawing takes longer than a short epoch
+            return
+        shown = perf_counter()
         before = len(losses) * n
         speed = (before + done) / (perf_counter() - start)
-        text = f"epoch {len(losses) + 1}/{epochs}  {speed:.3g} samples/s"
-        if losses:
-            text += f"  loss {losses[-1]:.4g}"
+        loss = f"loss {losses[-1]:.4g}  " if losses else ""
+        text = f"epoch {len(losses) + 1}/{epochs}  {loss}{speed:.3g} samples/s"
         bar.update(before + done, epochs * n, text)
 
     start = perf_counter()

@@ -28,7 +28,14 @@ ORDER = [
     *("functional", "layer", "activations", "losses", "arrays", "threads"),
     *("reference", "loops"),
     "kernels.user",
-    *("kernels.plan", "kernels.update", "kernels.apply", "kernels.dense", "kernels.layer"),
+    *(
+        "kernels.network",
+        "kernels.plan",
+        "kernels.update",
+        "kernels.apply",
+        "kernels.dense",
+        "kernels.layer",
+    ),
     *(
         "kernels.loss",
         "kernels.rows",

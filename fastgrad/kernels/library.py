@@ -63,7 +63,10 @@ def unit(name: str) -> Unit:
         "gemm": Unit("gemm", ("gemm", "pack_b"), ("panel",)),
         "layer": Unit("layer", ("layer_forward", "layer_backward", "multiply"), ("gemm",)),
         "dense": Unit("dense", ("dense_forward", "dense_backward"), ("layer",)),
-        "plan": Unit("plan", ("network_work", "network_value_and_grad"), ("layer",)),
+        "plan": Unit("plan", ("plan_work",), ("layer",)),
+        "network": Unit(
+            "network", ("network_work", "network_value_and_grad", "network_predict"), ("plan",)
+        ),
         "update": Unit("update", ("update_sgd", "update_adam")),
         "apply": Unit("apply", ("apply_forward", "apply_backward", "apply_loss")),
     }[name]

@@ -29,41 +29,14 @@ from fastgrad.kernels.pointers import (
     least,
     read_shared,
     read_word,
-    round_up,
     scratch,
     write_shared,
-)
-from fastgrad.kernels.pyobject import (
-    ALIGNED,
-    ENTRY,
-    RELEASE_FROM,
-    WRITEABLE,
-    acquire_gil,
-    arguments,
-    array_type,
-    class_descr,
-    data,
-    descr_of,
-    dimensions,
-    flags_of,
-    float_new,
-    increment,
-    matrix,
-    new_array,
-    none,
-    not_taken,
-    release_gil,
-    shape_of,
-    share_from,
-    strides_of,
-    tuple_new,
-    tuple_set,
-    type_of,
 )
 from fastgrad.kernels.target import BATCH_BLOCK
 from fastgrad.kernels.target import tile as tile_for
 
-HEADER, LAYER, JOB = at.HEADER, at.LAYER, at.JOB
+HEADER, LAYER = at.HEADER, at.LAYER
+WORK = types.void(types.intp, types.intp)  # job, workspace
 yield_processor = types.ExternalFunction("sched_yield", types.intc())
 
 
@@ -93,7 +66,7 @@ def wait_until(counter: int, value: int) -> None:
 
 
 def build(dtype_name: str) -> str:
-    """Return the LLVM IR of the networks' entry points for one dtype."""
+    """Return the LLVM IR of ``plan_work`` for one dtype."""
     dtype, wide = getattr(types, dtype_name), types.float64
     size = dtype.bitwidth // 8
     NR = tile_for(dtype_name).nr
@@ -251,7 +224,6 @@ def build(dtype_name: str) -> str:
                     word(optimizer, at.STEP), (word(job, at.PARAMS), gradient, count, optimizer)
                 )
 
-    @kernel
     def work(job: int, space: int) -> None:
         """Take blocks of a job until STOP."""
         plan, params, order = word(job, at.PLAN), word(job, at.PARAMS), word(job, at.ORDER)
@@ -305,117 +277,4 @@ def build(dtype_name: str) -> str:
                 write_shared(job + 8 * at.STEPS, step + 1)
             write_shared(job + 8 * at.COMMITTED, block + 1)
 
-    @kernel
-    def disjoint(array: int, start: int, stop: int) -> bool:
-        """Return whether an array lies wholly outside of the bytes from `start` to `stop`."""
-        low = high = data(array)
-        for i in range(dimensions(array)):
-            reach = (read_word(shape_of(array) + 8 * i) - 1) * read_word(strides_of(array) + 8 * i)
-            if reach < 0:
-                low += reach
-            else:
-                high += reach
-        return high + 8 <= start or low >= stop
-
-    def network_work(self: int, args: int, count: int) -> int:
-        """(job, workspace): take blocks of the job, without the GIL, until there are no more."""
-        job, space = arguments(args, 2)
-        state = release_gil()
-        work(data(job), round_up(data(space), 64))
-        acquire_gil(state)
-        return not_taken(data(self))
-
-    def network_value_and_grad(self: int, args: int, count: int) -> int:
-        """(params, x, target, grad, plan, workspace) -> (value, grad).
-
-        `target` is an array like the prediction, a vector of classes, or None for losses of one
-        array; `grad` is an array or None for a new one.
-        """
-        words = data(self)
-        nothing = none(words)
-        params, x_object, target, given, plan_object, space = arguments(args, 6)
-        plan = data(plan_object)
-        columns, layers = word(plan, at.COLUMNS), word(plan, at.LAYERS)
-        k = layer_word(plan, layers - 1, at.OUTPUTS)
-        ok, p, _, parameters, _, p_col = matrix(params, words, size, 0)
-        if not (ok and dimensions(params) == 1 and parameters == word(plan, at.SIZE)):
-            return not_taken(words)
-        ok, x, n, d, x_row, x_col = matrix(x_object, words, size, columns)
-        if not ok or p_col != 1 or n == 0 or d != layer_word(plan, 0, at.INPUTS):
-            return not_taken(words)
-        if parameters * n >= share_from(words):
-            return not_taken(words)
-        job = scratch(JOB, types.intp)
-        at_job = address_of(job)
-        job[at.T_AT], job[at.T_ROW], job[at.T_COL], job[at.LABELS] = 0, 0, 1, 0
-        one_array = word(plan, at.ONE_ARRAY) != 0
-        if one_array != (target == nothing):
-            return not_taken(words)
-        if target != nothing:
-            if type_of(target) != array_type(words):
-                return not_taken(words)
-            ok, t, t_n, t_k, t_row, t_col = matrix(target, words, size, columns)
-            if ok:
-                if t_n != n or t_k != k or dimensions(target) != dimensions(x_object):
-                    return not_taken(words)
-            else:
-                step = read_word(strides_of(target))
-                labels = word(plan, at.PER_SAMPLE) and dimensions(target) == 1
-                if not labels or dimensions(x_object) != 2 or (step != 8 and n > 1):
-                    return not_taken(words)
-                if descr_of(target) != class_descr(words) or flags_of(target) & ALIGNED == 0:
-                    return not_taken(words)
-                if read_word(shape_of(target)) != n:
-                    return not_taken(words)
-                t = data(target)
-                for i in range(n):
-                    if read_word(t + 8 * i) < 0 or read_word(t + 8 * i) >= k:
-                        return not_taken(words)
-                job[at.LABELS] = 1
-            job[at.T_AT], job[at.T_ROW], job[at.T_COL] = t, t_row, t_col
-        grad = given
-        if given == nothing:
-            grad = new_array(words, 1, parameters, 0, 0)
-            if grad == 0:
-                return 0
-        else:
-            ok, start, _, length, _, step = matrix(given, words, size, 0)
-            stop = start + length * size
-            if not ok or dimensions(given) != 1 or length != parameters or step != 1:
-                return not_taken(words)
-            if flags_of(given) & WRITEABLE == 0 or not disjoint(x_object, start, stop):
-                return not_taken(words)
-            if not disjoint(params, start, stop):
-                return not_taken(words)
-            if target != nothing and not disjoint(target, start, stop):
-                return not_taken(words)
-            increment(given)
-        job[at.PLAN], job[at.PARAMS], job[at.GRADIENT], job[at.UPDATE] = plan, p, data(grad), 0
-        job[at.X_AT], job[at.X_ROW], job[at.X_COL] = x, x_row, x_col
-        job[at.ORDER], job[at.COUNT], job[at.BATCH], job[at.OUT] = 0, n, n, 0
-        job[at.SHARED], job[at.STOP] = 0, (n + BATCH_BLOCK - 1) // BATCH_BLOCK
-        job[at.NEXT], job[at.COMMITTED], job[at.STEPS] = 0, 0, 0
-        as_pointer(at_job, wide)[at.ALL_TERMS] = 0.0
-        state = release_gil() if parameters * n >= RELEASE_FROM // 4 else 0
-        work(at_job, round_up(data(space), 64))
-        if state != 0:
-            acquire_gil(state)
-        terms = as_pointer(at_job, wide)[at.TERMS]
-        reduction = word(plan, at.REDUCTION)
-        if reduction == at.SAMPLES or word(plan, at.PER_SAMPLE):
-            k = 1
-        value = float_new(terms if reduction == at.SUM else terms / (n * k))
-        pair = tuple_new(2)
-        if value == 0 or pair == 0:
-            return 0
-        tuple_set(pair, 0, value)
-        tuple_set(pair, 1, grad)
-        return pair
-
-    return assemble(
-        dtype_name,
-        {
-            "network_work": (ENTRY, network_work),
-            "network_value_and_grad": (ENTRY, network_value_and_grad),
-        },
-    )
+    return assemble(dtype_name, {"plan_work": (WORK, work)})
