@@ -31,11 +31,19 @@ from .activations import (
 )
 from .dense import DenseGrads, dense, dense_backward, dense_forward
 from .losses import LOSSES
+from .network import MLP, FitResult, LayerParams
+from .optimizers import SGD, Adam, AdamW
 
 __all__ = [
     "ACTIVATIONS",
     "LOSSES",
+    "MLP",
+    "SGD",
+    "Adam",
+    "AdamW",
     "DenseGrads",
+    "FitResult",
+    "LayerParams",
     "activations",
     "dense",
     "dense_backward",

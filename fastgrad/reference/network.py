@@ -1,0 +1,434 @@
+"""A whole network in plain NumPy: dense layers and a loss, backpropagation, training.
+
+All parameters are one flat vector, and their gradient another. Layer by layer they hold the
+weights and then the bias, each in C order:
+
+=============  ==========  ==========
+samples=       w           b
+=============  ==========  ==========
+``"rows"``     ``(d, k)``  ``(k,)``
+``"columns"``  ``(k, d)``  ``(k, 1)``
+=============  ==========  ==========
+
+Backpropagation is what is written by hand: forward through the layers, the loss and its gradient,
+backward through the layers; the gradient with respect to a layer's input is that of the output of
+the layer before.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .activations import Array
+from .arguments import (
+    check_activations,
+    check_choice,
+    check_count,
+    check_dtype,
+    check_loss,
+    check_out,
+    check_sizes,
+    numbers,
+)
+from .dense import dense, dense_backward, dense_forward
+from .losses import ArrayLoss, SoftmaxCrossEntropy
+from .optimizers import Adam, Optimizer
+
+__all__ = ["MLP", "FitResult", "FitState", "LayerParams"]
+
+# Before these, which let about half of their input through, weights have variance 2 / d.
+HALVING = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu")
+
+
+class LayerParams(NamedTuple):
+    """Weights and bias of one layer, views of a flat vector; b is None where there is none."""
+
+    w: Array
+    b: Array | None
+
+
+class FitResult(NamedTuple):
+    """What training gives: the parameters, and the loss of each epoch."""
+
+    params: Array
+    losses: Array
+
+
+class FitState(NamedTuple):
+    """What a callback is told after an epoch. ``params`` changes later: copy it to keep it."""
+
+    epoch: int  # from 0
+    loss: float
+    params: Array
+    samples_per_second: float
+
+
+class MLP:
+    """A network of dense layers and a loss.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Widths of the input and of each layer's output.
+    activations : sequence
+        One per layer: None, a name or an activation object.
+    loss : str or loss object
+        One of ``LOSSES``; those of one array take no target.
+    reduction : {"mean", "sum", "samples"}
+        How the loss's terms are reduced.
+    bias : bool
+        Whether the layers have biases.
+    samples : {"rows", "columns"}
+        Which axis of x counts samples.
+    dtype : {"float32", "float64"}
+        What it computes in: params, inputs and targets are converted to it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For settings that do not fit.
+
+    Examples
+    --------
+    >>> import fastgrad.reference as fg
+    >>> net = fg.MLP((2, 1), ["tanh"], "mse", dtype="float64")
+    >>> params = net.pack([([[0.5], [0.25]], [-1.0])])
+    >>> net.predict(params, [[1.0, 2.0]]).tolist()
+    [[0.0]]
+    >>> value, grad = net.value_and_grad(params, [[1.0, 2.0]], [[1.0]])
+    >>> value, net.layers(grad)[0].w.tolist(), net.layers(grad)[0].b.tolist()
+    (1.0, [[-2.0], [-4.0]], [-2.0])
+    >>> result = net.fit(params, [[1.0, 2.0]], [[1.0]], fg.SGD(lr=0.1), epochs=2, shuffle=False)
+    >>> result.losses.round(4).tolist()
+    [1.0, 0.0277]
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activations: Sequence[Any],
+        loss: Any,
+        reduction: str = "mean",
+        bias: bool = True,
+        samples: str = "rows",
+        dtype: Any = "float32",
+    ) -> None:
+        self.sizes = check_sizes(sizes)
+        self.activations = check_activations(activations, len(self.sizes) - 1)
+        self.loss = check_loss(loss)
+        check_choice("reduction", reduction, ("mean", "sum", "samples"))
+        check_choice("samples", samples, ("rows", "columns"))
+        self.reduction, self.bias, self.samples = reduction, bool(bias), samples
+        self.dtype = check_dtype(dtype)
+        self.size = sum(d * k + k * self.bias for d, k in pairwise(self.sizes))
+
+    def __repr__(self) -> str:
+        names = [act.name for act in self.activations]
+        return (
+            f"MLP({self.sizes}, activations={names}, loss={self.loss.name!r}, "
+            f"reduction={self.reduction!r}, bias={self.bias}, samples={self.samples!r}, "
+            f"dtype={self.dtype.name!r})"
+        )
+
+    # ---- the flat vector -----------------------------------------------------------------------
+
+    def layers(self, params: Array) -> list[LayerParams]:
+        """Return the weights and biases in a flat vector (of parameters, or a gradient): views."""
+        if not isinstance(params, np.ndarray):
+            raise TypeError(f"MLP.layers: params is a {type(params).__name__}: give a NumPy array")
+        self._check_length("MLP.layers", params)
+        rows = self.samples == "rows"
+        layers, start = [], 0
+        for d, k in pairwise(self.sizes):
+            w = params[start : start + d * k].reshape((d, k) if rows else (k, d))
+            start += d * k
+            b = None
+            if self.bias:
+                b = params[start : start + k].reshape((k,) if rows else (k, 1))
+                start += k
+            layers.append(LayerParams(w, b))
+        return layers
+
+    def pack(self, layers: Iterable[tuple[ArrayLike, ArrayLike | None]]) -> Array:
+        """Return a new flat vector of ``[(w, b), ...]``; b None where the network has none."""
+        pairs = list(layers)
+        if len(pairs) != len(self.activations):
+            raise ValueError(
+                f"MLP.pack: layers has {len(pairs)} entries: this network has "
+                f"{len(self.activations)} layers"
+            )
+        params = np.empty(self.size, self.dtype)
+        for i, (own, pair) in enumerate(zip(self.layers(params), pairs, strict=True)):
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise ValueError(f"MLP.pack: layer {i} is not a pair (w, b)")
+            w = self._floats("MLP.pack", f"w of layer {i}", pair[0])
+            if w.shape != own.w.shape:
+                raise ValueError(
+                    f"MLP.pack: w of layer {i} has shape {w.shape}: it needs {own.w.shape}"
+                )
+            own.w[...] = w
+            if (pair[1] is None) != (own.b is None):
+                rule = "give a bias" if self.bias else "b must be None"
+                raise ValueError(f"MLP.pack: layer {i}: this network has bias={self.bias}: {rule}")
+            if own.b is not None and pair[1] is not None:
+                b = self._floats("MLP.pack", f"b of layer {i}", pair[1])
+                k = own.b.size
+                if b.shape not in ((k,), (1, k), (k, 1)):
+                    raise ValueError(
+                        f"MLP.pack: b of layer {i} has shape {b.shape}: it needs {own.b.shape}"
+                    )
+                own.b[...] = b.reshape(own.b.shape)
+        return params
+
+    def init(self, seed: int = 0) -> Array:
+        """Return random parameters: biases 0, weights normal with mean 0 and variance g / d.
+
+        g is 2 before the activations of ``HALVING``, else 1. Both layouts start as one network.
+        """
+        rng = np.random.default_rng(seed)
+        params = np.zeros(self.size, self.dtype)
+        for layer, act, (d, k) in zip(
+            self.layers(params), self.activations, pairwise(self.sizes), strict=True
+        ):
+            gain = 2.0 if act.name in HALVING else 1.0
+            w = rng.standard_normal((d, k)) * np.sqrt(gain / d)
+            layer.w[...] = w if self.samples == "rows" else w.T
+        return params
+
+    # ---- forward and backward ------------------------------------------------------------------
+
+    def predict(self, params: ArrayLike, x: ArrayLike, out: Array | None = None) -> Array:
+        """Return the last layer's output: ``(n, k)``, for columns ``(k, n)``, or ``(k,)``."""
+        params = self._check_params("MLP.predict", params)
+        x = self._check_x("MLP.predict", x)
+        if out is not None:
+            check_out("MLP.predict", out, self._output_shape(x), self.dtype, params, x)
+        y = x
+        for (w, b), act in zip(self.layers(params), self.activations, strict=True):
+            y = dense(y, w, b, act, samples=self.samples)
+        if out is None:
+            return y
+        out[...] = y
+        return out
+
+    def value_and_grad(
+        self,
+        params: ArrayLike,
+        x: ArrayLike,
+        target: ArrayLike | None = None,
+        out: Array | None = None,
+    ) -> tuple[float, Array]:
+        """Return the loss, and its gradient with respect to the parameters.
+
+        Parameters
+        ----------
+        params : array_like
+            The flat vector.
+        x : array_like
+            Rows ``(n, d)``, columns ``(d, n)``, or one sample ``(d,)``.
+        target : array_like, optional
+            Like the prediction; for softmax cross-entropy also integer classes ``(n,)``, for one
+            sample ``()``. None for losses of one array.
+        out : ndarray, optional
+            Where to put the gradient: ``(size,)`` of the network's dtype.
+
+        Returns
+        -------
+        value : float
+        grad : ndarray
+            A flat vector; `layers` gives its parts.
+        """
+        params = self._check_params("MLP.value_and_grad", params)
+        x = self._check_x("MLP.value_and_grad", x)
+        target = self._check_target("MLP.value_and_grad", target, x)
+        if out is None:
+            out = np.empty(self.size, self.dtype)
+        else:
+            check_out("MLP.value_and_grad", out, (self.size,), self.dtype, params, x, target)
+        return self._backpropagate(self.layers(params), x, target, self.layers(out)), out
+
+    def _backpropagate(
+        self, layers: list[LayerParams], x: Array, target: Array | None, grads: list[LayerParams]
+    ) -> float:
+        """Write the gradients into ``grads`` and return the loss."""
+        y, caches = x, []
+        for (w, b), act in zip(layers, self.activations, strict=True):
+            y, cache = dense_forward(y, w, b, act, samples=self.samples)
+            caches.append(cache)
+        if isinstance(self.loss, ArrayLoss):
+            value, grad_y = self.loss.value_and_grad(y, self.reduction, self.samples)
+        else:
+            assert target is not None
+            value, grad_y = self.loss.value_and_grad(y, target, self.reduction, self.samples)
+        for i in reversed(range(len(layers))):
+            need = ("x", "w", "b") if i > 0 else ("w", "b")
+            grad = dense_backward(grad_y, caches[i], need=need)
+            own = grads[i]
+            own.w[...] = grad.w  # faster than out=, which looks for shared memory
+            if own.b is not None:
+                own.b[...] = grad.b
+            if grad.x is not None:
+                grad_y = grad.x
+        return value
+
+    # ---- training ------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        params: ArrayLike,
+        x: ArrayLike,
+        target: ArrayLike | None = None,
+        optimizer: Optimizer | None = None,
+        epochs: int = 10,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int = 0,
+        progress: bool = False,
+        callback: Callable[[FitState], Any] | None = None,
+    ) -> FitResult:
+        """Train, and return new parameters and the loss of each epoch.
+
+        Parameters
+        ----------
+        params : array_like
+            Where to start; not changed.
+        x, target : array_like
+            As in `value_and_grad`.
+        optimizer : SGD, Adam or AdamW, optional
+            Default: ``Adam()``.
+        epochs, batch_size : int
+            Passes over all samples; samples per step. An epoch's last batch may be smaller.
+        shuffle : bool
+            Take the samples in a new random order each epoch, ``rng.permutation(n)`` with
+            ``rng = np.random.default_rng(seed)``.
+        seed : int
+            Of these orders.
+        progress : bool
+            Show epoch, loss and samples per second on stderr.
+        callback : callable, optional
+            Called with a `FitState` after each epoch; training stops when it returns something
+            true.
+
+        Returns
+        -------
+        FitResult
+            ``params`` and ``losses``: per epoch, the loss over its samples with the parameters as
+            they were when each was used.
+        """
+        params = self._check_params("MLP.fit", params).copy()
+        x = self._check_x("MLP.fit", x)
+        target = self._check_target("MLP.fit", target, x)
+        epochs, batch_size = check_count("epochs", epochs), check_count("batch_size", batch_size)
+        optimizer = Adam() if optimizer is None else optimizer
+        if not isinstance(optimizer, Optimizer):
+            given = type(optimizer).__name__
+            raise TypeError(f"MLP.fit: optimizer is a {given}: give an SGD, Adam or AdamW")
+        if callback is not None and not callable(callback):
+            raise TypeError(f"MLP.fit: callback is a {type(callback).__name__}: give a function")
+
+        axis = 0 if self.samples == "rows" else -1  # of the samples, in classes (n,) too
+        if x.ndim == 1:
+            x = np.expand_dims(x, axis)
+            target = None if target is None else np.expand_dims(target, axis)
+        n = x.shape[axis]
+        if n == 0:
+            raise ValueError(f"MLP.fit: x has shape {x.shape}: there are no samples")
+        grad = np.empty_like(params)
+        layers, grads = self.layers(params), self.layers(grad)
+        step = optimizer.start(params)
+        rng = np.random.default_rng(seed)
+        losses: list[float] = []
+        for epoch in range(epochs):
+            began = perf_counter()
+            order = rng.permutation(n) if shuffle else np.arange(n)
+            total = 0.0
+            with np.errstate(all="ignore"):
+                for first in range(0, n, batch_size):
+                    batch = order[first : first + batch_size]
+                    batch_target = None if target is None else target.take(batch, axis)
+                    value = self._backpropagate(layers, x.take(batch, axis), batch_target, grads)
+                    # Undo the batch's mean, over samples or over elements: k per sample.
+                    total += value if self.reduction == "sum" else value * len(batch)
+                    step(grad)
+            losses.append(total if self.reduction == "sum" else total / n)
+            speed = n / (perf_counter() - began)
+            if progress:
+                print(
+                    f"epoch {epoch + 1}/{epochs}  loss {losses[-1]:.4g}  {speed:.3g} samples/s",
+                    file=sys.stderr,
+                )
+            if callback is not None and callback(FitState(epoch, losses[-1], params, speed)):
+                break
+        return FitResult(params, np.array(losses))
+
+    # ---- what goes in --------------------------------------------------------------------------
+
+    def _floats(self, function: str, name: str, value: ArrayLike) -> Array:
+        """Return ``value`` in the network's dtype."""
+        array = numbers(function, name, value)
+        with np.errstate(all="ignore"):  # what float32 cannot hold becomes inf
+            return array.astype(self.dtype, copy=False)
+
+    def _check_length(self, function: str, params: Array) -> None:
+        if params.shape != (self.size,):
+            raise ValueError(
+                f"{function}: params has shape {params.shape}: this network has {self.size} "
+                f"parameters, it needs shape ({self.size},)"
+            )
+
+    def _check_params(self, function: str, params: ArrayLike) -> Array:
+        array = self._floats(function, "params", params)
+        self._check_length(function, array)
+        return array
+
+    def _check_x(self, function: str, x: ArrayLike) -> Array:
+        array, d = self._floats(function, "x", x), self.sizes[0]
+        axis = -1 if self.samples == "rows" else 0
+        if array.ndim not in (1, 2) or array.shape[axis] != d:
+            form = f"(n, {d})" if self.samples == "rows" else f"({d}, n)"
+            raise ValueError(
+                f"{function}: x has shape {array.shape}: this network has {d} inputs, it needs "
+                f"shape {form} or ({d},)"
+            )
+        return array
+
+    def _output_shape(self, x: Array) -> tuple[int, ...]:
+        k = self.sizes[-1]
+        if x.ndim == 1:
+            return (k,)
+        return (x.shape[0], k) if self.samples == "rows" else (k, x.shape[1])
+
+    def _check_target(self, function: str, target: ArrayLike | None, x: Array) -> Array | None:
+        if isinstance(self.loss, ArrayLoss):
+            if target is not None:
+                raise TypeError(f"{function}: the loss {self.loss.name} takes no target")
+            return None
+        if target is None:
+            raise TypeError(f"{function}: target is None: the loss {self.loss.name} needs one")
+        array, shape = numbers(function, "target", target), self._output_shape(x)
+        rule = f"it needs shape {shape}"
+        if isinstance(self.loss, SoftmaxCrossEntropy):
+            n_shape = () if x.ndim == 1 else (shape[0 if self.samples == "rows" else 1],)
+            if array.shape == n_shape and (array.dtype.kind in "iu" or array.size == 0):
+                return self._check_classes(function, array)
+            rule += f", or integer classes of shape {n_shape}"
+        if array.shape != shape:
+            raise ValueError(
+                f"{function}: target has shape {array.shape} and dtype {array.dtype}: {rule}"
+            )
+        return self._floats(function, "target", array)
+
+    def _check_classes(self, function: str, classes: Array) -> Array:
+        if classes.size and (classes.min() < 0 or classes.max() >= self.sizes[-1]):
+            raise ValueError(
+                f"{function}: target has classes from {classes.min()} to {classes.max()}: they go "
+                f"from 0 to {self.sizes[-1] - 1}"
+            )
+        return classes.astype(np.intp, copy=False)
