@@ -112,10 +112,9 @@ class MLP:
         _require_choice("loss", name, *LOSSES)
         _require_choice("reduction", reduction, "mean", "sum", "samples")
         _require_choice("samples", samples, "rows", "columns")
-        _require_choice("dtype", getattr(dtype, "__name__", str(dtype)), "float32", "float64")
         self.loss = LOSSES[name]
         self.reduction, self.bias, self.samples = reduction, bool(bias), samples
-        self.dtype = np.dtype(dtype)
+        self.dtype = _native_dtype(dtype)
         self.size = 0
         for i in range(1, len(self.sizes)):
             self.size += self.sizes[i - 1] * self.sizes[i]
@@ -337,7 +336,7 @@ class MLP:
                 "integer type or bool"
             )
         with np.errstate(all="ignore"):  # what float32 cannot hold becomes inf
-            return array.astype(self.dtype)
+            return array.astype(self.dtype, copy=False)
 
     def _require_length(self, function: str, params: Array) -> None:
         if params.shape != (self.size,):
@@ -420,6 +419,16 @@ class MLP:
 def _require_choice(name: str, value: Any, *choices: str) -> None:
     if value not in choices:
         raise ValueError(f"MLP: {name} is {value!r}: choose from {', '.join(choices)}")
+
+
+def _native_dtype(dtype: Any) -> np.dtype[Any]:
+    for name in ("float32", "float64"):
+        try:
+            if dtype is not None and np.dtype(dtype) == name:
+                return np.dtype(name)
+        except TypeError:
+            continue
+    raise ValueError(f"MLP: dtype is {dtype!r}: choose from float32, float64")
 
 
 def _positive(name: str, value: Any) -> int:

@@ -74,7 +74,7 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
                 return native
         except TypeError:
             break
-    raise ValueError(f"MLP: dtype is {dtype!r}: choose 'float32' or 'float64'")
+    raise ValueError(f"MLP: dtype is {dtype!r}: choose from float32, float64")
 
 
 # ---- arguments ---------------------------------------------------------------------------------
