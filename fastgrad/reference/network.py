@@ -127,7 +127,15 @@ class MLP:
         check_choice("samples", samples, ("rows", "columns"))
         self.reduction, self.bias, self.samples = reduction, bool(bias), samples
         self.dtype = check_dtype(dtype)
-        self.size = sum(d * k + k * self.bias for d, k in pairwise(self.sizes))
+        # Where each layer's w and b are in the flat vector, and their shapes.
+        self._layout: list[tuple[slice, tuple[int, ...], slice, tuple[int, ...]]] = []
+        self.size = 0
+        for d, k in pairwise(self.sizes):
+            w = slice(self.size, self.size + d * k)
+            b = slice(w.stop, w.stop + k)
+            shapes = ((d, k), (k,)) if samples == "rows" else ((k, d), (k, 1))
+            self._layout.append((w, shapes[0], b, shapes[1]))
+            self.size = b.stop if self.bias else w.stop
 
     def __repr__(self) -> str:
         names = [act.name for act in self.activations]
@@ -144,17 +152,12 @@ class MLP:
         if not isinstance(params, np.ndarray):
             raise TypeError(f"MLP.layers: params is a {type(params).__name__}: give a NumPy array")
         self._check_length("MLP.layers", params)
-        rows = self.samples == "rows"
-        layers, start = [], 0
-        for d, k in pairwise(self.sizes):
-            w = params[start : start + d * k].reshape((d, k) if rows else (k, d))
-            start += d * k
-            b = None
-            if self.bias:
-                b = params[start : start + k].reshape((k,) if rows else (k, 1))
-                start += k
-            layers.append(LayerParams(w, b))
-        return layers
+        return [
+            LayerParams(
+                params[w].reshape(w_shape), params[b].reshape(b_shape) if self.bias else None
+            )
+            for w, w_shape, b, b_shape in self._layout
+        ]
 
     def pack(self, layers: Iterable[tuple[ArrayLike, ArrayLike | None]]) -> Array:
         """Return a new flat vector of ``[(w, b), ...]``; b None where the network has none."""
@@ -373,6 +376,8 @@ class MLP:
     def _floats(self, function: str, name: str, value: ArrayLike) -> Array:
         """Return ``value`` in the network's dtype."""
         array = numbers(function, name, value)
+        if array.dtype is self.dtype:
+            return array
         with np.errstate(all="ignore"):  # what float32 cannot hold becomes inf
             return array.astype(self.dtype, copy=False)
 
