@@ -83,7 +83,8 @@ class Activation:
         """Return the address of the row kernel ``forward``, ``backward_z`` or ``backward_y``."""
         from fastgrad.kernels.library import LIBRARY
 
-        return LIBRARY.address(f"rows.{self.name}", f"{function}_{self.name}", dtype)
+        kind = "slopes" if function == "backward_z" and self.from_output else "rows"
+        return LIBRARY.address(f"{kind}.{self.name}", f"{function}_{self.name}", dtype)
 
     def record(self, dtype: str) -> Array:
         """Return what the compiled layers need to know: the addresses of two row kernels."""

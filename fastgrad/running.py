@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from fastgrad.activations import BUILT_IN
+from fastgrad.activations import ACTIVATIONS, BUILT_IN
 from fastgrad.arrays import check_choice
 from fastgrad.losses import LOSSES
 from fastgrad.threads import get_num_threads
@@ -19,9 +19,11 @@ _DTYPES = ("float32", "float64")
 
 def units() -> list[str]:
     """Return the name of every compiled unit, in the order they build on each other."""
-    rows = [f"rows.{name}" for name in BUILT_IN if name != "identity"]
     base = ["panel", "gemm", "layer", "dense", "apply", "plan", "network", "update"]
-    return [*base, *rows, *(f"loss.{name}" for name in LOSSES)]
+    table = [ACTIVATIONS[name] for name in BUILT_IN if name != "identity"]
+    rows = [f"rows.{a.name}" for a in table]
+    slopes = [f"slopes.{a.name}" for a in table if a.from_output and not a.rowwise]
+    return [*base, *rows, *slopes, *(f"loss.{name}" for name in LOSSES)]
 
 
 def warmup(

@@ -28,21 +28,9 @@ ORDER = [
     *("functional", "layer", "activations", "losses", "arrays", "threads"),
     *("reference", "loops"),
     "kernels.user",
-    *(
-        "kernels.network",
-        "kernels.plan",
-        "kernels.update",
-        "kernels.apply",
-        "kernels.dense",
-        "kernels.layer",
-    ),
-    *(
-        "kernels.loss",
-        "kernels.rows",
-        "kernels.formulas",
-        "kernels.vector_math",
-        "kernels.coefficients",
-    ),
+    *("kernels.network", "kernels.plan", "kernels.update", "kernels.apply", "kernels.dense"),
+    *("kernels.layer", "kernels.loss", "kernels.slopes", "kernels.rows", "kernels.formulas"),
+    *("kernels.vector_math", "kernels.coefficients"),
     *("kernels.gemm", "kernels.transpose", "kernels.microkernel", "kernels.reductions"),
     *("kernels.pyobject", "kernels.pointers", "kernels.intrinsics"),
     *("kernels.compile", "kernels.library", "kernels.plan_table", "kernels.target"),
@@ -201,10 +189,9 @@ def test_every_activation_has_its_other_places(name: str) -> None:
         f"{name}: from_output in fastgrad/activations.py and the formula from y in "
         "fastgrad/kernels/formulas.py must agree"
     )
-    made = {f"forward_{name}", f"backward_z_{name}"}
-    made |= {f"backward_y_{name}"} if row.from_output else set()
+    made = {f"forward_{name}", f"backward_{'y' if row.from_output else 'z'}_{name}"}
     assert exported == made, (
-        f"{name}: fastgrad/kernels/formulas.py makes {made}, but BACKWARD_SOURCES in "
+        f"{name}: fastgrad/kernels/formulas.py makes {made}, but KEEP_Z in "
         f"fastgrad/kernels/library.py exports {exported}"
     )
 
@@ -251,6 +238,19 @@ def test_baselines_have_the_same_signatures(name: str) -> None:
             )
 
 
+NETWORKS = ["MLP", *(f"MLP.{m}" for m in ("init", "layers", "pack", "predict", "value_and_grad"))]
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "MLP.fit", "SGD", "Adam", "AdamW"])
+def test_networks_have_the_same_signatures(name: str) -> None:
+    def parameters(package: Any) -> list[tuple[str, Any]]:
+        value = functools.reduce(getattr, name.split("."), package)
+        return [(p.name, p.default) for p in inspect.signature(value).parameters.values()]
+
+    for package in (reference, loops):
+        assert parameters(package) == parameters(fg), f"{package.__name__}.{name} differs"
+
+
 @pytest.mark.parametrize("method", ["__call__", "value_and_grad"])
 @pytest.mark.parametrize("name", list(LOSSES))
 def test_losses_have_the_same_signatures(name: str, method: str) -> None:
@@ -277,6 +277,11 @@ DOCUMENTED: dict[str, tuple[str, ...]] = {
     "check_grad": ("Parameters", "Returns", "Examples"),
     "warmup": ("Parameters", "Examples"),
     "set_num_threads": ("Examples",),
+    "MLP": ("Parameters", "Attributes", "Raises", "Examples"),
+    "SGD": ("Parameters", "Raises", "Examples"),
+    "Adam": ("Parameters", "Raises", "Examples"),
+    "AdamW": ("Examples",),
+    "EarlyStopping": ("Parameters", "Examples"),
 }
 
 

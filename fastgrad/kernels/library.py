@@ -36,8 +36,8 @@ from fastgrad.kernels.target import host
 DTYPES = ("float32", "float64")
 
 
-# What an activation's backward kernels start from where not both: the output y, or z.
-BACKWARD_SOURCES = {"softmax": "y", "gelu": "z", "gelu_tanh": "z", "silu": "z"}
+# Activations whose derivative is not a function of the output y: layers keep z.
+KEEP_Z = ("gelu", "gelu_tanh", "silu")
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,10 @@ def unit(name: str) -> Unit:
     """Return the unit called `name`: ``"dense"``, ``"rows.tanh"``, ``"loss.mse"`` ..."""
     kind, _, row = name.partition(".")
     if kind == "rows":
-        derivatives = [f"backward_{source}_{row}" for source in BACKWARD_SOURCES.get(row, "yz")]
-        return Unit("rows", (f"forward_{row}", *derivatives), argument=row)
+        source = "z" if row in KEEP_Z else "y"
+        return Unit("rows", (f"forward_{row}", f"backward_{source}_{row}"), argument=row)
+    if kind == "slopes":  # what layers do not need is not compiled with them
+        return Unit("slopes", (f"backward_z_{row}",), argument=row)
     if kind == "loss":
         return Unit("loss", (f"loss_{row}",), argument=row)
     return {

@@ -6,8 +6,8 @@ from numba import types
 
 from fastgrad.kernels import plan_table as at
 from fastgrad.kernels.compile import assemble, external, kernel
-from fastgrad.kernels.plan import WORK, layer_word, word
-from fastgrad.kernels.pointers import address_of, as_pointer, read_word, round_up, scratch
+from fastgrad.kernels.plan import WORK, layer_row
+from fastgrad.kernels.pointers import address_of, as_pointer, read_word, round_up, scratch, word
 from fastgrad.kernels.pyobject import (
     ALIGNED,
     ENTRY,
@@ -67,7 +67,9 @@ def build(dtype_name: str) -> str:
         if not (ok and whole):
             return 0
         ok, x, n, d, x_row, x_col = matrix(x_object, words, size, word(plan, at.COLUMNS))
-        if not ok or d != layer_word(plan, 0, at.INPUTS) or parameters * n >= share_from(words):
+        if not ok or d != word(layer_row(plan, 0), at.INPUTS):
+            return 0
+        if parameters * n >= share_from(words):
             return 0
         job = as_pointer(job_at, types.intp)
         job[at.PLAN], job[at.PARAMS], job[at.UPDATE], job[at.ORDER] = plan, p, 0, 0
@@ -97,7 +99,7 @@ def build(dtype_name: str) -> str:
         params, x_object, target, given, plan_object, space = arguments(args, 6)
         plan = data(plan_object)
         columns = word(plan, at.COLUMNS)
-        k = layer_word(plan, word(plan, at.LAYERS) - 1, at.OUTPUTS)
+        k = word(layer_row(plan, word(plan, at.LAYERS) - 1), at.OUTPUTS)
         job = scratch(JOB, types.intp)
         n = open_job(words, params, x_object, plan, address_of(job))
         if n == 0:
@@ -169,7 +171,7 @@ def build(dtype_name: str) -> str:
         params, x_object, plan_object, space = arguments(args, 4)
         plan = data(plan_object)
         columns = word(plan, at.COLUMNS)
-        k = layer_word(plan, word(plan, at.LAYERS) - 1, at.OUTPUTS)
+        k = word(layer_row(plan, word(plan, at.LAYERS) - 1), at.OUTPUTS)
         job = scratch(JOB, types.intp)
         n = open_job(words, params, x_object, plan, address_of(job))
         if n == 0:

@@ -30,6 +30,7 @@ from fastgrad.kernels.pointers import (
     read_shared,
     read_word,
     scratch,
+    word,
     write_shared,
 )
 from fastgrad.kernels.target import BATCH_BLOCK
@@ -41,15 +42,9 @@ yield_processor = types.ExternalFunction("sched_yield", types.intc())
 
 
 @kernel
-def word(table: int, index: int) -> int:
-    """Return a word of a plan or a job."""
-    return read_word(table + 8 * index)
-
-
-@kernel
-def layer_word(plan: int, layer: int, index: int) -> int:
-    """Return a word of one layer's row."""
-    return read_word(plan + 8 * (HEADER + layer * LAYER + index))
+def layer_row(plan: int, layer: int) -> int:
+    """Return the address of one layer's row of a plan."""
+    return plan + 8 * (HEADER + layer * LAYER)
 
 
 @kernel
@@ -78,13 +73,14 @@ def build(dtype_name: str) -> str:
     def pack_weights(plan: int, params: int, space: int, backward: bool) -> None:
         columns = word(plan, at.COLUMNS)
         for i in range(word(plan, at.LAYERS)):
-            d, k = layer_word(plan, i, at.INPUTS), layer_word(plan, i, at.OUTPUTS)
-            w = params + layer_word(plan, i, at.W) * size
+            layer = layer_row(plan, i)
+            d, k = word(layer, at.INPUTS), word(layer, at.OUTPUTS)
+            w = params + word(layer, at.W) * size
             row, col = (1, d) if columns else (k, 1)
-            packed = layer_word(plan, i, at.W_PACKED)
+            packed = word(layer, at.W_PACKED)
             if packed != 0:
                 pack_b(d, k, w, row, col, space + packed)
-            transposed = layer_word(plan, i, at.WT_PACKED)
+            transposed = word(layer, at.WT_PACKED)
             if backward and transposed != 0:
                 pack_b(k, d, w, col, row, space + transposed)
 
@@ -96,20 +92,21 @@ def build(dtype_name: str) -> str:
         """Run all layers; the last one's output goes to `out` unless that is 0."""
         layers = word(plan, at.LAYERS)
         for i in range(layers):
-            d, k = layer_word(plan, i, at.INPUTS), layer_word(plan, i, at.OUTPUTS)
-            w, w_row, w_panel = params + layer_word(plan, i, at.W) * size, k, NR
-            packed = layer_word(plan, i, at.W_PACKED)
+            layer = layer_row(plan, i)
+            d, k = word(layer, at.INPUTS), word(layer, at.OUTPUTS)
+            w, w_row, w_panel = params + word(layer, at.W) * size, k, NR
+            packed = word(layer, at.W_PACKED)
             if packed != 0:
                 w, w_row, w_panel = space + packed, NR, d * NR
-            b = layer_word(plan, i, at.B)
-            y, y_row = space + layer_word(plan, i, at.Y), k
+            b = word(layer, at.B)
+            y, y_row = space + word(layer, at.Y), k
             if i == layers - 1 and out != 0:
                 y, y_row = out, out_row
             layer_forward(
                 m, d, k, x, x_row, x_col, w, w_row, w_panel,
                 params + b * size if b >= 0 else 0, y, y_row,
-                place(space, layer_word(plan, i, at.Z)), k,
-                layer_word(plan, i, at.FORWARD), space + word(plan, at.A_SPACE),
+                place(space, word(layer, at.Z)), k,
+                word(layer, at.FORWARD), space + word(plan, at.A_SPACE),
             )  # fmt: skip
             x, x_row, x_col = y, y_row, 1
 
@@ -123,23 +120,24 @@ def build(dtype_name: str) -> str:
         g, other = space + word(plan, at.GRAD), space + word(plan, at.OTHER_GRAD)
         for j in range(word(plan, at.LAYERS)):
             i = word(plan, at.LAYERS) - 1 - j
-            d, k = layer_word(plan, i, at.INPUTS), layer_word(plan, i, at.OUTPUTS)
-            activation = layer_word(plan, i, at.BACKWARD)
+            layer = layer_row(plan, i)
+            d, k = word(layer, at.INPUTS), word(layer, at.OUTPUTS)
+            activation = word(layer, at.BACKWARD)
             if activation != 0:
-                saved = layer_word(plan, i, at.Z)
+                saved = word(layer, at.Z)
                 if saved == 0:
-                    saved = layer_word(plan, i, at.Y)
+                    saved = word(layer, at.Y)
                 call_address(activation, (g, k, space + saved, k, g, k, m, k))
             source, source_row, source_col, below = x, x_row, x_col, 0
             if i > 0:
-                source, source_row, source_col = space + layer_word(plan, i - 1, at.Y), d, 1
+                source, source_row, source_col = space + word(layer_row(plan, i - 1), at.Y), d, 1
                 below = other
-            w = layer_word(plan, i, at.W)
+            w = word(layer, at.W)
             wt, wt_row, wt_panel = params + w * size, d, NR
-            packed = layer_word(plan, i, at.WT_PACKED)
+            packed = word(layer, at.WT_PACKED)
             if packed != 0:
                 wt, wt_row, wt_panel = space + packed, NR, k * NR
-            b = layer_word(plan, i, at.B)
+            b = word(layer, at.B)
             layer_backward(
                 m, d, k, g, k, source, source_row, source_col, wt, wt_row, wt_panel, below, d,
                 gradient + w * size, 1 if columns else k, d if columns else 1,
@@ -169,8 +167,8 @@ def build(dtype_name: str) -> str:
     def loss_terms(job: int, space: int, first: int, m: int, batch: int) -> float:
         """Put the gradient of the last output of m samples at GRAD; return the sum of terms."""
         plan, order = word(job, at.PLAN), word(job, at.ORDER)
-        last = word(plan, at.LAYERS) - 1
-        k = layer_word(plan, last, at.OUTPUTS)
+        last = layer_row(plan, word(plan, at.LAYERS) - 1)
+        k = word(last, at.OUTPUTS)
         target, row, labels = word(job, at.T_AT), word(job, at.T_ROW), word(job, at.LABELS)
         space_for_targets = space + word(plan, at.TARGET_ROWS)
         if labels:
@@ -196,7 +194,7 @@ def build(dtype_name: str) -> str:
         cells[1] = 0.0
         call_address(
             word(plan, at.LOSS),
-            (space + layer_word(plan, last, at.Y), k, target, row, space + word(plan, at.GRAD), k,
+            (space + word(last, at.Y), k, target, row, space + word(plan, at.GRAD), k,
              m, k, labels, address_of(cells), address_of(cells) + 8),
         )  # fmt: skip
         return cells[1]
@@ -229,8 +227,9 @@ def build(dtype_name: str) -> str:
         plan, params, order = word(job, at.PLAN), word(job, at.PARAMS), word(job, at.ORDER)
         count, batch, stop = word(job, at.COUNT), word(job, at.BATCH), word(job, at.STOP)
         shared, out = word(job, at.SHARED), word(job, at.OUT)
-        x_at, d = word(job, at.X_AT), layer_word(plan, 0, at.INPUTS)
-        k = layer_word(plan, word(plan, at.LAYERS) - 1, at.OUTPUTS)
+        x_at, d = word(job, at.X_AT), word(layer_row(plan, 0), at.INPUTS)
+        last = layer_row(plan, word(plan, at.LAYERS) - 1)
+        k = word(last, at.OUTPUTS)
         gradient = space + word(plan, at.PARTIAL) if shared else word(job, at.GRADIENT)
         as_pointer(space + at.ONE, dtype)[0] = dtype(1)
         per_batch = (batch + BATCH_BLOCK - 1) // BATCH_BLOCK
@@ -263,8 +262,7 @@ def build(dtype_name: str) -> str:
                 add = 0 if opens or shared else 1
                 backward(plan, params, space, x, x_row, x_col, m, gradient, add)
             elif direct == 0:
-                last = layer_word(plan, word(plan, at.LAYERS) - 1, at.Y)
-                source = as_pointer(space + last, dtype)
+                source = as_pointer(space + word(last, at.Y), dtype)
                 for i in range(m):
                     target = as_pointer(out + (first + i) * out_row * size, dtype)
                     for j in range(k):

@@ -60,6 +60,17 @@ def read_word(typingctx: Any, address: Any) -> Any:
 
 
 @intrinsic
+def word(typingctx: Any, table: Any, index: Any) -> Any:
+    """Return word `index` of the table at address `table`."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        start = builder.inttoptr(args[0], I64.as_pointer())
+        return builder.load(builder.gep(start, [args[1]]))
+
+    return types.intp(types.intp, types.intp), codegen
+
+
+@intrinsic
 def call_address(typingctx: Any, address: Any, arguments: Any) -> Any:
     """Call the C function ``void f(intptr_t, ...)`` at `address` with a tuple of integers."""
     count = len(arguments)

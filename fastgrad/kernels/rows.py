@@ -45,16 +45,20 @@ CHUNK, STRIP = 256, 32
 
 
 def build(dtype_name: str, activation: str) -> str:
-    """Return the LLVM IR of one activation's row kernels."""
+    """Return the LLVM IR of the row kernels that layers need of one activation."""
     if activation == "softmax":
         return assemble(dtype_name, softmax_kernels(dtype_name))
     formula = formulas(dtype_name)[activation]
-    functions = {f"forward_{activation}": (FORWARD, forward_kernel(dtype_name, formula.value))}
-    for name, slope in (("z", formula.derivative), ("y", formula.from_output)):
-        if slope is not None:
-            kernel_function = backward_kernel(dtype_name, slope)
-            functions[f"backward_{name}_{activation}"] = (BACKWARD, kernel_function)
-    return assemble(dtype_name, functions)
+    forward = forward_kernel(dtype_name, formula.value)
+    from_output = formula.from_output
+    source, slope = ("z", formula.derivative) if from_output is None else ("y", from_output)
+    return assemble(
+        dtype_name,
+        {
+            f"forward_{activation}": (FORWARD, forward),
+            f"backward_{source}_{activation}": (BACKWARD, backward_kernel(dtype_name, slope)),
+        },
+    )
 
 
 def steps_of(function: Any) -> tuple[int, Any, Any]:
