@@ -1,0 +1,76 @@
+"""Two functions timed in turns."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["Pair", "Spread", "compare"]
+
+SAMPLE = 1e-3  # seconds of calls that make a sample
+ROUNDS = 5, 301  # at least and at most
+
+Call = Callable[[], Any]
+
+
+class Spread(NamedTuple):
+    """The median and the quartiles around it."""
+
+    median: float
+    p25: float
+    p75: float
+
+
+class Pair(NamedTuple):
+    """Seconds per call of both, and their ratio round by round: theirs over ours."""
+
+    ours: Spread
+    theirs: Spread
+    ratio: Spread
+    rounds: int
+
+
+def spread(values: Sequence[float]) -> Spread:
+    low, middle, high = np.percentile(values, (25, 50, 75))
+    return Spread(float(middle), float(low), float(high))
+
+
+def compare(ours: Call, theirs: Call, seconds: float) -> Pair:
+    """Time for about so many seconds, with at least `ROUNDS[0]` rounds."""
+    calls = (ours, theirs)
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        # The first call may compile; the second says how many make a sample.
+        once = [min(sample(call, 1) for _ in range(3)) for call in calls]
+        times = [max(1, math.ceil(SAMPLE / t)) for t in once]
+        samples: list[tuple[float, float]] = []
+        end = perf_counter() + seconds
+        while len(samples) < ROUNDS[0] or (perf_counter() < end and len(samples) < ROUNDS[1]):
+            if len(samples) % 2:
+                second = sample(theirs, times[1])
+                first = sample(ours, times[0])
+            else:
+                first = sample(ours, times[0])
+                second = sample(theirs, times[1])
+            samples.append((first, second))
+    finally:
+        if collecting:
+            gc.enable()
+    first_all, second_all = zip(*samples, strict=True)
+    ratios = [b / a for a, b in samples]
+    return Pair(spread(first_all), spread(second_all), spread(ratios), len(samples))
+
+
+def sample(call: Call, times: int) -> float:
+    """Return the seconds that one of so many calls takes."""
+    start = perf_counter()
+    for _ in range(times):
+        call()
+    return (perf_counter() - start) / times
