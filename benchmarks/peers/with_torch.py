@@ -41,7 +41,7 @@ class Torch(Implementation):
         return self.torch.from_numpy(np.ascontiguousarray(a)).requires_grad_(differentiable)
 
     def numpy(self, a: Any) -> Array:
-        return a if isinstance(a, np.ndarray) else np.asarray(a.detach())
+        return np.asarray(a.detach() if isinstance(a, self.torch.Tensor) else a)
 
     def activation(self, name: str) -> Function:
         return self.compiled(self.activations[name])
