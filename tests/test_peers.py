@@ -162,7 +162,12 @@ def test_markdown_has_the_readmes_rows(peers: SimpleNamespace) -> None:
     assert lines[3:] == [
         "| *geometric mean, layers forward + backward (1)* | | | 6.00x | 4.00x |",
         "| *geometric mean, layers forward (1)* | | | 5.00x |  |",
+        "",
+        "A peer is faster in 0 of 3 comparisons.",
     ]
+    text = peers.report.markdown(rows(peers, [record("numpy", 0.5)]))
+    loss = "A peer is faster in 1 of 1 comparisons: tanh 1x8x8 float32 both (NumPy 0.50x)."
+    assert text.splitlines()[-1] == loss
 
 
 def test_spread_and_interleaving(peers: SimpleNamespace) -> None:

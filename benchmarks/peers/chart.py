@@ -71,7 +71,6 @@ def draw(rows: Sequence[Row], path: str | Path, footnote: str) -> None:
     ]
     if not ratios:
         raise SystemExit("nothing to draw: no layer forward and backward, network or training")
-    limits = 0.92 * min(1.0, *ratios), 2.2 * max(2.0, *ratios)
     settings: Any = {"font.size": 12, "text.color": INK, "xtick.color": INK, "ytick.color": INK}
     with pyplot.rc_context(settings):
         height = 1.9 + 2.8 * len(panels)
@@ -80,7 +79,7 @@ def draw(rows: Sequence[Row], path: str | Path, footnote: str) -> None:
             left=0.055, right=0.945, top=1 - 1.5 / height, bottom=1.35 / height, hspace=0.52
         )
         for panel, (title, groups) in zip(axes[:, 0], panels.items(), strict=True):
-            _panel(panel, groups, limits)
+            _panel(panel, groups)
             panel.set_title(title, loc="left", fontweight="bold", fontsize=13, pad=8)
         figure.text(0.02, 1 - 0.55 / height, _headline(rows), fontsize=21, fontweight="bold")
         handles = [pyplot.Rectangle((0, 0), 1, 1, color=COLOURS[p]) for p in peers_of(rows)]
@@ -101,11 +100,13 @@ def _headline(rows: Sequence[Row]) -> str:
     names = {"layers both": "layers", "layers": "layers", "networks": "networks",
              "training": "training"}  # fmt: skip
     parts = [f"{names[group]} {of['best']:.1f}x" for group, of in found.items() if group in names]
-    return f"fastgrad against each cell's fastest peer: {', '.join(parts)}"
+    return f"fastgrad vs the fastest peer: {', '.join(parts)}"
 
 
-def _panel(axes: Any, groups: Mapping[str, Mapping[str, float]], limits: Sequence[float]) -> None:
+def _panel(axes: Any, groups: Mapping[str, Mapping[str, float]]) -> None:
     """Draw a group of bars for each shape or network."""
+    ratios = [ratio for of in groups.values() for ratio in of.values()]
+    low, high = 0.92 * min(1.0, *ratios, 1.0), 1.6 * max(2.0, *ratios, 2.0)
     bars = sum(map(len, groups.values())) + len(groups)
     size = 10 if bars < 45 else 8.5 if bars < 65 else 7.5
     x, ticks = 0.0, []
@@ -129,10 +130,9 @@ def _panel(axes: Any, groups: Mapping[str, Mapping[str, float]], limits: Sequenc
         x += 1
     axes.set_xticks(ticks, list(groups))
     axes.tick_params(length=0)
-    axes.tick_params("x", labelsize=11 if len(groups) < 10 else 9.5)
+    axes.tick_params("x", labelsize=11 if len(groups) < 8 else 9.5)
     axes.set_xlim(0, x)
     axes.set_yscale("log", base=2)
-    low, high = limits
     axes.set_ylim(low, high)
     step = 1 if high < 70 else 2
     first = math.ceil(math.log2(low) / step) * step

@@ -155,7 +155,10 @@ README_LAYERS = {"tanh": ("1x8x8", "32x64x64", "256x784x256"), "gelu": ("4096x64
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Return the README's table: some layers, all networks and training, and the means."""
+    """Return the README's table: some layers, all networks and training, the means, the losses.
+
+    Each row's fastest peer is bold.
+    """
     shown = [row for row in rows if row.seconds is not None and _in_readme(row.cell)]
     peers = peers_of(rows)
     titles = [PEERS[peer].title for peer in peers]
@@ -176,7 +179,14 @@ def markdown(rows: Sequence[Row]) -> str:
         cells = [factor(of[peer]) if peer in of else "" for peer in peers]
         group = group.replace("both", "forward + backward")
         lines.append(f"| *geometric mean, {group} ({count})* | | | {' | '.join(cells)} |")
+    timed, lost = sum(len(row.ratios) for row in rows), losing(rows)
+    named = "; ".join(f"{r.cell.label} ({PEERS[p].title} {s.median:.2f}x)" for r, p, s in lost)
+    lines += ["", f"A peer is faster in {len(lost)} of {timed} comparisons" + _after(": ", named)]
     return "\n".join(lines) + "\n"
+
+
+def _after(separator: str, text: str) -> str:
+    return f"{separator}{text}." if text else "."
 
 
 def _in_readme(cell: Cell) -> bool:
