@@ -195,10 +195,6 @@ def test_a_wrong_peer_is_refused(
     peers: SimpleNamespace, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A ten-thousandth off in one element (an epoch, in float64: a billionth) is not timed."""
-    from fastgrad import reference
-
-    if what in ("networks", "training") and not hasattr(reference, "MLP"):
-        pytest.skip("there is no fastgrad.reference.MLP yet")
 
     class Wrong(peers.implementations.Functional):  # type: ignore[name-defined,misc]
         def _spoilt(self, function: Any, factor: float = 1 + 1e-4) -> Any:

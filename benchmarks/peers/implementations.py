@@ -100,8 +100,6 @@ class Functional(Implementation):
         return run
 
     def _net(self, network: Network) -> Any:
-        if not hasattr(self.api, "MLP"):
-            raise Unsupported
         return self.api.MLP(
             network.sizes, network.activations, network.loss, dtype=network.dtype
         )  # fmt: skip
