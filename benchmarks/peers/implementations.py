@@ -131,11 +131,10 @@ class Peer(NamedTuple):
     package: str  # its distribution, for the version
     module: str  # what has to be importable
     place: str  # file here, and class
-    arguments: tuple[str, ...] = ()
 
 
 PEERS = {
-    "numpy": Peer("NumPy", "numpy", "numpy", "implementations.Functional", ("fastgrad.reference",)),
+    "numpy": Peer("NumPy", "numpy", "numpy", "with_numpy.NumPy"),
     "torch": Peer("PyTorch", "torch", "torch", "with_torch.Torch"),
     "torch.compile": Peer("torch.compile", "torch", "torch", "with_torch.TorchCompile"),
     "jax": Peer("JAX", "jax", "jax", "with_jax.Jax"),
@@ -151,5 +150,5 @@ def load(name: str, threads: int) -> Implementation:
     peer = PEERS[name]
     file, _, kind = peer.place.partition(".")
     module = importlib.import_module(f"{__package__}.{file}")
-    made: Implementation = getattr(module, kind)(threads, *peer.arguments)
+    made: Implementation = getattr(module, kind)(threads)
     return made
