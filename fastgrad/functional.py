@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -279,9 +279,9 @@ def _forward(
     if out is not None:
         check_out(function, "out", out, y_shape, dtypes.result, given)
 
-    into = out if out is not None and _sample_contiguous(out, layer.columns) else None
-    if into is not None and (into.dtype != dtypes.work or layer.function or batched or keep_z):
-        into = None
+    into = None
+    if _kernels_take(out, dtypes.work) and not (layer.function or batched or keep_z):
+        into = out if _sample_contiguous(out, layer.columns) else None
     y = shared_forward(layer, x_array, w_array, b_array, into, keep_z)
     saved = y
     if keep_z:
@@ -293,6 +293,11 @@ def _forward(
         None if dtypes.work is dtypes.result else dtypes,
     )  # fmt: skip
     return deliver(y.reshape(y_shape), dtypes.result, out), cache
+
+
+def _kernels_take(out: Array | None, dtype: np.dtype[Any]) -> TypeGuard[Array]:
+    """Return whether kernels can write to `out`: no subclass, and NumPy's own dtype object."""
+    return type(out) is np.ndarray and out.dtype is dtype
 
 
 def _sample_contiguous(array: Array, columns: int) -> bool:
@@ -417,7 +422,7 @@ def _kernel_output(name: str, out: Array | None, like: Array, accumulate: bool) 
     When accumulating, the stand-in starts from what `out` holds, so that the sum is made in
     the same order, to the same bits, as in place.
     """
-    if out is not None and out.dtype == like.dtype and out.shape == like.shape:
+    if _kernels_take(out, like.dtype) and out.shape == like.shape:
         steps = [s for s, length in zip(out.strides, out.shape, strict=True) if length != 1]
         whole = out.dtype.isnative and out.flags.aligned
         whole = whole and all(s % out.itemsize == 0 for s in steps)

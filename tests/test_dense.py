@@ -748,6 +748,8 @@ OUTS: dict[str, Callable[[tuple[int, ...], str], Array]] = {
     "rows_reversed": lambda shape, dtype: np.zeros(shape, dtype)[::-1],
     "unaligned": lambda shape, dtype: FORMS["unaligned"](np.zeros(shape, dtype)),
     "record_field": lambda shape, dtype: FORMS["record_field"](np.zeros(shape, dtype)),
+    "subclass": lambda shape, dtype: FORMS["memmap_like_subclass"](np.zeros(shape, dtype)),
+    "dtype_with_metadata": lambda shape, dtype: np.zeros(shape, np.dtype(dtype, metadata={"m": 1})),
 }
 
 
