@@ -34,7 +34,11 @@ def as_array(function: str, name: str, value: Any) -> Array:
     TypeError
         If it is masked, ragged, or of a dtype fastgrad does not compute in.
     """
-    if isinstance(value, np.ma.MaskedArray):
+    try:
+        masked = isinstance(value, np.ma.MaskedArray) or _holds_mask(value)
+    except RecursionError:
+        raise TypeError(f"{function}: {name} is a list that holds itself") from None
+    if masked:
         raise TypeError(
             f"{function}: {name} is a masked array, whose mask would be lost: "
             f"pass {name}.filled(value) or {name}.data"
@@ -49,6 +53,13 @@ def as_array(function: str, name: str, value: Any) -> Array:
     raise TypeError(
         f"{function}: {name} has dtype {dtype}: give float32, float64, float16, "
         "an integer type or bool"
+    )
+
+
+def _holds_mask(value: Any) -> bool:
+    """Return whether there is a masked array in nested lists."""
+    return isinstance(value, list | tuple) and any(
+        isinstance(v, np.ma.MaskedArray) or _holds_mask(v) for v in value
     )
 
 

@@ -62,6 +62,7 @@ class DenseCache(NamedTuple):
 
 
 _NEED: tuple[str, ...] = ("x", "w", "b")
+_ARRAYS = ("x", "w", "saved")  # of a cache; b may be missing
 _WANTED = {_NEED: WANT["x"] + WANT["w"] + WANT["b"]}  # by need, as calls have asked
 
 
@@ -203,7 +204,7 @@ def dense_backward(
     >>> grads.w, grads.z.tolist(), grads.x
     (array([[3.]]), [[1.0], [1.0]], None)
     """
-    if out is None and not accumulate:
+    if out is None and accumulate is False:
         try:
             x, w, b, saved, layer, shape, _ = cache
             if shape is None and layer.function is None:
@@ -213,7 +214,7 @@ def dense_backward(
                 )  # fmt: skip
                 if grads is not None:
                     return _new(DenseGrads, grads)  # type: ignore[no-any-return]
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             pass  # said properly below
     return _backward(grad_y, cache, need, out, accumulate)
 
@@ -316,10 +317,14 @@ def _backward(
             f"{function}: cache is a {type(cache).__name__}: give what dense_forward returned"
         )
     names = _needed(function, need)
+    try:
+        accumulate = bool(accumulate)
+    except ValueError:  # an array has no truth value
+        kind = type(accumulate).__name__
+        raise TypeError(f"{function}: accumulate is a {kind}: give True or False") from None
     if isinstance(need, tuple):
         _WANTED[need] = sum(WANT[n] for n in names)  # the next such call is direct
-    x, w, b, saved, layer, shape, kept = cache
-    _check_cache(function, cache)
+    x, w, b, saved, layer, shape, kept = _checked_cache(function, cache)
     grad = as_array(function, "grad_y", grad_y)
     y_shape = saved.shape if shape is None else (*shape[:-1], saved.shape[-1])
     if grad.shape != y_shape:
@@ -339,7 +344,9 @@ def _backward(
         saved = saved.copy(order="F" if layer.columns else "C")
     grad = as_native(grad, dtypes.work).reshape(saved.shape)
     if layer.function is not None:
-        grad = grad * callable_slope(layer.function, saved)
+        slope = callable_slope(layer.function, saved)
+        with np.errstate(all="ignore"):
+            grad = grad * slope
 
     shapes = {"x": shape or x.shape, "w": w.shape, "z": y_shape}
     if b is not None:
@@ -358,15 +365,27 @@ def _backward(
     for name in names:
         result = results[name].reshape(shapes[name])
         if name in adding:
-            result = result + outs[name]
+            with np.errstate(all="ignore"):
+                result = result + outs[name]
         results[name] = deliver(result, dtypes.result, outs.get(name))
     return DenseGrads(**results)
 
 
-def _check_cache(function: str, cache: DenseCache) -> None:
-    """Raise ValueError if the arrays have changed shape since dense_forward saw them."""
-    x, w, b, saved, layer = cache[:5]
+def _checked_cache(function: str, cache: DenseCache) -> DenseCache:
+    """Return the cache; raise if its fields are no longer what dense_forward made them."""
+    layer, shape, dtypes = cache[4:]
+    for name, value, kind in (("layer", layer, Layer), ("dtypes", dtypes, Dtypes | None)):
+        if not isinstance(value, kind):
+            raise TypeError(
+                f"{function}: cache.{name} is a {type(value).__name__}: "
+                "leave it as dense_forward made it"
+            )
+    x, w, saved = (as_array(function, f"cache.{n}", getattr(cache, n)) for n in _ARRAYS)
+    b = None if cache.b is None else as_array(function, "cache.b", cache.b)
     _check_shapes(function, x, w, b, layer.samples)
+    if x.ndim > 2 or (shape and (math.prod(shape[:-1]), shape[-1]) != x.shape):
+        was = f"of shape {shape}" if shape else "of one or two axes"
+        raise ValueError(f"{function}: cache.x has shape {x.shape}: it was {was}")
     k = w.shape[layer.columns ^ 1]
     expected = (k, *x.shape[1:]) if layer.columns else (*x.shape[:-1], k)
     if saved.shape != expected:
@@ -374,6 +393,7 @@ def _check_cache(function: str, cache: DenseCache) -> None:
             f"{function}: cache holds an output of shape {saved.shape}: its x and w make it "
             f"{expected}. Leave the arrays of a layer as they are between forward and backward"
         )
+    return DenseCache(x, w, b, saved, layer, shape, dtypes)
 
 
 def _needed(function: str, need: Iterable[str]) -> list[str]:

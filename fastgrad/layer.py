@@ -170,7 +170,8 @@ def apply_callable(function: str, callable_: Callable[[Array], Array], z: Array)
             f"{function}: activation returned shape {y.shape} for an array of shape {z.shape}: "
             "it must be elementwise"
         )
-    return y.astype(z.dtype, copy=False)
+    with np.errstate(over="ignore"):  # float64 numbers of a float32 layer
+        return y.astype(z.dtype, copy=False)
 
 
 def callable_slope(callable_: Callable[[Array], Array], z: Array) -> Array:

@@ -29,6 +29,7 @@ from fastgrad.arrays import (
 REDUCTIONS = ("mean", "sum", "samples")
 _CODES = {name: code for code, name in enumerate(REDUCTIONS)}
 LAYOUTS = ("rows", "columns")
+_COLUMNS = {"rows": False, "columns": True}
 
 
 class _Loss:
@@ -66,10 +67,10 @@ class _Loss:
         """Run the kernel on the arguments as they are, or return None: not in its form."""
         try:
             run, address = self._kernels[pred.dtype]
-            code = _CODES[reduction]
-            if samples == "rows":
+            code, columns = _CODES[reduction], _COLUMNS[samples]
+            if not columns:
                 pair = run(pred, target, None, None, address, code, self.rowwise)
-            elif samples == "columns" and pred.ndim == 2 and type(pred) is np.ndarray:
+            elif pred.ndim == 2 and type(pred) is np.ndarray:
                 flipped = None
                 if target is not None:
                     flipped = np.ascontiguousarray(target.T) if type(target) is np.ndarray else 0

@@ -176,7 +176,10 @@ class Dense(Layer):
         for argument, size in (("input_dim", input_dim), ("output_dim", output_dim)):
             if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
                 raise ValueError(f"{name}: {argument} is {size!r}: give a positive integer")
-        self.dtype = np.dtype(dtype).name
+        try:
+            self.dtype = np.dtype(dtype).name
+        except TypeError:
+            self.dtype = dtype  # refused in a line
         check_choice(name, "dtype", self.dtype, ("float64", "float32"))
         self._act, self._function = resolve(name, activation)
         self.input_dim, self.output_dim, self.activation = input_dim, output_dim, activation

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -66,10 +67,13 @@ def deriv(func: Callable[[Array], ArrayLike], x: ArrayLike, delta: float = 1e-3)
     """
     _check_delta("deriv", delta)
     point = as_array("deriv", "x", x).astype(np.float64)
-    above, below = point + delta, point - delta
+    with np.errstate(all="ignore"):
+        above, below = point + delta, point - delta
     if np.any((above == below) & np.isfinite(point)):
         raise ValueError(_vanished("deriv", delta, point))
-    y_above, y_below = (np.asarray(func(p), np.float64) for p in (above, below))
+    y_above, y_below = (
+        as_array("deriv", "func(x)", func(p)).astype(np.float64) for p in (above, below)
+    )
     for y in (y_above, y_below):
         if y.shape != point.shape:
             raise ValueError(
@@ -263,7 +267,7 @@ def check_grad(
     """
     function = "check_grad"
     for name, tol in (("rtol", rtol), ("atol", atol)):
-        if tol is not None and not tol >= 0:
+        if tol is not None and not _number(function, name, tol) >= 0:
             raise ValueError(f"{function}: {name} is {tol}: give a number >= 0")
     point = as_array(function, "x", x)
     if callable(grad):
@@ -369,7 +373,8 @@ def _scalar_differences(
     """Return the number ``f(x)``, its gradient, and the gradient's typical relative error."""
 
     def number(x: Array) -> Any:
-        y = np.asarray(f(x))
+        y = f(x)
+        y = np.asarray(y) if np.iscomplexobj(y) else as_array(function, "f(x)", y)
         if y.size != 1:
             raise ValueError(
                 f"{function}: f returned shape {y.shape}: it must return one number "
@@ -389,8 +394,14 @@ def _moved(point: Array, index: tuple[int, ...], value: complex) -> Array:
 
 
 def _check_delta(function: str, delta: float) -> None:
-    if not (delta > 0 and np.isfinite(delta)):
+    if not (_number(function, "delta", delta) > 0 and np.isfinite(delta)):
         raise ValueError(f"{function}: delta is {delta}: give a positive number")
+
+
+def _number(function: str, name: str, value: Any) -> float:
+    if not isinstance(value, Real):
+        raise TypeError(f"{function}: {name} is a {type(value).__name__}: give a number")
+    return float(value)
 
 
 def _vanished(function: str, delta: float, point: Array) -> str:
