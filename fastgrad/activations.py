@@ -7,6 +7,7 @@ and benchmarks follow from the row.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -232,9 +233,12 @@ class Activation:
         if unknown:
             raise TypeError(f"{caller}: unexpected argument {', '.join(unknown)}")
         axis = options.get("axis", -1)
-        if isinstance(axis, bool) or not hasattr(axis, "__index__"):
-            raise TypeError(f"{caller}: axis is a {type(axis).__name__}: give an integer")
-        return axis.__index__()
+        index: Any = None if isinstance(axis, bool) else axis
+        try:
+            return operator.index(index)
+        except TypeError:
+            kind = type(axis).__name__
+            raise TypeError(f"{caller}: axis is a {kind}: give an integer") from None
 
 
 class DefinedActivation(Activation):

@@ -72,7 +72,10 @@ def common_dtypes(*arrays: Array) -> Dtypes:
 
 def as_native(array: Array, dtype: np.dtype[Any]) -> Array:
     """Return `array` in a form kernels take: this dtype, native bytes, aligned elements."""
-    array = np.asarray(array, dtype)
+    if array.dtype != dtype:
+        with np.errstate(over="ignore"):  # float64 in a float32 network: inf is a value
+            array = array.astype(dtype)
+    array = np.asarray(array)
     if array.dtype is not dtype:  # equal, but another object: unpickled, or with metadata
         array = array.view(dtype)
     whole = all(stride % dtype.itemsize == 0 for stride in array.strides)

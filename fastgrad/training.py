@@ -138,9 +138,12 @@ def train(
 
 def _count(caller: str, name: str, value: Any) -> int:
     """Return `value` as an int, or raise unless it is a positive integer."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{caller}: {name} is a {type(value).__name__}: give a positive integer")
-    count = operator.index(value)
+    index: Any = None if isinstance(value, bool) else value
+    try:
+        count = operator.index(index)
+    except TypeError:
+        kind = type(value).__name__
+        raise TypeError(f"{caller}: {name} is a {kind}: give a positive integer") from None
     if count < 1:
         raise ValueError(f"{caller}: {name} is {count}: give a positive integer")
     return count
