@@ -417,6 +417,34 @@ NAMES: dict[str, Wrong] = {
         backward(need=5), ValueError,
         "dense_backward: need is '5': choose from 'x', 'w', 'b', 'z'",
     ),
+    "accumulate without a truth value": Wrong(
+        backward(accumulate=np.array([True, False])), TypeError,
+        "dense_backward: accumulate is a ndarray: give True or False",
+    ),
+    "a mask in a list": Wrong(
+        lambda: fg.tanh([np.ma.masked_array([1.0, 2.0], [True, False])]), TypeError,
+        "tanh: z is a masked array, whose mask would be lost: pass z.filled(value) or z.data",
+    ),
+    "samples an array of a loss": Wrong(
+        lambda: fg.losses.mse.value_and_grad(X, X, "mean", np.array(["rows", "rows"])), ValueError,
+        "mse.value_and_grad: samples is ...",
+    ),
+    "axis an array": Wrong(
+        lambda: fg.softmax(X, axis=np.array([0, 1])), TypeError,
+        "softmax: axis is a ndarray: give an integer",
+    ),
+    "a step of differences": Wrong(
+        lambda: fg.deriv(np.sin, X, delta="small"), TypeError,
+        "deriv: delta is a str: give a number",
+    ),
+    "cache of lists": Wrong(
+        lambda: fg.dense_backward(Y, cache_of()._replace(w="weights")), TypeError,
+        "dense_backward: cache.w has dtype ...",
+    ),
+    "cache without a layer": Wrong(
+        lambda: fg.dense_backward(Y, cache_of()._replace(layer=None)), TypeError,
+        "dense_backward: cache.layer is a NoneType: leave it as dense_forward made it",
+    ),
     "cache None": Wrong(
         lambda: fg.dense_backward(Y, None), TypeError,
         "dense_backward: cache is a NoneType: give what dense_forward returned",

@@ -88,3 +88,9 @@ LOSS_GRAD_U = 12
 # what test_baselines holds it to. gelu_tanh computes an argument that its exp magnifies.
 REFERENCE_EPS = {name: (lambda size: 6.0 + 0.0 * size) for name in SMOOTHNESS}
 REFERENCE_EPS["gelu_tanh"] = lambda size: 6.0 * (1 + 1.6 * size * (1 + 0.045 * size**2))
+
+# Two implementations on tame numbers (multiples of 1/64 up to 1/4, at most 34 features or samples,
+# so that sums of products are exact before the activation), in u of the largest element: exp and
+# its rounding (16 u), times sums of 34 such terms (578 u), twice, since the reference errs too,
+# and float32 terms of losses (8 u). Coarse: it is to tell numbers from garbage.
+TAME_U = 2048
