@@ -180,7 +180,8 @@ def build(dtype_name: str) -> str:
                 target = space_for_targets
         elif target != 0:
             col = word(job, at.T_COL)
-            if order != 0 or col != 1:
+            # Terms are summed in an order that row strides decide: they must all be k.
+            if order != 0 or col != 1 or row != k:
                 gather(order, first, m, k, target, row, col, space_for_targets)
                 target, row = space_for_targets, k
             else:
