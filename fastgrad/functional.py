@@ -9,6 +9,7 @@ called again.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeGuard
 
@@ -87,7 +88,7 @@ def dense(
         try:
             layer = LAYERS[x.dtype, activation, samples]  # type: ignore[union-attr]
             y = layer.forward(x, w, b, None, False, layer.record, layer.columns)
-        except (KeyError, AttributeError, TypeError):
+        except (KeyError, AttributeError, TypeError, ValueError):
             y = None
         if y is not None:
             return y  # type: ignore[no-any-return]
@@ -150,7 +151,7 @@ def dense_forward(
         try:
             layer = LAYERS[x.dtype, activation, samples]  # type: ignore[union-attr]
             y = layer.forward(x, w, b, None, layer.keep_z, layer.record, layer.columns)
-        except (KeyError, AttributeError, TypeError):
+        except (KeyError, AttributeError, TypeError, ValueError):
             y = None
         if y is not None:
             saved = y
@@ -277,6 +278,8 @@ def _forward(
     if batched:
         x_array = x_array.reshape(math.prod(shape[:-1]), shape[-1])
     y_shape = (k, *shape[1:]) if layer.columns else (*shape[:-1], k)
+    if math.prod(y_shape) > sys.maxsize // dtypes.work.itemsize:
+        raise ValueError(f"{function}: y of shape {y_shape} is larger than memory can be")
     if out is not None:
         check_out(function, "out", out, y_shape, dtypes.result, given)
 

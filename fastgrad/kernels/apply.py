@@ -100,6 +100,8 @@ def build(dtype_name: str) -> str:
         if y == 0:
             return 0
         m, n = extent(z)
+        if n == 0:  # however many rows
+            return y
         state = release_gil() if m * n >= RELEASE_FROM // 16 else 0
         call_address(as_integer(address), (data(z), n, data(y), n, m, n))
         if state != 0:
@@ -118,6 +120,8 @@ def build(dtype_name: str) -> str:
         if out == 0:
             return 0
         m, n = extent(g)
+        if n == 0:
+            return out
         state = release_gil() if m * n >= RELEASE_FROM // 16 else 0
         call_address(as_integer(address), (data(g), n, data(s), n, data(out), n, m, n))
         if state != 0:
@@ -140,6 +144,8 @@ def build(dtype_name: str) -> str:
         ):
             return not_taken(words)
         m, n = extent(pred)
+        if m * n == 0:
+            return not_taken(words)
         target_at = 0
         if target != nothing:
             target_at = data(target)

@@ -221,7 +221,7 @@ def build(dtype_name: str) -> str:
             _, z, _, _, z_row, _ = matrix(z_object, words, size, columns)
         state = release_gil() if n * k * (d + 16) >= RELEASE_FROM else 0
         done = forward(
-            n, d, k, x, x_row, x_col, w, w_row, w_col, bias, bias_step,
+            n if k != 0 else 0, d, k, x, x_row, x_col, w, w_row, w_col, bias, bias_step,
             y, y_row, z, z_row, data(record),
         )  # fmt: skip
         if state != 0:
@@ -246,8 +246,9 @@ def build(dtype_name: str) -> str:
         g_ok, g, n, k, g_row, g_col = matrix(g_object, words, size, columns)
         ok, x, x_n, d, x_row, x_col = matrix(x_object, words, size, columns)
         w_ok, w, w_d, w_k, w_row, w_col = matrix(w_object, words, size, columns)
-        same_ndim = dimensions(g_object) == dimensions(x_object) and dimensions(w_object) == 2
-        if not (g_ok and ok and w_ok and same_ndim and n == x_n and d == w_d and k == w_k):
+        if not (g_ok and ok and w_ok and n == x_n and d == w_d and k == w_k):
+            return not_taken(words)
+        if dimensions(g_object) != dimensions(x_object) or dimensions(w_object) != 2:
             return not_taken(words)
         if 2 * n * k * d >= share_from(words):
             return not_taken(words)
@@ -289,6 +290,8 @@ def build(dtype_name: str) -> str:
         tuple_set(grads, 1, gw_object)
         tuple_set(grads, 2, gb_object)
         tuple_set(grads, 3, gz_object)
+        if k == 0 and (gx == 0 or d == 0):  # nothing to write, for however many samples
+            n = 0
         state = release_gil() if n * k * (2 * d + 16) >= RELEASE_FROM else 0
         done = backward(
             n, d, k, g, g_row, g_col, x, x_row, x_col, w, w_row, w_col,
