@@ -79,6 +79,15 @@ def _some_reversed(rng: Rng, a: Array) -> Array:
     return a[flip].copy()[flip]
 
 
+def _part_of_wider(rng: Rng, a: Array) -> Array:
+    """Rows with a gap between them."""
+    if not a.ndim:
+        return a
+    base = np.full((*a.shape[:-1], a.shape[-1] + 3), 77, a.dtype)
+    base[..., : a.shape[-1]] = a
+    return base[..., : a.shape[-1]]
+
+
 # Every way to hold an array: those of the suite, and what only a random choice can make.
 HOSTILE: dict[str, Callable[[Rng, Array], Any]] = {
     **{name: (lambda rng, a, make=make: make(a)) for name, make in FORMS.items()},
@@ -89,6 +98,7 @@ HOSTILE: dict[str, Callable[[Rng, Array], Any]] = {
     "matrix": lambda rng, a: a.view(np.matrix) if a.ndim == 2 else a,
     "memmap": _memmap,
     "permuted": _permuted,
+    "part of wider": _part_of_wider,
     "metadata": _metadata,
     "some axes reversed": _some_reversed,
     "pickled": lambda rng, a: pickle.loads(pickle.dumps(a)),
@@ -96,8 +106,8 @@ HOSTILE: dict[str, Callable[[Rng, Array], Any]] = {
     "scalar": lambda rng, a: a[()],
 }
 WRITABLE = ("clean", "fortran", "sliced", "reversed", "unaligned", "offset", "record_field",
-            "memmap_like_subclass", "memmap", "permuted", "metadata", "some axes reversed",
-            "pickled")  # fmt: skip
+            "memmap_like_subclass", "memmap", "permuted", "part of wider", "metadata",
+            "some axes reversed", "pickled")  # fmt: skip
 OF_NUMBERS = ("clean", "unaligned", "big_endian", "readonly", "array_protocol", "metadata",
               "pickled", "nested lists", "scalar")  # fmt: skip
 
