@@ -50,8 +50,8 @@ class EarlyStopping:
     >>> net = fg.MLP((1, 1), (None,), "mse", dtype="float64")
     >>> x = np.ones((4, 1))
     >>> stop = fg.EarlyStopping(patience=2, min_delta=1e-3)
-    >>> len(net.fit(net.init(), x, x, fg.SGD(lr=0.5), epochs=100, callback=stop).losses)
-    4
+    >>> len(net.fit(net.init(), x, x, fg.SGD(lr=0.1), epochs=100, callback=stop).losses)
+    10
     """
 
     def __init__(self, patience: int = 5, min_delta: float = 0.0) -> None:
