@@ -34,14 +34,15 @@ def timed(module, axis):
         ("activations", "activation", "ACTIVATIONS", tuple(BUILT_IN)),
         ("layers", "activation", "ACTIVATIONS", tuple(BUILT_IN)),
         ("losses", "loss", "LOSSES", tuple(LOSSES)),
+        ("networks", "optimizer", "OPTIMIZERS", ("SGD", "Adam", "AdamW")),
     ],
 )
 def test_every_row_has_a_benchmark(module, axis, table, rows):
     found = timed(module, axis)
     missing = ", ".join(row for row in rows if row not in found)
     assert not missing, (
-        f"Missing benchmarks for {missing}: add {missing} to {table} in benchmarks/common.py, "
-        f"from which benchmarks/{module}.py takes the values of its parameter {axis!r}"
+        f"Missing benchmarks for {missing}: add {missing} to {table} in benchmarks/common.py or "
+        f"benchmarks/{module}.py, which takes the values of its parameter {axis!r}"
     )
     unknown = ", ".join(sorted(found.difference(rows)))
     assert not unknown, (

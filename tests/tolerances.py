@@ -94,3 +94,8 @@ REFERENCE_EPS["gelu_tanh"] = lambda size: 6.0 * (1 + 1.6 * size * (1 + 0.045 * s
 # its rounding (16 u), times sums of 34 such terms (578 u), twice, since the reference errs too,
 # and float32 terms of losses (8 u). Coarse: it is to tell numbers from garbage.
 TAME_U = 2048
+
+# Whole training runs in float64, fastgrad against the reference: rounding differences of 1e-16,
+# magnified by up to some hundred steps of Adam, whose step m / sqrt(v) has slope 1 / |g| at a
+# gradient g near zero.
+TRAINING_RTOL = 1e-8
