@@ -27,6 +27,7 @@ from fastgrad.arrays import (
     common_dtypes,
     deliver,
 )
+from fastgrad.large import any_backward, any_forward
 from fastgrad.layer import (
     ACCUMULATE,
     WANT,
@@ -34,8 +35,6 @@ from fastgrad.layer import (
     apply_callable,
     callable_slope,
     compiled_layer,
-    shared_backward,
-    shared_forward,
 )
 
 __all__ = ["DenseCache", "DenseGrads", "dense", "dense_backward", "dense_forward"]
@@ -286,7 +285,7 @@ def _forward(
     into = None
     if _kernels_take(out, dtypes.work) and not (layer.function or batched or keep_z):
         into = out if _sample_contiguous(out, layer.columns) else None
-    y = shared_forward(layer, x_array, w_array, b_array, into, keep_z)
+    y = any_forward(layer, x_array, w_array, b_array, into, keep_z)
     saved = y
     if keep_z:
         y, saved = y
@@ -363,7 +362,7 @@ def _backward(
         if name in names and like is not None and name not in adding:
             into[name] = _kernel_output(name, outs.get(name), like, accumulate)
     flags = sum(WANT[n] for n in names) | (ACCUMULATE if accumulate else 0)
-    grads = shared_backward(layer, grad, x, w, b, saved, flags, into)
+    grads = any_backward(layer, grad, x, w, b, saved, flags, into)
     results = dict(zip("xwbz", grads, strict=True))
     for name in names:
         result = results[name].reshape(shapes[name])

@@ -1,4 +1,4 @@
-"""A compiled dense layer: its kernels, its settings, and large ones shared over threads.
+"""A compiled dense layer: its kernels and its settings.
 
 Everything here works on native arrays whose shapes fit: `functional` checks and converts.
 """
@@ -6,7 +6,6 @@ Everything here works on native arrays whose shapes fit: `functional` checks and
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,9 +22,9 @@ ACCUMULATE = 16
 class Layer(NamedTuple):
     """What a layer's calls share, whatever their arrays: compiled functions and settings."""
 
-    forward: Callable[..., Any]  # small enough for one thread, else it returns None
+    forward: Callable[..., Any]  # of less work than threads.SHARE_FROM, else it returns None
     backward: Callable[..., Any]
-    whole_forward: Callable[..., Any]  # of any size, in one thread
+    whole_forward: Callable[..., Any]  # of any size, in one call
     whole_backward: Callable[..., Any]
     record: Array
     columns: int
@@ -84,82 +83,6 @@ def compiled_layer(function: str, activation: Any, samples: str, dtype: np.dtype
     if callable_ is None:
         LAYERS[dtype, activation, samples] = layer
     return layer
-
-
-def shared_forward(
-    layer: Layer, x: Array, w: Array, b: Array | None, out: Array | None, keep_z: bool
-) -> Any:
-    """Run the forward kernel, large batches in several threads: each has a block of samples."""
-    parts = threads.shares(x.size * w.shape[layer.columns ^ 1])
-    if parts == 1 or x.ndim == 1 or keep_z:
-        return layer.whole_forward(x, w, b, out, keep_z, layer.record, layer.columns)
-    if layer.columns:
-        y = np.empty((x.shape[1], w.shape[0]), x.dtype).T if out is None else out
-    else:
-        y = np.empty((x.shape[0], w.shape[1]), x.dtype) if out is None else out
-    threads.run(
-        [
-            partial(layer.whole_forward, x[at], w, b, y[at], False, layer.record, layer.columns)
-            for at in _sample_slices(layer, x, parts)
-        ]
-    )
-    return y
-
-
-def shared_backward(
-    layer: Layer,
-    grad: Array,
-    x: Array,
-    w: Array,
-    b: Array | None,
-    saved: Array,
-    flags: int,
-    into: dict[str, Array | None],
-) -> Any:
-    """Run the backward kernel; a large one in threads: samples for x and z, features for w."""
-    run, record, columns = layer.whole_backward, layer.record, layer.columns
-    parts = threads.shares(2 * x.size * w.shape[columns ^ 1])
-    if parts == 1 or x.ndim == 1 or not flags & WANT["w"]:
-        return run(
-            grad, x, w, b, saved, record, flags, columns, into["x"], into["w"], into["b"], None
-        )
-    adds = flags & ACCUMULATE
-    want_x = flags & WANT["x"]
-    gx = np.empty_like(x) if want_x and into["x"] is None else into["x"]
-    gw = np.empty_like(w) if into["w"] is None else into["w"]
-    gz = np.empty_like(saved)
-    assert gw is not None
-    threads.run(
-        [
-            partial(
-                run, grad[at], x[at], w, b, saved[at], record, want_x | WANT["z"], columns,
-                None if gx is None else gx[at], None, None, gz[at],
-            )
-            for at in _sample_slices(layer, x, parts)
-        ]
-    )  # fmt: skip
-    plain = identity.record(x.dtype.name)
-    features = threads.cut(x.shape[0 if columns else 1], parts, 48)
-    jobs = [
-        partial(
-            run, gz, x[at] if columns else x[:, at], w[:, at] if columns else w[at], None, None,
-            plain, WANT["w"] | adds, columns, None, gw[:, at] if columns else gw[at], None, None,
-        )
-        for at in features
-    ]  # fmt: skip
-    threads.run(jobs)
-    gb = None
-    if b is not None and flags & WANT["b"]:
-        gb = run(gz, x, w, b, None, plain, WANT["b"] | adds, columns, None, None, into["b"], None)[
-            2
-        ]
-    return gx if want_x else None, gw, gb, gz if flags & WANT["z"] else None
-
-
-def _sample_slices(layer: Layer, x: Array, parts: int) -> list[Any]:
-    """Return the indices of `parts` blocks of samples."""
-    slices = threads.cut(x.shape[layer.columns], parts, 96)
-    return [(slice(None), s) for s in slices] if layer.columns else list(slices)
 
 
 def apply_callable(function: str, callable_: Callable[[Array], Array], z: Array) -> Array:

@@ -4,6 +4,9 @@ Work is cut so that no output element is computed by two threads: blocks of samp
 grad_x and grad_z, blocks of input features for grad_w. Each element is therefore the same chain
 of operations as with one thread, and the bits do not depend on the number of threads.
 
+A thread does its work in slices of about 0.1 s and looks for Ctrl-C, or an error elsewhere,
+between them: a call into compiled code cannot be stopped.
+
 Threads are started and joined within the call (0.1 ms, against 2 ms of work at least), and
 kernels release the GIL: there is no pool to survive a fork, to nest or to deadlock.
 """
@@ -19,6 +22,8 @@ __all__ = ["get_num_threads", "set_num_threads"]
 
 # Multiply-adds below which one thread is as fast: about 2 ms of float32 on one core.
 SHARE_FROM = 1 << 26
+# Multiply-adds after which Python looks for signals: 0.07 s of float32, twice that of float64.
+SLICE = 1 << 31
 
 
 def _available() -> int:
@@ -73,30 +78,56 @@ def shares(work: int) -> int:
     return 1 if work < SHARE_FROM else min(_count, work // (SHARE_FROM // 2))
 
 
-def cut(length: int, parts: int, multiple: int) -> list[slice]:
+def cut(whole: slice, most: int, multiple: int) -> list[slice]:
+    """Cut a range into slices of at most `most`, multiples of `multiple` and at least one of it."""
+    step = max(most // multiple, 1) * multiple
+    return [slice(i, min(i + step, whole.stop)) for i in range(whole.start, whole.stop, step)]
+
+
+def share(whole: slice, parts: int, multiple: int) -> list[slice]:
     """Cut a range into at most `parts` slices whose lengths are multiples of `multiple`."""
-    step = -(-length // parts)
-    step = -(-step // multiple) * multiple
-    return [slice(i, min(i + step, length)) for i in range(0, length, step)]
+    each = -(-(whole.stop - whole.start) // parts)
+    return cut(whole, each + -each % multiple, multiple)
 
 
-def run(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Run every task, the first in this thread; return their results or raise the first error."""
-    results: list[Any] = [None] * len(tasks)
+Steps = Sequence[Callable[[], Any]]
+
+
+def run(tasks: Sequence[Steps]) -> None:
+    """Run the steps of every task in order, the first task in this thread, the others in their own.
+
+    After an error in any thread, Ctrl-C in this one included, no thread begins another step,
+    and the error is raised when all have ended: nothing still writes to the caller's arrays.
+    """
     errors: list[BaseException] = []
 
-    def work(i: int) -> None:
+    def work(steps: Steps) -> None:
         try:
-            results[i] = tasks[i]()
+            for step in steps:
+                if errors:
+                    return
+                step()
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(1, len(tasks))]
-    for thread in threads:
-        thread.start()
-    work(0)
-    for thread in threads:
-        thread.join()
+    threads = [threading.Thread(target=work, args=(steps,)) for steps in tasks[1:]]
+    try:
+        for thread in threads:
+            thread.start()
+        work(tasks[0])
+        _wait(threads)
+    except BaseException as error:  # Ctrl-C while starting or waiting
+        errors.append(error)
+    while any(thread.is_alive() for thread in threads):
+        try:
+            _wait(threads)
+        except KeyboardInterrupt:  # one more: they are ending already
+            continue
     if errors:
         raise errors[0]
-    return results
+
+
+def _wait(threads: Sequence[threading.Thread]) -> None:
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(0.1)  # back in Python now and then: a signal's handler runs here

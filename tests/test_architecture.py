@@ -25,7 +25,7 @@ ORDER = [
     *("__main__", "cli", "chart", "compare", "machine", "cases", "bounds", "data"),
     *("network", "training", "passes", "optimizers", "tables", "nn", "verify", "running"),
     "__init__",
-    *("functional", "layer", "activations", "losses", "arrays", "threads"),
+    *("functional", "large", "layer", "activations", "losses", "arrays", "threads"),
     *("reference", "loops"),
     "kernels.user",
     *("kernels.network", "kernels.plan", "kernels.update", "kernels.apply", "kernels.dense"),

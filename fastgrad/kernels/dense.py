@@ -26,6 +26,7 @@ from fastgrad.kernels.pyobject import (
     RELEASE_FROM,
     acquire_gil,
     arguments,
+    array_type,
     as_integer,
     data,
     decrement,
@@ -44,6 +45,7 @@ from fastgrad.kernels.pyobject import (
     true,
     tuple_new,
     tuple_set,
+    type_of,
 )
 from fastgrad.kernels.target import BATCH_BLOCK
 from fastgrad.kernels.target import tile as tile_for
@@ -183,19 +185,20 @@ def build(dtype_name: str) -> str:
         return array, at, row, col
 
     def dense_forward(self: int, args: int, count: int) -> int:
-        """(x, w, b, y, keep_z, record, columns) -> y, or (y, z) if keep_z is True.
+        """(x, w, b, y, z, record, columns) -> y, or (y, z) if z is True.
 
-        b may be None; y may be None and is then a new array.
+        b may be None; y may be None and is then a new array. z is an array to fill, True for a
+        new one, or False for none.
         """
         words = data(self)
         nothing = none(words)
-        x_object, w_object, b_object, y_object, keep_z, record, columns_object = arguments(args, 7)
+        x_object, w_object, b_object, y_object, z_given, record, columns_object = arguments(args, 7)
         columns = as_integer(columns_object)
         ok, x, n, d, x_row, x_col = matrix(x_object, words, size, columns)
         w_ok, w, w_d, k, w_row, w_col = matrix(w_object, words, size, columns)
         if not (ok and w_ok and d == w_d and dimensions(w_object) == 2):
             return not_taken(words)
-        if n * k * d >= share_from(words):
+        if n * k * (d + 16) >= share_from(words):
             return not_taken(words)
         bias, bias_step = 0, 1
         if b_object != nothing:
@@ -212,13 +215,15 @@ def build(dtype_name: str) -> str:
             increment(y_object)
         _, y, _, _, y_row, _ = matrix(y_object, words, size, columns)
         z, z_row, result = 0, 0, y_object
-        if keep_z == true(words):
+        if z_given == true(words):
             z_object, result = new_array(words, ndim, first, second, columns), tuple_new(2)
             if z_object == 0 or result == 0:
                 return 0
             tuple_set(result, 0, y_object)
             tuple_set(result, 1, z_object)
             _, z, _, _, z_row, _ = matrix(z_object, words, size, columns)
+        elif type_of(z_given) == array_type(words):
+            _, z, _, _, z_row, _ = matrix(z_given, words, size, columns)
         state = release_gil() if n * k * (d + 16) >= RELEASE_FROM else 0
         done = forward(
             n if k != 0 else 0, d, k, x, x_row, x_col, w, w_row, w_col, bias, bias_step,
@@ -250,7 +255,7 @@ def build(dtype_name: str) -> str:
             return not_taken(words)
         if dimensions(g_object) != dimensions(x_object) or dimensions(w_object) != 2:
             return not_taken(words)
-        if 2 * n * k * d >= share_from(words):
+        if n * k * (2 * d + 16) >= share_from(words):
             return not_taken(words)
         saved, saved_row = 0, 0
         if read_word(data(record) + BACKWARD) != 0:

@@ -1,0 +1,295 @@
+"""Layers of any size: large ones are cut into pieces, shared over threads and seen by Ctrl-C.
+
+One call of a kernel is one uninterruptible call of C. A layer of more work than
+`threads.SLICE`, or that several threads share, is therefore many calls, each on views of the
+caller's arrays. No cut changes a bit: y, grad_x and grad_z may be cut anywhere (an element is a
+chain of its own), grad_w and grad_b along their own axes, and along the samples at multiples of
+BATCH_BLOCK, where a single call would add block sums in the same order.
+
+Everything here is in the row layout: columns are the transposed views.
+
+What remains: a piece is at least 96 x 96 outputs of y or grad_x however many input features each
+of them sums over, and at least 48 rows of grad_w over 256 samples. From 230,000 features, or
+170,000 outputs, a piece takes longer than a slice should.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fastgrad import threads
+from fastgrad.activations import identity
+from fastgrad.arrays import Array
+from fastgrad.layer import ACCUMULATE, WANT, Layer
+
+BATCH_BLOCK = 256  # as in kernels/target.py
+EDGE = 96  # outputs are cut at multiples of this: whole register tiles
+FEATURES = 48  # and rows of grad_w of this
+ACTIVATION = 16  # multiply-adds that an activation is reckoned as
+
+Tile = tuple[slice, slice]
+
+
+def any_forward(
+    layer: Layer, x: Array, w: Array, b: Array | None, out: Array | None, keep_z: bool
+) -> Any:
+    """Run the forward kernel on native arrays of any size; return y, or (y, z) if `keep_z`."""
+    rows, weights = _rows(x, layer), _rows(w, layer)
+    (n, d), k = rows.shape, weights.shape[1]
+    work = n * k * (d + ACTIVATION)
+    count = threads.shares(work)
+    if count == 1 and work <= threads.SLICE:
+        return layer.whole_forward(x, w, b, out, keep_z, layer.record, layer.columns)
+    parts = _tiles(n, k, d + ACTIVATION, count)
+    # A softmax needs whole rows: where they are cut, it follows when all of z is there.
+    apart = layer.activation.rowwise and any(
+        j.stop - j.start < k for part in parts for _, j in part
+    )
+    y = _outputs(x, k, layer) if out is None or apart else out
+    z = _outputs(x, k, layer) if keep_z else None
+    to_y, to_z = _rows(y, layer), None if z is None else _rows(z, layer)
+    bias = None if b is None else b.reshape(-1)
+    record = identity.record(x.dtype.name) if apart else layer.record
+    threads.run(
+        [
+            [
+                partial(
+                    layer.whole_forward, rows[i], weights[:, j], None if bias is None else bias[j],
+                    to_y[i, j], False if to_z is None else to_z[i, j], record, 0,
+                )
+                for i, j in part
+            ]
+            for part in parts
+        ]
+    )  # fmt: skip
+    if apart:
+        _rowwise(layer, to_y, count)
+    return y if z is None else (y, z)
+
+
+def any_backward(
+    layer: Layer,
+    grad: Array,
+    x: Array,
+    w: Array,
+    b: Array | None,
+    saved: Array,
+    flags: int,
+    into: dict[str, Array | None],
+) -> Any:
+    """Run the backward kernel on native arrays of any size; return the four gradients."""
+    rows, weights = _rows(x, layer), _rows(w, layer)
+    (n, d), k = rows.shape, weights.shape[1]
+    per_sample = k * (2 * d + ACTIVATION)
+    count = threads.shares(n * per_sample)
+    if count == 1 and n * per_sample <= threads.SLICE:
+        return layer.whole_backward(
+            grad, x, w, b, saved, layer.record, flags, layer.columns,
+            into["x"], into["w"], into["b"], None,
+        )  # fmt: skip
+    made = {
+        name: np.empty_like(like) if into.get(name) is None else into[name]
+        for name, like in (("x", x), ("w", w), ("b", b), ("z", saved))
+        if like is not None and flags & WANT[name]
+    }
+    run = _Backward(layer, grad, rows, weights, b, saved, flags, made)
+    if count == 1 and BATCH_BLOCK * per_sample <= threads.SLICE:
+        run.by_samples(threads.SLICE // per_sample)
+    else:
+        run.by_gradient(count)
+    return tuple(made.get(name) for name in "xwbz")
+
+
+class _Backward:
+    """The arrays of one backward pass in the row layout, and two ways to cut it."""
+
+    def __init__(
+        self, layer: Layer, grad: Array, x: Array, w: Array, b: Array | None, saved: Array,
+        flags: int, made: dict[str, Array | None],
+    ) -> None:  # fmt: skip
+        self.layer, self.flags = layer, flags
+        self.grad, self.saved = _rows(grad, layer), _rows(saved, layer)
+        self.x, self.w = x, w
+        self.bias = None if b is None else b.reshape(-1)
+        views = {n: None if a is None else _rows(a, layer) for n, a in made.items() if n != "b"}
+        self.gx, self.gw, self.gz = (views.get(name) for name in "xwz")
+        gb = made.get("b")
+        self.gb = None if gb is None else gb.reshape(-1)
+        self.plain = identity.record(x.dtype.name)
+
+    def added(self, at: slice) -> int:
+        """Return the bit by which the block sums of some samples are added to those before."""
+        return ACCUMULATE if at.start > 0 else self.flags & ACCUMULATE
+
+    def by_samples(self, most: int) -> None:
+        """In one thread: all gradients of some samples after those of the samples before."""
+        wanted = self.flags & ~ACCUMULATE
+        threads.run(
+            [
+                [
+                    partial(
+                        self.layer.whole_backward, self.grad[at], self.x[at], self.w, self.bias,
+                        self.saved[at], self.layer.record, wanted | self.added(at), 0,
+                        _part(self.gx, at), self.gw, self.gb, _part(self.gz, at),
+                    )
+                    for at in threads.cut(slice(0, len(self.x)), most, BATCH_BLOCK)
+                ]
+            ]
+        )  # fmt: skip
+
+    def by_gradient(self, count: int) -> None:
+        """In `count` threads: grad_z, with it or after it grad_x, then grad_w, then grad_b.
+
+        Threads have samples for themselves, or columns of grad_x where these are too few, and
+        then rows of grad_w.
+        """
+        (n, d), k = self.x.shape, self.w.shape[1]
+        parts = _tiles(n, d, k + ACTIVATION, count)
+        whole = _whole(parts, d)
+        if self.gz is None and self.layer.activation is identity:
+            self.gz = self.grad
+        else:
+            if self.gz is None:
+                self.gz = np.empty((n, k), self.x.dtype)
+            samples = parts if whole else _tiles(n, k, ACTIVATION, count, whole_rows=True)
+            self._slopes(samples, with_x=whole)
+            if whole:
+                parts = []
+        if self.gx is not None and parts:
+            self._inputs(parts)
+        if self.gw is not None:
+            self._weights(count)
+        if self.gb is not None:
+            self._bias()
+
+    def _slopes(self, parts: list[list[Tile]], with_x: bool) -> None:
+        gx = self.gx if with_x else None
+        wanted = WANT["z"] | (WANT["x"] if gx is not None else 0)
+        threads.run(
+            [
+                [
+                    partial(
+                        self.layer.whole_backward, self.grad[i], self.x[i], self.w, None,
+                        self.saved[i], self.layer.record, wanted, 0,
+                        _part(gx, i), None, None, _part(self.gz, i),
+                    )
+                    for i, _ in part
+                ]
+                for part in parts
+            ]
+        )  # fmt: skip
+
+    def _inputs(self, parts: list[list[Tile]]) -> None:
+        threads.run(
+            [
+                [
+                    partial(
+                        self._linear, i, j, WANT["x"], gx=None if self.gx is None else self.gx[i, j]
+                    )
+                    for i, j in part
+                ]
+                for part in parts
+            ]
+        )
+
+    def _weights(self, count: int) -> None:
+        (n, d), k = self.x.shape, self.w.shape[1]
+        most = max(threads.SLICE // (BATCH_BLOCK * k), FEATURES)
+        samples = threads.cut(
+            slice(0, n), threads.SLICE // (k * min(most, -(-d // count))), BATCH_BLOCK
+        )
+        threads.run(
+            [
+                [
+                    partial(self._linear, i, j, WANT["w"] | self.added(i), gw=_part(self.gw, j))
+                    for j in threads.cut(features, most, FEATURES)
+                    for i in samples
+                ]
+                for features in threads.share(slice(0, d), count, FEATURES)
+            ]
+        )
+
+    def _bias(self) -> None:
+        samples = slice(0, len(self.x))
+        most = threads.SLICE // (ACTIVATION * self.w.shape[1])
+        steps = [
+            partial(self._linear, i, slice(None), WANT["b"] | self.added(i), gb=self.gb)
+            for i in threads.cut(samples, most, BATCH_BLOCK)
+        ]
+        threads.run([steps])
+
+    def _linear(
+        self, i: slice, j: slice, flags: int, gx: Any = None, gw: Any = None, gb: Any = None
+    ) -> None:
+        """Run the backward kernel from grad_z, for some samples and some input features."""
+        self.layer.whole_backward(
+            _part(self.gz, i), self.x[i, j], self.w[j], self.bias, None, self.plain, flags, 0,
+            gx, gw, gb, None,
+        )  # fmt: skip
+
+
+def _rows(array: Array, layer: Layer) -> Array:
+    """Return a view of an array in the row layout, a vector as one row."""
+    return np.atleast_2d(array.T if layer.columns else array)
+
+
+def _part(array: Array | None, at: slice) -> Array | None:
+    return None if array is None else array[at]
+
+
+def _outputs(x: Array, k: int, layer: Layer) -> Array:
+    """Return a new array for y or z: a sample's outputs lie side by side."""
+    if x.ndim == 1:
+        return np.empty(k, x.dtype)
+    made: Array = np.empty((x.shape[layer.columns], k), x.dtype)
+    return made.T if layer.columns else made
+
+
+def _rowwise(layer: Layer, y: Array, count: int) -> None:
+    """Replace z by act(z) in an array of contiguous rows."""
+    from fastgrad.kernels.library import entry
+
+    run, address = entry("apply", "apply_forward", y.dtype.name), int(layer.record[0])
+    n, k = y.shape
+    threads.run(
+        [
+            [partial(run, y[i], y[i], address, 0) for i, _ in part]
+            for part in _tiles(n, k, ACTIVATION, count, whole_rows=True)
+        ]
+    )
+
+
+def _whole(parts: list[list[Tile]], columns: int) -> bool:
+    """Return whether no row is cut."""
+    return all(j.stop - j.start == columns for part in parts for _, j in part)
+
+
+def _tiles(
+    rows: int, columns: int, depth: int, count: int, whole_rows: bool = False
+) -> list[list[Tile]]:
+    """Cut a matrix whose elements cost `depth` each into tiles of one slice, a list per thread.
+
+    Each call packs its operands anew, which costs as much as some 20 columns or rows of its
+    product: where whole rows would make a low tile, it is as square as can be.
+    """
+    height = threads.SLICE // (depth * columns)
+    if not whole_rows:
+        height = max(height, math.isqrt(threads.SLICE // depth))
+    height = max(min(rows, height), 1)
+    width = columns if whole_rows else threads.SLICE // (depth * height)
+    down, across = threads.share(slice(0, rows), count, EDGE), [slice(0, columns)]
+    if len(down) < count and not whole_rows:
+        down, across = [slice(0, rows)], threads.share(slice(0, columns), count, EDGE)
+    return [
+        [
+            (i, j)
+            for i in threads.cut(high, height, EDGE)
+            for j in ([wide] if whole_rows else threads.cut(wide, width, EDGE))
+        ]
+        for high in down
+        for wide in across
+    ]
