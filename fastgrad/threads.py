@@ -100,34 +100,43 @@ def run(tasks: Sequence[Steps]) -> None:
     and the error is raised when all have ended: nothing still writes to the caller's arrays.
     """
     errors: list[BaseException] = []
+    begun: set[int] = set()
+    ended = [threading.Event() for _ in tasks]
 
-    def work(steps: Steps) -> None:
+    def work(i: int) -> None:
+        begun.add(i)
         try:
-            for step in steps:
+            for step in tasks[i]:
                 if errors:
                     return
                 step()
         except BaseException as error:
             errors.append(error)
+        finally:
+            ended[i].set()
 
-    threads = [threading.Thread(target=work, args=(steps,)) for steps in tasks[1:]]
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(1, len(tasks))]
     try:
         for thread in threads:
             thread.start()
-        work(tasks[0])
-        _wait(threads)
+        work(0)
+        for event in ended:
+            _wait(event)
+        for thread in threads:
+            thread.join()
     except BaseException as error:  # Ctrl-C while starting or waiting
         errors.append(error)
-    while any(thread.is_alive() for thread in threads):
+    while errors:  # Thread.join, once interrupted, takes a running thread for dead: not used here
         try:
-            _wait(threads)
-        except KeyboardInterrupt:  # one more: they are ending already
-            continue
-    if errors:
-        raise errors[0]
+            for i in begun - {0}:
+                _wait(ended[i])
+            raise errors[0]
+        except KeyboardInterrupt as error:
+            if error is errors[0]:
+                raise
+            # Ctrl-C once more: they are ending already.
 
 
-def _wait(threads: Sequence[threading.Thread]) -> None:
-    for thread in threads:
-        while thread.is_alive():
-            thread.join(0.1)  # back in Python now and then: a signal's handler runs here
+def _wait(event: threading.Event) -> None:
+    while not event.wait(0.1):  # back in Python now and then: a signal's handler runs here
+        pass

@@ -1,0 +1,139 @@
+"""Ctrl-C inside a large layer: KeyboardInterrupt soon, and the next call is right."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastgrad as fg
+from fastgrad import threads
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signals of POSIX")
+
+SOON = 0.5  # seconds from the signal to the exception, as issue 4 asks
+
+
+def forward(dtype: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """Return some seconds of work, and a small call of the same kind."""
+    x, w = np.ones((24_000, 1500), dtype), np.ones((1500, 1500), dtype)
+    return lambda: fg.dense(x, w, None, "tanh"), lambda: fg.dense(x[:3], w[:, :5])[2, 4]
+
+
+def backward(dtype: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    x, w = np.ones((9000, 1500), dtype), np.ones((1500, 1500), dtype)
+    y, cache = fg.dense_forward(x[:3], w[:, :5])
+    _, large = fg.dense_forward(np.ones((1, 1500), dtype), w)
+    large = large._replace(x=x, saved=np.ones((9000, 1500), dtype))
+    grad = np.ones((9000, 1500), dtype)
+    small = lambda: fg.dense_backward(np.ones_like(y), cache).b or fg.dense(x[:1], w)[0, 0]  # noqa: E731
+    return lambda: fg.dense_backward(grad, large), small
+
+
+def large_weights(dtype: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """256 samples alone would take longer than a slice: cut over outputs and features."""
+    x, w = np.ones((512, 6000), dtype), np.ones((6000, 6000), dtype)
+    _, cache = fg.dense_forward(np.ones((1, 6000), dtype), w)
+    cache = cache._replace(x=x, saved=np.ones((512, 6000), dtype))
+    grad = np.ones((512, 6000), dtype)
+    return lambda: fg.dense_backward(grad, cache), lambda: fg.dense(x[:1, :1500], w[:1500, :1])[
+        0, 0
+    ]
+
+
+CASES = {"forward": forward, "backward": backward, "large weights": large_weights}
+
+
+@pytest.fixture
+def count() -> Iterator[Callable[[int], None]]:
+    """Sets the number of threads; it is put back."""
+    before = fg.get_num_threads()
+    yield fg.set_num_threads
+    fg.set_num_threads(before)
+
+
+def interrupt(work: Callable[[], Any], after: float) -> float:
+    """Send SIGINT to this process in mid-call; return how long the exception took."""
+    sent: list[float] = []
+
+    def send() -> None:
+        time.sleep(after)
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    sender = threading.Thread(target=send)
+    with pytest.raises(KeyboardInterrupt):
+        sender.start()
+        while True:  # until the signal comes: no machine is too fast for this test
+            work()
+    came = time.monotonic()
+    sender.join()
+    return came - sent[0]
+
+
+@pytest.fixture(autouse=True)
+def python_handler() -> Iterator[None]:
+    """Ctrl-C as in a fresh Python, whoever runs the tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("case", list(CASES))
+def test_interrupting_a_large_layer(case: str, parts: int, count: Callable[[int], None]) -> None:
+    """In float32, and within what a loaded machine allows: the median of three is what counts."""
+    count(parts)
+    work, small = CASES[case]("float32")
+    alive = threading.active_count()
+    took = sorted(interrupt(work, after) for after in (0.1, 0.2, 0.35))
+    time.sleep(0.1)
+    assert threading.active_count() == alive  # no thread is left writing
+    assert took[1] < SOON, took
+    assert small() == 1500
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("parts", [1, 2, 8])
+@pytest.mark.parametrize("case", list(CASES))
+def test_interrupting_at_any_moment(
+    case: str, parts: int, dtype: str, count: Callable[[int], None], record_property: Any
+) -> None:
+    count(parts)
+    work, small = CASES[case](dtype)
+    took = sorted(interrupt(work, after) for after in np.linspace(0.02, 1.2, 20))
+    record_property("seconds", took)
+    print(f"{case} {dtype} {parts}: median {took[10]:.3f} s, longest {took[-1]:.3f} s")
+    assert took[-2] < SOON, took
+    assert small() == 1500
+
+
+def test_a_second_interrupt_waits_for_the_threads() -> None:
+    """Ctrl-C twice: the exception leaves only when no thread works any more."""
+    running, begun = [], []
+
+    def step() -> None:
+        begun.append(1)
+        running.append(1)
+        time.sleep(0.15)
+        running.pop()
+
+    def twice() -> None:
+        for _ in range(2):
+            time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    sender = threading.Thread(target=twice)
+    with pytest.raises(KeyboardInterrupt):
+        sender.start()
+        threads.run([[lambda: time.sleep(0.01)], [step] * 20, [step] * 20])
+    assert running == []
+    assert len(begun) <= 4
+    sender.join()
