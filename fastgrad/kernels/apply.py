@@ -175,6 +175,8 @@ def build(dtype_name: str) -> str:
         if state != 0:
             acquire_gil(state)
         value = float_new(cells[1] if reduction == SUM else cells[1] / terms)
+        if want and value == 0:
+            decrement(grad)
         if not want or value == 0:
             return value
         pair = tuple_new(2)

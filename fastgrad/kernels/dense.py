@@ -218,6 +218,9 @@ def build(dtype_name: str) -> str:
         if z_given == true(words):
             z_object, result = new_array(words, ndim, first, second, columns), tuple_new(2)
             if z_object == 0 or result == 0:
+                decrement(y_object)  # Py_DecRef takes a null pointer, too
+                decrement(z_object)
+                decrement(result)
                 return 0
             tuple_set(result, 0, y_object)
             tuple_set(result, 1, z_object)
@@ -283,13 +286,14 @@ def build(dtype_name: str) -> str:
                 ndim = dimensions(x_object)
                 first = k if columns or ndim == 1 else n
                 gz_object = new_array(words, ndim, first, n if columns else k, columns)
-                if gz_object == 0:
-                    return 0
-            _, gz, _, _, gz_row, _ = matrix(gz_object, words, size, columns)
+            if gz_object != 0:
+                _, gz, _, _, gz_row, _ = matrix(gz_object, words, size, columns)
         else:
             increment(nothing)
         grads = tuple_new(4)
         if gx_object == 0 or gw_object == 0 or gb_object == 0 or gz_object == 0 or grads == 0:
+            for made in (gx_object, gw_object, gb_object, gz_object, grads):
+                decrement(made)
             return 0
         tuple_set(grads, 0, gx_object)
         tuple_set(grads, 1, gw_object)
