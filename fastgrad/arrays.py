@@ -7,6 +7,7 @@ dtype, and what would be right.
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,8 +35,10 @@ def as_array(function: str, name: str, value: Any) -> Array:
     TypeError
         If it is masked, ragged, or of a dtype fastgrad does not compute in.
     """
+    # Without naming np.ma, which NumPy would import now: 10 ms, and a lock not to fork beside.
+    kind = getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())
     try:
-        masked = isinstance(value, np.ma.MaskedArray) or _holds_mask(value)
+        masked = _holds_mask(value, kind)
     except RecursionError:
         raise TypeError(f"{function}: {name} is a list that holds itself") from None
     if masked:
@@ -56,11 +59,11 @@ def as_array(function: str, name: str, value: Any) -> Array:
     )
 
 
-def _holds_mask(value: Any) -> bool:
-    """Return whether there is a masked array in nested lists."""
-    return isinstance(value, list | tuple) and any(
-        isinstance(v, np.ma.MaskedArray) or _holds_mask(v) for v in value
-    )
+def _holds_mask(value: Any, kind: Any) -> bool:
+    """Return whether a value is of the masked `kind`, or a nested list with one in it."""
+    if isinstance(value, list | tuple):
+        return any(_holds_mask(v, kind) for v in value)
+    return isinstance(value, kind)
 
 
 def common_dtypes(*arrays: Array) -> Dtypes:
