@@ -13,9 +13,12 @@ whatever does not match its checksum is compiled again.
 
 from __future__ import annotations
 
+import concurrent.futures.thread
 import ctypes
 import hashlib
 import importlib
+import importlib.metadata
+import logging
 import os
 import sys
 import tempfile
@@ -79,6 +82,9 @@ def symbol(function: str, dtype: str) -> str:
     return f"fastgrad_{function}_{dtype}"
 
 
+LOAD_SECONDS = 5.0  # how long a fork waits for another thread that compiles
+
+
 class Library:
     """The units loaded into this process."""
 
@@ -87,8 +93,24 @@ class Library:
         self._addresses: dict[str, int] = {}
         self._engines: list[Any] = []
         self.compiled: list[str] = []  # units compiled, not found, by this process
+        self._held = False  # by a fork
+        # What Numba imports that hooks into forks, too, must not do so while a fork waits.
+        assert logging and concurrent.futures.thread
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._renew_lock)
+            os.register_at_fork(
+                before=self._hold_lock,
+                after_in_parent=self._release_lock,
+                after_in_child=self._renew_lock,
+            )
+
+    def _hold_lock(self) -> None:
+        # Fork between loads, not in one: the child would find LLVM's lock held for ever. But not
+        # at any price: the thread that loads may be waiting for this one.
+        self._held = self._lock.acquire(timeout=LOAD_SECONDS)
+
+    def _release_lock(self) -> None:
+        if self._held:
+            self._lock.release()
 
     def _renew_lock(self) -> None:
         self._lock = threading.RLock()
@@ -210,8 +232,7 @@ def cache_directory() -> Path | None:
 @lru_cache(maxsize=1)
 def _fingerprint() -> bytes:
     """Hash everything compiled code depends on but the unit itself."""
-    from importlib.metadata import version
-
+    version = importlib.metadata.version
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.name.encode() + source.read_bytes())

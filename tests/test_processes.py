@@ -1,0 +1,278 @@
+"""Threads and processes of every kind, all at once: the same bits, and nobody waits for ever.
+
+`pytest -m exhaustive tests/test_processes.py` runs the long forms. Every program has an alarm:
+a hang is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import environment, output, start
+
+import fastgrad as fg
+
+exhaustive = pytest.mark.exhaustive
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+
+# One number stands for the bits of layers, gradients, activations and losses; one more workload
+# is one more line.
+WORKLOAD = """
+import hashlib, os, signal, sys, threading, time, warnings
+import numpy as np, fastgrad as fg
+
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: fork beside threads
+if hasattr(signal, "alarm"): signal.alarm({alarm})
+DATA = {{}}
+for dtype in ("float32", "float64"):
+    rng = np.random.default_rng(1)
+    shapes = ((600, 40), (40, 50), (600, 50))
+    DATA[dtype] = [rng.standard_normal(s).astype(dtype) for s in shapes]
+
+def bits():
+    digest = hashlib.sha256()
+    for x, w, g in DATA.values():
+        for name in ("tanh", "gelu", "softmax"):
+            y, cache = fg.dense_forward(x, w, None, name)
+            value, grad = fg.losses.mse.value_and_grad(y, g)
+            digest.update(repr(value).encode())
+            for a in (y, grad, *fg.dense_backward(grad, cache, need=("x", "w", "z"))):
+                if a is not None: digest.update(np.ascontiguousarray(a).tobytes())
+        digest.update(fg.sigmoid(x).tobytes())
+    return digest.hexdigest()
+"""
+
+
+def program(body: str, alarm: int = 100) -> str:
+    return WORKLOAD.format(alarm=alarm) + body
+
+
+@pytest.fixture(scope="module")
+def expected() -> str:
+    """The bits, from a process of one thread; everything is in the cache afterwards."""
+    return output(start(program("print(bits())")))
+
+
+# -- everyone at once ----------------------------------------------------------------------------
+
+CROWD = """
+wrong, rounds, end = [], [], time.monotonic() + {seconds}
+def work():
+    while time.monotonic() < end:
+        rounds.append(1)
+        if bits() != {expected!r}: wrong.append(1)
+threads = [threading.Thread(target=work) for _ in range(8)]
+for t in threads: t.start()
+for t in threads: t.join()
+assert rounds and not wrong, (len(rounds), len(wrong))
+print(len(rounds))
+"""
+
+
+@pytest.mark.parametrize("seconds", [1, pytest.param(60, marks=exhaustive)])
+def test_eight_threads_in_each_of_four_processes(seconds: int, expected: str) -> None:
+    code = program(CROWD.format(seconds=seconds, expected=expected), alarm=seconds + 100)
+    processes = [start(code) for _ in range(4)]
+    rounds = [int(output(process, timeout=seconds + 110)) for process in processes]
+    print(f"{sum(rounds)} rounds of 37 arrays, all equal")
+
+
+CHANGING = """
+x, w = np.ones((1500, 256), np.float32), np.ones((256, 256), np.float32)
+x *= np.linspace(-1, 1, 256, dtype=np.float32)
+def large():
+    y, cache = fg.dense_forward(x, w, None, "gelu")
+    return b"".join(a.tobytes() for a in (y, *fg.dense_backward(y, cache, need=("x", "w"))[:2]))
+fg.set_num_threads(1)
+alone, wrong, rounds, end = large(), [], [], time.monotonic() + {seconds}
+def work():
+    while time.monotonic() < end:
+        rounds.append(1)
+        if large() != alone: wrong.append(1)
+threads = [threading.Thread(target=work) for _ in range(3)]
+for t in threads: t.start()
+count = 0
+while time.monotonic() < end:
+    count += 1
+    fg.set_num_threads(1 + count % 8)
+    time.sleep(0.001)
+for t in threads: t.join()
+assert rounds and not wrong
+print(count)
+"""
+
+
+@pytest.mark.parametrize("seconds", [1, pytest.param(60, marks=exhaustive)])
+def test_the_number_of_threads_changes_while_others_compute(seconds: int) -> None:
+    assert int(output(start(program(CHANGING.format(seconds=seconds), seconds + 100)))) > 10
+
+
+# -- children ------------------------------------------------------------------------------------
+
+FORK = """
+def in_child(check):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+        try:
+            os._exit(0 if check() else 1)
+        finally:
+            os._exit(2)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+def in_thread(check):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(check()))
+    thread.start(); thread.join()
+    return found == [True]
+
+same = lambda: bits() == {expected!r}
+grandchild = lambda: in_child(same) and same()
+before = lambda: all(in_child(same) for _ in range({count}))
+if {first!r} == "before": assert before()
+else: assert same()
+{body}
+assert same()
+print("all right")
+"""
+FORKS = {
+    "before first use": ("before", ""),
+    "after first use": ("after", "assert all(in_child(same) for _ in range({count}))"),
+    "from another thread": (
+        "after",
+        "assert all(in_thread(lambda: in_child(same)) for _ in range({count}))",
+    ),
+    "grandchildren": ("after", "assert all(in_child(grandchild) for _ in range({count}))"),
+    "from another thread before first use": (
+        "before",
+        "assert all(in_thread(lambda: in_child(grandchild)) for _ in range({count}))",
+    ),
+    "beside computing threads": (
+        "after",
+        """
+stop = threading.Event()
+def busy():
+    while not stop.is_set(): bits()
+threads = [threading.Thread(target=busy) for _ in range(2)]
+for t in threads: t.start()
+try: assert all(in_child(same) for _ in range({count}))
+finally:
+    stop.set()
+    for t in threads: t.join()
+""",
+    ),
+}
+
+
+@forks
+@pytest.mark.parametrize("count", [2, pytest.param(100, marks=exhaustive)])
+@pytest.mark.parametrize("case", list(FORKS))
+def test_fork(case: str, count: int, expected: str) -> None:
+    first, body = FORKS[case]
+    code = FORK.format(expected=expected, count=count, first=first, body=body.format(count=count))
+    assert output(start(program(code, 100 + 6 * count)), timeout=700) == "all right"
+
+
+COMPILING = """
+import fastgrad.kernels.library
+x = np.ones((4, 4), np.float32)
+def load():
+    for name in {names}: fg.activations.ACTIVATIONS[name](x)
+fg.activations.ACTIVATIONS["relu"](x)
+thread = threading.Thread(target=load)
+thread.start()
+forks = 0
+while thread.is_alive():
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+        os._exit(0 if fg.tanh(x)[0, 0] > 0.7 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    forks += 1
+thread.join()
+assert forks
+print("all right")
+"""
+
+
+@forks
+@pytest.mark.parametrize(
+    "names", [("elu",), pytest.param(fg.activations.BUILT_IN, marks=exhaustive)], ids=len
+)
+def test_fork_beside_a_thread_that_compiles(names: tuple[str, ...], tmp_path: Path) -> None:
+    """LLVM has a lock: a child of that moment would wait for it for ever."""
+    code = program(COMPILING.format(names=names), 550)
+    assert output(start(code, FASTGRAD_CACHE_DIR=str(tmp_path)), timeout=600) == "all right"
+
+
+SPAWN = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+def child(_): return bits()
+if __name__ == "__main__":
+    assert bits() == {expected!r}
+    context = multiprocessing.get_context({method!r})
+    with ProcessPoolExecutor(2, context, max_tasks_per_child=1) as pool:
+        assert set(pool.map(child, range({count}))) == {{ {expected!r} }}
+    print("all right")
+"""
+
+
+@pytest.mark.parametrize("count", [2, pytest.param(100, marks=exhaustive)])
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_other_ways_to_start(method: str, count: int, expected: str, tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
+    body = SPAWN.format(method=method, expected=expected, count=count)
+    script.write_text(program(body, 100 + 6 * count))
+    process = subprocess.Popen(
+        [sys.executable, script],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert output(process, timeout=720) == "all right"
+
+
+# -- other people's threads ----------------------------------------------------------------------
+
+COMPANY = """
+import numba
+@numba.njit(parallel=True)
+def own(a):
+    total = 0.0
+    for i in numba.prange(a.shape[0]):
+        total += a[i]
+    return total
+ones, square = np.ones(100_000), np.ones((300, 300))
+assert own(ones) == 100_000.0  # compiled, its threads started
+wrong, rounds, end = [], [], time.monotonic() + {seconds}
+def ours():
+    while time.monotonic() < end:
+        rounds.append(1)
+        if bits() != {expected!r}: wrong.append("ours")
+def blas():
+    while time.monotonic() < end:
+        if (square @ square != 300.0).any(): wrong.append("blas")
+threads = [threading.Thread(target=f) for f in (ours, ours, blas)]
+for t in threads: t.start()
+while time.monotonic() < end:  # one thread only: Numba's workqueue allows no more
+    if own(ones) != 100_000.0: wrong.append("numba")
+for t in threads: t.join()
+assert rounds and wrong == []
+print("all right")
+"""
+
+
+@pytest.mark.parametrize("seconds", [1, pytest.param(60, marks=exhaustive)])
+def test_beside_parallel_numba_and_blas(seconds: int, expected: str) -> None:
+    code = program(COMPANY.format(seconds=seconds, expected=expected), seconds + 200)
+    process = start(
+        code, OPENBLAS_NUM_THREADS="2", OMP_NUM_THREADS="2", NUMBA_NUM_THREADS="2",
+        FASTGRAD_NUM_THREADS="2",
+    )  # fmt: skip
+    assert output(process, timeout=seconds + 210) == "all right"
