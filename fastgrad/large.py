@@ -29,6 +29,9 @@ from fastgrad.layer import ACCUMULATE, WANT, Layer
 BATCH_BLOCK = 256  # as in kernels/target.py
 EDGE = 96  # outputs are cut at multiples of this: whole register tiles
 FEATURES = 48  # and rows of grad_w of this
+TILE = (
+    12  # but among threads at any register tile: 512 rows for two are 264 and 248, not 288 and 224
+)
 ACTIVATION = 16  # multiply-adds that an activation is reckoned as
 
 Tile = tuple[slice, slice]
@@ -209,7 +212,7 @@ class _Backward:
                     for j in threads.cut(features, most, FEATURES)
                     for i in samples
                 ]
-                for features in threads.share(slice(0, d), count, FEATURES)
+                for features in threads.share(slice(0, d), count, TILE)
             ]
         )
 
@@ -281,9 +284,9 @@ def _tiles(
         height = max(height, math.isqrt(threads.SLICE // depth))
     height = max(min(rows, height), 1)
     width = columns if whole_rows else threads.SLICE // (depth * height)
-    down, across = threads.share(slice(0, rows), count, EDGE), [slice(0, columns)]
+    down, across = threads.share(slice(0, rows), count, TILE), [slice(0, columns)]
     if len(down) < count and not whole_rows:
-        down, across = [slice(0, rows)], threads.share(slice(0, columns), count, EDGE)
+        down, across = [slice(0, rows)], threads.share(slice(0, columns), count, TILE)
     return [
         [
             (i, j)

@@ -285,7 +285,7 @@ class Job:
             if self.parts == 1:
                 tasks[0]()
             else:
-                threads.run(tasks)
+                threads.run([[task] for task in tasks])
             seconds = perf_counter() - start
             if seconds < SHORTEST:
                 piece *= 2

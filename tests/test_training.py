@@ -156,17 +156,21 @@ def test_interrupt_keeps_the_parameters_so_far(batch_size: int) -> None:
     start = net.init()
     net.fit(start, x[:100], target[:100], epochs=1)  # compiled
     sent: list[float] = []
+    trained = threading.Event()
 
     def interrupt() -> None:
+        trained.wait()
+        time.sleep(0.1)  # somewhere in a later epoch
         sent.append(time.perf_counter())
         signal.raise_signal(signal.SIGINT)
 
-    timer = threading.Timer(0.3, interrupt)
-    timer.start()
+    other = threading.Thread(target=interrupt)
+    other.start()
     with pytest.raises(KeyboardInterrupt) as caught:
-        net.fit(start, x, target, epochs=100_000, batch_size=batch_size)
+        net.fit(start, x, target, epochs=100_000, batch_size=batch_size,
+                callback=lambda _: trained.set())  # fmt: skip
     waited = time.perf_counter() - sent[0]
-    timer.join()
+    other.join()
     assert waited < 0.5
     result = caught.value.result  # type: ignore[attr-defined]
     assert np.isfinite(result.params).all()
