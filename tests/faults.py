@@ -1,0 +1,595 @@
+"""Seeded faults: what the tests are held against. `python -m tests.mutations` plants each in turn.
+
+To add one: a row below. `old` must occur exactly once in the file, and the fault must change a
+result, an error or a promise; a change that nobody could observe belongs nowhere.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """One change of one file under ``fastgrad/``, and why it would be wrong."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    why: str
+
+
+_KERNELS = [
+    # -- the register tile
+    Fault(
+        "tile-chain", "kernels/microkernel.py",
+        "self._when(flag(CHAIN), zeros, load_c)", "self._when(flag(ADD), zeros, load_c)",
+        "later k-blocks start from zero",
+    ),
+    Fault(
+        "tile-add", "kernels/microkernel.py", "self.b_.fadd(old, x)", "self.b_.fsub(old, x)",
+        "sign of what is accumulated",
+    ),
+    Fault(
+        "tile-bias-vector", "kernels/microkernel.py",
+        "self.b_.fadd(x, bias[v])", "self.b_.fadd(x, bias[0])",
+        "the second vector of a tile gets the first one's bias",
+    ),
+    Fault(
+        "tile-mask", "kernels/microkernel.py",
+        "index = ir.Constant(lanes, list(range(self.tile.lanes)))",
+        "index = ir.Constant(lanes, list(range(1, self.tile.lanes + 1)))",
+        "the tail mask drops the last column",
+    ),
+    Fault(
+        "tile-ragged-store", "kernels/microkernel.py",
+        "self.b_.and_(count, I64(width))", "self.b_.and_(count, I64(2 * width))",
+        "the wrong half of a ragged vector is stored",
+    ),
+    Fault(
+        "tile-rest-rows", "kernels/microkernel.py",
+        "for rows in range(1, self.tile.mr):", "for rows in range(1, self.tile.mr - 1):",
+        "MR - 1 rows at the edge are forgotten",
+    ),
+    Fault(
+        "tile-k-rest", "kernels/microkernel.py",
+        "        acc = self._steps(rows, a_rows, acc, I64(0), quads, 4)\n"
+        "        return self._steps(rows, a_rows, acc, quads, self.k, 1)",
+        "        return self._steps(rows, a_rows, acc, I64(0), quads, 4)",
+        "the last k % 4 products are dropped",
+    ),
+    Fault(
+        "tile-packed-step", "kernels/microkernel.py",
+        "self.b_.gep(a, [self.a_step])",
+        "self.b_.gep(a, [self.b_.mul(self.a_row, I64(self.tile.mr))])",
+        "packed groups of A are read at the unpacked distance",
+    ),
+    Fault(
+        "tile-no-fma", "kernels/microkernel.py",
+        "self.b_.call(self.fma, [spread, b[v], values[cell]])",
+        "self.b_.fadd(self.b_.fmul(spread, b[v]), values[cell])",
+        "products are rounded: within every bound, but other bits",
+    ),
+    Fault(
+        "tile-width", "kernels/microkernel.py",
+        "range(last - tile.lanes + 1, last)", "range(last - tile.lanes + 2, last)",
+        "a panel one column wider than whole vectors is not computed",
+    ),
+    # -- packing and blocking
+    Fault(
+        "gemm-bias-first", "kernels/gemm.py",
+        "block_bias = bias if pc + KC >= k else 0", "block_bias = bias if pc == 0 else 0",
+        "the bias enters the chain early: within every bound, but other bits",
+    ),
+    Fault(
+        "gemm-mode", "kernels/gemm.py",
+        "block_mode = mode if pc == 0 else CHAIN", "block_mode = mode",
+        "each k-block overwrites the one before",
+    ),
+    Fault(
+        "gemm-row-edge", "kernels/gemm.py", "mc = least(MC, m - ic)", "mc = least(MC, m)",
+        "the last block of rows runs past the end",
+    ),
+    Fault(
+        "gemm-group", "kernels/gemm.py",
+        "row, col, group = 1, AR, AR * kc", "row, col, group = 1, AR, MR * kc",
+        "packed groups are AR wide, not MR",
+    ),
+    Fault(
+        "gemm-pack-rows", "kernels/gemm.py",
+        "for i in range(least(MR, m - i0)):", "for i in range(least(MR, m - i0) - 1):",
+        "packing A leaves out the last row of a group",
+    ),
+    Fault(
+        "gemm-pack-tail", "kernels/gemm.py", "if j < n - whole:", "if j < n - whole - 1:",
+        "packing B pads over its last column",
+    ),
+    Fault(
+        "gemm-pack-stride", "kernels/gemm.py",
+        "shift(source, p + j * b_col), b_col,", "shift(source, p + j), b_col,",
+        "packing a transposed B forgets its stride",
+    ),
+    Fault(
+        "gemm-k-offset", "kernels/gemm.py",
+        "b_block = b + pc * b_row * size", "b_block = b + pc * size",
+        "later k-blocks read the wrong rows of B",
+    ),
+    Fault(
+        "gemm-column-edge", "kernels/gemm.py",
+        "                        least(NR, n - j),\n", "                        NR,\n",
+        "the last panel writes whole vectors past the row",
+    ),
+    Fault(
+        "transpose-shuffle", "kernels/transpose.py",
+        "block[i + distance] = builder.shuffle_vector(a, b, masks[1])",
+        "block[i + distance] = builder.shuffle_vector(a, b, masks[0])",
+        "half of a transposed block is a copy of the other",
+    ),
+    # -- the dense layer
+    Fault(
+        "dense-swapped-strides", "kernels/dense.py",
+        "a, a_row, a_col, b, b_row, b_col = b, b_col, b_row, a, a_col, a_row",
+        "a, a_row, a_col, b, b_row, b_col = b, b_row, b_col, a, a_col, a_row",
+        "strides of one operand of a transposed product",
+    ),
+    Fault(
+        "dense-batch-sum", "kernels/dense.py",
+        "add = 1 if accumulate or i > 0 else 0", "add = 1 if accumulate else 0",
+        "only the last block of the batch counts",
+    ),
+    Fault(
+        "dense-bias-sum", "kernels/dense.py",
+        "gemm(1, k, m, one, 0, 0, dz,", "gemm(1, k, 1, one, 0, 0, dz,",
+        "the bias gradient is not summed over the batch",
+    ),
+    Fault(
+        "dense-bias-stride", "kernels/dense.py",
+        "copy(1, k, bias, 0, bias_step,", "copy(1, k, bias, 0, 1,",
+        "the stride of a strided bias",
+    ),
+    Fault(
+        "dense-lost-bias", "kernels/dense.py",
+        "block, target_row, 0, bias, a_space,", "block, target_row, 0, 0, a_space,",
+        "the bias is lost",
+    ),
+    Fault(
+        "dense-direct", "kernels/dense.py",
+        "direct = w_col == 1 and d * k * size <= DIRECT_B", "direct = d * k * size <= DIRECT_B",
+        "a transposed w is read as if its rows were contiguous",
+    ),
+    Fault(
+        "dense-panel", "kernels/dense.py",
+        "b, b_row, panel = a_space + A_PACK, NR, d * NR",
+        "b, b_row, panel = a_space + A_PACK, NR, k * NR",
+        "distance of packed panels",
+    ),
+    Fault(
+        "dense-in-place", "kernels/dense.py",
+        "in_place = activation == 0 and g_col == 1 and gz == 0",
+        "in_place = activation == 0 and gz == 0",
+        "a transposed grad_y is read as if its rows were contiguous",
+    ),
+    Fault(
+        "dense-grad-w", "kernels/dense.py",
+        "d, k, m, x + i * x_row * size, x_col, x_row,",
+        "d, k, m, x + i * x_row * size, x_row, x_col,",
+        "x instead of its transpose in grad_w",
+    ),
+    Fault(
+        "dense-grad-x", "kernels/dense.py",
+        "m, d, k, dz, dz_row, 1, w, w_col, w_row, out,",
+        "m, d, k, dz, dz_row, 1, w, w_row, w_col, out,",
+        "w instead of its transpose in a transposed grad_x",
+    ),
+    Fault(
+        "dense-forward-check", "kernels/dense.py",
+        "if not (ok and w_ok and d == w_d and dimensions(w_object) == 2):",
+        "if not (ok and w_ok and dimensions(w_object) == 2):",
+        "a w of the wrong shape is taken",
+    ),
+    Fault(
+        "dense-backward-check", "kernels/dense.py",
+        "and n == x_n and d == w_d and k == w_k", "and d == w_d and k == w_k",
+        "a grad_y with the wrong number of samples is taken",
+    ),
+    Fault(
+        "dense-vector-z", "kernels/dense.py",
+        "                first = k if columns or ndim == 1 else n\n",
+        "                first = k if columns else n\n",
+        "the shape of grad_z of one sample",
+    ),
+    Fault(
+        "dense-accumulate", "kernels/dense.py",
+        "gb, gz, gz_row, wanted & ACCUMULATE,", "gb, gz, gz_row, 0,",
+        "accumulate overwrites",
+    ),
+    Fault(
+        "batch-block", "kernels/target.py", "BATCH_BLOCK = 256", "BATCH_BLOCK = 128",
+        "blocks of the batch are part of the result's definition",
+    ),
+    Fault(
+        "columns-strides", "kernels/pyobject.py",
+        "rows, cols, row, col = cols, rows, col, row",
+        "rows, cols, row, col = cols, rows, row, col",
+        "strides of the column layout",
+    ),
+    # -- activations
+    Fault(
+        "rows-tail-saved", "kernels/rows.py",
+        "copy_elements(s_rest, saved, count)", "copy_elements(s_rest, given, count)",
+        "the slope of a row's rest is taken at grad_y",
+    ),
+    Fault(
+        "rows-tail-dropped", "kernels/rows.py",
+        "copy_elements(shift(out, j), after, count)\n\n    return backward",
+        "copy_elements(shift(out, j), after, count & -STRIP)\n\n    return backward",
+        "a backward pass leaves out the rest of a row",
+    ),
+    Fault(
+        "rows-slope-argument", "kernels/rows.py",
+        "given[i] * slope(saved[i])", "given[i] * slope(given[i])",
+        "the slope is taken at grad_y",
+    ),
+    Fault(
+        "rows-strided-out", "kernels/rows.py",
+        "if g_row == n and s_row == n and out_row == n:", "if g_row == n and s_row == n:",
+        "rows of a wider output are written as if adjacent",
+    ),
+    Fault(
+        "softmax-no-max", "kernels/rows.py",
+        "top = row_max(z, n)\n        for j in range(0, n, CHUNK):",
+        "top = z[0]\n        for j in range(0, n, CHUNK):",
+        "a wide softmax overflows",
+    ),
+    Fault(
+        "softmax-sum", "kernels/rows.py",
+        "scale = dtype(1.0 / row_sum(values, n))", "scale = dtype(1.0 / row_sum(values, n - 1))",
+        "a narrow softmax is not normalised",
+    ),
+    Fault(
+        "softmax-sign", "kernels/rows.py",
+        "saved[i] * (given[i] - dot)", "saved[i] * (given[i] + dot)",
+        "sign in the softmax gradient",
+    ),
+    Fault(
+        "softmax-correction", "kernels/rows.py",
+        "exp_sum(d, low if low == low else zero)", "exp_sum(d, zero)",
+        "the rounding of z - max is forgotten: some ULP",
+    ),
+    Fault(
+        "sigmoid-slope", "kernels/formulas.py",
+        "scalar(lambda y: y * (one - y))", "scalar(lambda y: y)", "y (1 - y) -> y",
+    ),
+    Fault(
+        "tanh-slope", "kernels/formulas.py",
+        "scalar(lambda y: fma(-y, y, one))", "scalar(lambda y: fma(y, y, one))",
+        "1 - y**2 -> 1 + y**2",
+    ),
+    Fault(
+        "tanh-derivative", "kernels/formulas.py",
+        "e = exp(-two * fabs(z))", "e = exp(-fabs(z))", "a lost factor of two",
+    ),
+    Fault(
+        "relu-kink", "kernels/formulas.py",
+        "scalar(lambda z: one if z > zero else (zero if z <= zero else z))",
+        "scalar(lambda z: one if z >= zero else (zero if z <= zero else z))",
+        "relu'(0) is 0",
+    ),
+    Fault(
+        "relu-nan", "kernels/formulas.py",
+        "scalar(lambda z: zero if z < zero else z),", "scalar(lambda z: z if z > zero else zero),",
+        "relu(NaN) is NaN",
+    ),
+    Fault(
+        "leaky-slope", "kernels/formulas.py", "real(2), real(0.01)", "real(2), real(0.02)",
+        "another slope",
+    ),
+    Fault(
+        "elu-slope", "kernels/formulas.py",
+        "one if y >= zero else y + one", "one if y >= zero else y", "y + 1 -> y",
+    ),
+    Fault(
+        "softsign-slope", "kernels/formulas.py",
+        "scalar(lambda y: (one - fabs(y)) * (one - fabs(y)))", "scalar(lambda y: one - fabs(y))",
+        "a lost square",
+    ),
+    Fault(
+        "softplus-slope", "kernels/formulas.py",
+        "scalar(lambda y: -expm1(-y))", "scalar(lambda y: expm1(y))", "a lost sign",
+    ),
+    # -- elementary functions
+    Fault(
+        "exp-reduction", "kernels/vector_math.py",
+        "r = fma(n, -log2_low, fma(n, -log2, x)) + low", "r = fma(n, -log2, x) + low",
+        "log(2) in one word: some ULP",
+    ),
+    Fault(
+        "exp-subnormal", "kernels/vector_math.py",
+        "(real(-120), real(89)) if single", "(real(-87), real(89)) if single",
+        "no subnormal results in float32",
+    ),
+    Fault(
+        "tanh-sign", "kernels/vector_math.py",
+        "return copysign(c + fma(h, q, -s * y), x)", "return c + fma(h, q, -s * y)",
+        "tanh is odd",
+    ),
+    Fault(
+        "sigmoid-flipped", "kernels/vector_math.py",
+        "v = select(x < zero, e, one)\n        return fma",
+        "v = select(x > zero, e, one)\n        return fma",
+        "a sigmoid with its sign flipped, unseen at 0",
+    ),
+    Fault(
+        "log-subnormal", "kernels/vector_math.py",
+        "bits(select(subnormal, x * implicit, x))", "bits(x)", "log of subnormal numbers",
+    ),
+    Fault(
+        "gelu-signed-zero", "kernels/vector_math.py",
+        "return fma(-fma(m, y, m) * s, last, select(z < zero, none, z))",
+        "return fma(-fma(m, y, m) * s, last, select(z < zero, zero, z))",
+        "gelu(-inf) is -0.0",
+    ),
+    Fault(
+        "gelu-tanh-words", "kernels/vector_math.py",
+        "return y, fma(a, k, -y) + a * k_low, k", "return y, zero, k",
+        "the exponent in one word: many ULP in the tail",
+    ),
+    Fault(
+        "silu-derivative", "kernels/vector_math.py",
+        "gated_derivative(x, a, one, a, none)", "gated_derivative(x, a, two, a, none)",
+        "a wrong factor",
+    ),
+    Fault(
+        "exp-coefficient", "kernels/coefficients.py",
+        "2.7557234734257866e-06,", "2.7557e-06,", "a mistyped coefficient: some ULP",
+    ),
+    Fault(
+        "normal-coefficient", "kernels/coefficients.py",
+        "-1.958513617515564,", "-1.9585,", "a mistyped coefficient: some ULP",
+    ),
+    # -- losses and reductions
+    Fault(
+        "mse-slope", "kernels/loss.py",
+        '"mse": Terms(square, inlined(lambda p, t: two * (p - t)))',
+        '"mse": Terms(square, inlined(lambda p, t: p - t))',
+        "a lost factor of two",
+    ),
+    Fault(
+        "huber-sign", "kernels/loss.py",
+        "return copysign(one, d) if fabs(d) > one else d",
+        "return one if fabs(d) > one else d",
+        "the sign of large differences",
+    ),
+    Fault(
+        "bce-slope", "kernels/loss.py",
+        "inlined(lambda z, t: sigmoid(z) - t)", "inlined(lambda z, t: sigmoid(z) + t)",
+        "the sign of the target",
+    ),
+    Fault(
+        "loss-chunks", "kernels/loss.py",
+        "copy_elements(place, slopes, count)\n                total[0] += ",
+        "copy_elements(place, slopes, count)\n                total[0] = ",
+        "only the last chunk of terms counts",
+    ),
+    Fault(
+        "cross-entropy-scale", "kernels/loss.py",
+        "out[label] = out[label] - dtype(scale)", "out[label] = out[label] - dtype(1)",
+        "the gradient's scale at the label",
+    ),
+    Fault(
+        "cross-entropy-chunks", "kernels/loss.py",
+        "weight += row_sum(part, count)", "weight = row_sum(part, count)",
+        "only the last chunk of a wide row counts",
+    ),
+    Fault(
+        "cross-entropy-weights", "kernels/loss.py",
+        "factor = dtype(scale / weight * row_sum(t, n))", "factor = dtype(scale / weight)",
+        "targets that do not add up to one",
+    ),
+    Fault(
+        "max-fill", "kernels/reductions.py",
+        "fill = start if combine is step else 0.0", "fill = 0.0",
+        "the maximum of negative numbers is not 0",
+    ),
+    Fault(
+        "sum-lanes", "kernels/reductions.py", "LANES = 16\n", "LANES = 8\n",
+        "another order of summation: within every bound, but other bits",
+    ),
+    Fault(
+        "sum-mask", "kernels/reductions.py",
+        'icmp_unsigned("<", ir.Constant(lanes', 'icmp_unsigned("<=", ir.Constant(lanes',
+        "the tail mask lets in one element too many",
+    ),
+    Fault(
+        "loss-rowwise-mean", "kernels/apply.py",
+        "terms = m if reduction == SAMPLES or as_integer(rowwise) else m * n",
+        "terms = m if reduction == SAMPLES else m * n",
+        "softmax cross-entropy has one term per sample",
+    ),
+    Fault(
+        "loss-scale", "kernels/apply.py",
+        "cells[0] = 1.0 if reduction == SUM else 1.0 / terms", "cells[0] = 1.0",
+        "the gradient of a mean is not that of the sum",
+    ),
+    Fault(
+        "apply-orders", "kernels/apply.py",
+        "or order(s, words, allowed) != layout or", "or order(s, words, allowed) == 0 or",
+        "C order and Fortran order combined element by element",
+    ),
+    Fault(
+        "loss-shape-check", "kernels/apply.py",
+        "order(target, words, C_ORDER) == 0 or not same_shape(pred, target)",
+        "order(target, words, C_ORDER) == 0",
+        "a target of another shape is taken",
+    ),
+    # -- the cache of compiled code
+    Fault(
+        "cache-sources", "kernels/library.py",
+        "digest.update(source.name.encode() + source.read_bytes())",
+        "digest.update(source.name.encode())",
+        "a stale cache key: changed kernels are not compiled again",
+    ),
+    Fault(
+        "cache-cpu", "kernels/library.py",
+        "        target.cpu,\n        target.features,\n", "        target.features,\n",
+        "a stale cache key: another processor's code is loaded",
+    ),
+    Fault(
+        "cache-seal", "kernels/library.py",
+        "return code if code and hashlib.sha256(path.name.encode() + code).digest() == seal "
+        "else None",
+        "return code or None",
+        "damaged code is loaded",
+    ),
+]  # fmt: skip
+
+_WRAPPERS = [
+    Fault(
+        "layer-key", "layer.py",
+        "LAYERS[dtype, activation, samples] = layer", 'LAYERS[dtype, activation, "rows"] = layer',
+        "a stale cache key: columns remembered as rows",
+    ),
+    Fault(
+        "redefined-activation", "activations.py",
+        "    for key in [key for key in LAYERS if key[1] == name]:\n        del LAYERS[key]\n", "",
+        "a stale cache key: the old activation lives on under the new one's name",
+    ),
+    Fault(
+        "softmax-axis", "activations.py",
+        "if out is None and not axis:", "if out is None:", "axis= is ignored",
+    ),
+    Fault(
+        "need-memory", "functional.py",
+        "_WANTED[need] = sum(WANT[n] for n in names)", '_WANTED[need] = WANT["x"] + WANT["w"]',
+        "the second call with the same need computes something else",
+    ),
+    Fault(
+        "bias-check", "functional.py",
+        "b.shape not in ((k,), full)", "b.size != k", "a bias of the other layout is taken",
+    ),
+    Fault(
+        "grad-check", "functional.py",
+        "if grad.shape != y_shape:", "if grad.size != saved.size:", "a transposed grad_y is taken",
+    ),
+    Fault(
+        "accumulate-x", "functional.py",
+        "            result = result + outs[name]\n", "            result = +result\n",
+        "grad_x is not accumulated",
+    ),
+    Fault(
+        "accumulate-stand-in", "functional.py",
+        "stand_in[...] = out.reshape(like.shape)", "stand_in[...] = 0",
+        "accumulating into a strided array forgets what it held",
+    ),
+    Fault(
+        "saved-z", "functional.py",
+        "keep_z = layer.keep_z and keep", "keep_z = False",
+        "gelu's slope is taken at y instead of z",
+    ),
+    Fault(
+        "cache-overlap", "functional.py",
+        ', "b": cache.b, "the cache": cache.saved}', ', "b": cache.b}',
+        "gradients may overwrite what they are made of",
+    ),
+    Fault(
+        "half-gradients", "functional.py",
+        "None if dtypes.work is dtypes.result else dtypes,", "None,",
+        "gradients of float16 layers come back in float32",
+    ),
+    Fault(
+        "shared-features", "layer.py",
+        "threads.cut(x.shape[0 if columns else 1], parts, 48)",
+        "threads.cut(x.shape[1 if columns else 0], parts, 48)",
+        "threads share samples where they should share features",
+    ),
+    Fault(
+        "shared-accumulate", "layer.py", 'plain, WANT["w"] | adds, columns,',
+        'plain, WANT["w"], columns,', "grad_w of large layers is not accumulated",
+    ),
+    Fault(
+        "callable-slope", "layer.py",
+        "(rise / (above - below))", "(rise / step)", "a central difference twice too large",
+    ),
+    Fault(
+        "thread-cut", "threads.py",
+        "slice(i, min(i + step, length))", "slice(i, min(i + step, length - 1))",
+        "the last sample or feature belongs to no thread",
+    ),
+    Fault(
+        "integer-dtype", "arrays.py",
+        'a.dtype.kind == "f" else FLOAT64 for a', 'a.dtype.kind == "f" else FLOAT32 for a',
+        "ints become float32",
+    ),
+    Fault(
+        "masked-check", "arrays.py",
+        "if isinstance(value, np.ma.MaskedArray):", "if False:",
+        "a missing error check: masks are dropped in silence",
+    ),
+    Fault(
+        "overlap-itself", "arrays.py",
+        "if out.size and _overlaps_itself(out):", "if False:",
+        "a missing error check: out may overlap itself",
+    ),
+    Fault(
+        "read-only-check", "arrays.py",
+        "if not out.flags.writeable:", "if False:", "a missing error check: read-only out",
+    ),
+    Fault(
+        "overlap-check", "arrays.py",
+        "np.shares_memory(out, array)", "out is array", "out may overlap an input partly",
+    ),
+    Fault(
+        "longdouble-check", "arrays.py",
+        "dtype.itemsize <= 8", "dtype.itemsize <= 16", "longdouble loses its digits in silence",
+    ),
+    Fault(
+        "aligned-copy", "arrays.py",
+        'return array if array.flags.aligned and whole else array.copy(order="K")',
+        "return array",
+        "strides that are no multiple of the element reach the kernels",
+    ),
+    Fault(
+        "loss-broadcast", "losses.py",
+        "if pred.shape != target.shape:", "if pred.size != target.size:",
+        "a missing error check: (n, 1) against (n,)",
+    ),
+    Fault(
+        "loss-reduction", "losses.py",
+        "code = _CODES[reduction]\n", 'code = _CODES["mean"]\n',
+        "the wrong reduction on the direct path",
+    ),
+    Fault(
+        "label-range", "losses.py",
+        "target.max() >= classes", "target.max() > classes",
+        "a class one too large is no ValueError",
+    ),
+    Fault(
+        "nn-reduction", "nn.py",
+        "losses.mse.value_and_grad(pred, self.labels, self.reduction, self.samples)[1]",
+        'losses.mse.value_and_grad(pred, self.labels, "mean", self.samples)[1]',
+        "the gradient of another reduction",
+    ),
+    Fault(
+        "nn-order", "nn.py",
+        "for layer in reversed(self.layers):", "for layer in self.layers:",
+        "layers backwards in forward order",
+    ),
+    Fault(
+        "nn-jacobian", "nn.py",
+        'full.transpose(1, 0, 3, 2) if samples == "columns" else full)', "full)",
+        "axes of the Jacobian in the column layout",
+    ),
+    Fault(
+        "check-nan", "verify.py",
+        "ok=bool(np.all(difference <= tolerance))", "ok=not np.any(difference > tolerance)",
+        "a NaN gradient is called right",
+    ),
+    Fault(
+        "difference-step", "verify.py",
+        "result[column] = (y_above - y_below) / (above - below)",
+        "result[column] = (y_above - y_below) / h",
+        "a central difference twice too large",
+    ),
+]  # fmt: skip
+
+FAULTS = [*_KERNELS, *_WRAPPERS]

@@ -1,0 +1,156 @@
+"""Plant each fault of `faults.py` in a copy of the tree and see whether the fast suite notices.
+
+    python -m tests.mutations                     # all
+    python -m tests.mutations --only dense --jobs 2
+    python -m tests.mutations --quick             # likely killers only: quicker, catches less
+
+Likely killers run first, the whole fast suite only for what survives those. A fault that makes the
+suite crash or hang until the time limit is caught too; the report says which it was. Before any
+fault, the suite must pass on a copy without one. Exits with 1 if fewer than 95 % are caught.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.faults import FAULTS, Fault
+
+ROOT = Path(__file__).parents[1]
+ENOUGH = 0.95
+NOTHING = Fault("nothing", "__init__.py", '"""', '"""', "")
+NOT_COPIED = shutil.ignore_patterns(
+    ".git", ".asv", ".venv", "*cache*", "__pycache__", "build", "dist", ".hypothesis"
+)
+
+# By file: the test files that are likely to notice, the quickest first.
+_PRODUCT = ("test_dense.py", "test_golden.py", "test_bits.py")
+_LOSS = ("test_losses.py", "test_errors.py")
+_ACTIVATION = ("test_activations.py", "test_golden.py", "test_dense.py")
+LIKELY = {
+    "kernels/vector_math.py": ("test_vector_math.py",),
+    "kernels/coefficients.py": ("test_vector_math.py",),
+    "kernels/formulas.py": _ACTIVATION,
+    "kernels/rows.py": _ACTIVATION,
+    "kernels/reductions.py": ("test_activations.py", "test_golden.py", "test_losses.py"),
+    "kernels/apply.py": (*_LOSS, "test_activations.py"),
+    "kernels/loss.py": _LOSS,
+    "kernels/library.py": ("test_library.py",),
+    "activations.py": ("test_activations.py", "test_dense.py"),
+    "arrays.py": ("test_errors.py", "test_dense.py"),
+    "losses.py": _LOSS,
+    "layer.py": ("test_bits.py", "test_dense.py", "test_threads.py"),
+    "threads.py": ("test_bits.py", "test_threads.py"),
+    "functional.py": ("test_errors.py", "test_dense.py"),
+    "nn.py": ("test_nn.py",),
+    "verify.py": ("test_verify.py",),
+}
+
+
+class Outcome(NamedTuple):
+    """What happened to a fault."""
+
+    fault: Fault
+    caught: bool
+    by: str  # the failing test, or "crash", "timeout"
+    seconds: float
+
+
+def planted(fault: Fault, root: Path) -> str:
+    """Return the text of the fault's file with the fault in it."""
+    text = (root / "fastgrad" / fault.file).read_text()
+    found = text.count(fault.old)
+    if found != 1 and fault is not NOTHING:
+        raise ValueError(f"{fault.name}: its old text occurs {found} times in {fault.file}")
+    return text.replace(fault.old, fault.new)
+
+
+def _suite(tree: Path, files: list[str], env: dict[str, str], limit: float) -> str | None:
+    """Run test files until the first failure; return what noticed, None where nothing did."""
+    command = [sys.executable, "-m", "pytest", "-x", "-n", "0", "-p", "no:cacheprovider", *files]
+    try:
+        done = subprocess.run(
+            command, cwd=tree, env=env, timeout=limit, capture_output=True, text=True, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return "timeout"
+    if done.returncode == 0:
+        return None
+    named = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    return named[1] if named else f"crash (exit status {done.returncode})"
+
+
+def try_fault(fault: Fault, warm: Path, limit: float, quick: bool) -> Outcome:
+    """Run the suite on a copy of the tree with one fault in it."""
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="fastgrad-fault-") as place:
+        tree, kernels = Path(place) / "tree", Path(place) / "kernels"
+        shutil.copytree(ROOT, tree, ignore=NOT_COPIED)
+        (tree / "fastgrad" / fault.file).write_text(planted(fault, ROOT))
+        # Its own cache, so that a broken kernel stays here; units that did not change are found.
+        shutil.copytree(warm, kernels)
+        env = {**os.environ, "PYTHONPATH": str(tree), "FASTGRAD_CACHE_DIR": str(kernels)}
+        everything = sorted(p.name for p in (tree / "tests").glob("test_*.py"))
+        # This one compares the sources with the table of faults, so it would notice any.
+        everything.remove("test_mutations.py")
+        first = [n for n in LIKELY.get(fault.file, _PRODUCT) if n in everything]
+        rest = [n for n in everything if n not in first]
+        noticed = None
+        for names in (first,) if quick else (first, rest):
+            left = limit - (time.perf_counter() - began)
+            noticed = _suite(tree, [f"tests/{n}" for n in names], env, max(left, 1.0))
+            if noticed is not None:
+                break
+    return Outcome(fault, noticed is not None, noticed or "", time.perf_counter() - began)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutations")
+    parser.add_argument("--only", default="", help="faults whose name or file contains this")
+    parser.add_argument("--jobs", type=int, default=1, help="faults tried at the same time")
+    parser.add_argument("--limit", type=float, default=1800, help="seconds per fault")
+    parser.add_argument("--quick", action="store_true", help="run the likely killers only")
+    options = parser.parse_args(arguments)
+    chosen = [f for f in FAULTS if options.only in f.name or options.only in f.file]
+    if not chosen:
+        parser.error(f"no fault has {options.only!r} in its name or file")
+    with tempfile.TemporaryDirectory(prefix="fastgrad-warm-") as warm:
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "FASTGRAD_CACHE_DIR": warm}
+        known = os.environ.get("FASTGRAD_CACHE_DIR")
+        if known and Path(known).is_dir():
+            shutil.copytree(known, warm, dirs_exist_ok=True)
+        subprocess.run(
+            [sys.executable, "-c", "import fastgrad; fastgrad.warmup()"], env=env, check=True
+        )
+
+        def attempt(fault: Fault) -> Outcome:
+            return try_fault(fault, Path(warm), options.limit, options.quick)
+
+        sound = attempt(NOTHING)
+        if sound.caught:
+            print(f"without any fault: {sound.by}")
+            return 1
+        outcomes = []
+        with ThreadPoolExecutor(options.jobs) as pool:
+            for outcome in pool.map(attempt, chosen):
+                outcomes.append(outcome)
+                fault = outcome.fault
+                verdict = f"caught    {outcome.by}" if outcome.caught else f"SURVIVED  {fault.why}"
+                print(f"{fault.name:24} {outcome.seconds:5.0f} s  {verdict}", flush=True)
+    caught = sum(o.caught for o in outcomes)
+    other = sum(not o.by.startswith("tests/") for o in outcomes if o.caught)
+    print(f"{caught} of {len(outcomes)} caught, {other} of them by a crash or the time limit")
+    return 0 if caught >= ENOUGH * len(outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
