@@ -191,6 +191,17 @@ def environment(**changes: str | None) -> dict[str, str]:
     return env
 
 
+def processors() -> list[str]:
+    """Return the names this host's code can be compiled for and run; "" is the host itself."""
+    import llvmlite.binding as llvm
+
+    if not llvm.get_process_triple().startswith("x86_64"):
+        return [""]
+    features = dict(llvm.get_host_cpu_features())
+    wider = {"haswell": "avx2", "skylake-avx512": "avx512f"}
+    return ["x86-64", *(name for name, needs in wider.items() if features.get(needs)), ""]
+
+
 def start(code: str, **changes: str | None) -> subprocess.Popen[str]:
     """Start Python on `code`, warnings being errors; `changes` are environment variables."""
     return subprocess.Popen(

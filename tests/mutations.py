@@ -85,7 +85,7 @@ def _suite(tree: Path, files: list[str], env: dict[str, str], limit: float) -> s
         return "timeout"
     if done.returncode == 0:
         return None
-    named = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    named = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
     return named[1] if named else f"crash (exit status {done.returncode})"
 
 

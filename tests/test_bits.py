@@ -12,9 +12,22 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import golden
 import numpy as np
 import pytest
-from conftest import DTYPES, FORMS, LAYOUTS, Array, output, rng_of, same_bits, shape_of, start, turn
+from conftest import (
+    DTYPES,
+    FORMS,
+    LAYOUTS,
+    Array,
+    output,
+    processors,
+    rng_of,
+    same_bits,
+    shape_of,
+    start,
+    turn,
+)
 
 import fastgrad as fg
 
@@ -321,35 +334,20 @@ def test_losses(dtype: str, loss: str) -> None:
 
 # -- nor on the processor ------------------------------------------------------------------------
 
-# Ragged in every direction; with more products per output than KC, and two batch blocks.
-WORKLOAD = """
-import hashlib, sys
-import numpy as np
-import fastgrad as fg
-rng = np.random.default_rng(2024)
-digest = hashlib.sha256()
-for n, d, k in ((7, 5, 3), (61, 400, 37), (300, 19, 41)):
-    x, w, b, g = (rng.standard_normal(s).astype("float32") for s in ((n, d), (d, k), k, (n, k)))
-    y, cache = fg.dense_forward(x, w / np.float32(d) ** np.float32(0.5), b, "tanh")
-    for a in (y, *fg.dense_backward(g, cache, need=("x", "w", "b", "z"))):
-        digest.update(np.ascontiguousarray(a).tobytes())
+# The hash of one golden workload: layers ragged in every direction, over blocks of k and of the
+# batch. The others: test_golden.py, with `-m exhaustive`.
+WORKLOAD = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import golden
 from fastgrad.kernels.target import host, tile
-print(digest.hexdigest(), host().cpu, tile("float32").lanes)
+print(golden.digest("layers tanh float32"), host().cpu, tile("float32").lanes)
 """
-
-
-def _runs_here(cpu: str) -> bool:
-    """Return whether this processor can run code for another one."""
-    import llvmlite.binding as llvm
-
-    if not llvm.get_process_triple().startswith("x86_64"):
-        return cpu == ""
-    return cpu != "haswell" or bool(dict(llvm.get_host_cpu_features()).get("avx2"))
 
 
 def test_every_processor_gives_the_same_bits(tmp_path: Path) -> None:
     """Software fma and 4 lanes, AVX2 and 8 lanes, whatever this host has: one SHA-256."""
-    cpus = [cpu for cpu in ("x86-64", "haswell", "") if _runs_here(cpu)]
+    cpus = processors()
     if len(cpus) == 1:
         pytest.skip("only one processor's code runs here")
     processes = {
@@ -362,6 +360,6 @@ def test_every_processor_gives_the_same_bits(tmp_path: Path) -> None:
         for cpu in cpus
     }
     said = {cpu: output(process, timeout=600).split() for cpu, process in processes.items()}
-    assert len({words[0] for words in said.values()}) == 1, said
+    assert {words[0] for words in said.values()} == {golden.committed()["layers tanh float32"]}
     assert all(words[1] == cpu for cpu, words in said.items() if cpu)  # it did what was asked
     assert len({words[2] for words in said.values()}) > 1, said

@@ -1,0 +1,175 @@
+"""Workloads whose every bit is known: their SHA-256 are in ``golden_hashes.json``.
+
+    python -m tests.golden            # does this machine compute the same bits? exits with 1 if not
+    python -m tests.golden --write    # after a change that is meant to change results
+
+A workload's inputs are integers of a bit generator, scaled by powers of two: no function of the
+platform takes part in them. Its hash must not depend on processor, threads, memory layout,
+alignment, layout of samples or on how the batch is cut: `digest` takes each as an argument.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fastgrad as fg
+
+Array = NDArray[Any]
+HASHES = Path(__file__).with_name("golden_hashes.json")
+DTYPES = ("float32", "float64")
+# n x d x k: less than a tile; several k-blocks and ragged edges; two blocks of the batch; wide
+# enough to pack both operands and for rows of several chunks.
+LAYERS = ((7, 5, 3), (61, 600, 37), (300, 19, 41), (13, 70, 300))
+LARGE = (700, 300, 400)  # from 2**26 multiply-adds on a layer is shared over threads
+BATCH = (1000, 9, 19)
+
+
+def integers(key: str, size: int) -> Array:
+    """Return 64-bit words that depend on nothing but the key."""
+    return np.random.PCG64(zlib.crc32(key.encode())).random_raw(size)
+
+
+def numbers(key: str, shape: tuple[int, ...], dtype: str, scale: float = 1.0) -> Array:
+    """Return multiples of a power of two between -scale and scale, a power of two itself."""
+    bits = 24 if dtype == "float32" else 53
+    words = (integers(key, int(np.prod(shape))) >> np.uint64(64 - bits)).astype(np.int64)
+    return ((words - 2 ** (bits - 1)) * (scale * 2.0 ** (1 - bits))).astype(dtype).reshape(shape)
+
+
+def as_it_is(array: Array) -> Array:
+    return array
+
+
+def turn(array: Array, samples: str) -> Array:
+    """Return a matrix from the row layout in the other one, or back; C-contiguous."""
+    flip = samples == "columns" and array.ndim == 2
+    return np.ascontiguousarray(array.T if flip else array)
+
+
+def data(shape: tuple[int, int, int], dtype: str) -> dict[str, Array]:
+    """Return x, w, b and grad_y of a layer, in row layout; z is of size about 2."""
+    n, d, k = shape
+    name = f"{n}x{d}x{k}"
+    return {
+        "x": numbers(f"x {name}", (n, d), dtype, 2.0),
+        "w": numbers(f"w {name}", (d, k), dtype, 4.0 / 2 ** (int(d).bit_length() // 2)),
+        "b": numbers(f"b {name}", (k,), dtype),
+        "g": numbers(f"g {name}", (n, k), dtype),
+    }
+
+
+def layers(
+    activation: str, dtype: str, shapes: tuple[Any, ...] = LAYERS, samples: str = "rows",
+    form: Callable[[Array], Array] = as_it_is,
+) -> Iterator[Array]:  # fmt: skip
+    """Yield output and gradients of layers, in row layout."""
+    for shape in shapes:
+        a = {name: form(turn(value, samples)) for name, value in data(shape, dtype).items()}
+        y, cache = fg.dense_forward(a["x"], a["w"], a["b"], activation, samples=samples)
+        grads = fg.dense_backward(a["g"], cache, need=("x", "w", "b", "z"))
+        for result in (y, *grads):
+            yield turn(result, samples)
+
+
+def batch(
+    activation: str, dtype: str, pieces: int = 1, samples: str = "rows",
+    form: Callable[[Array], Array] = as_it_is,
+) -> Iterator[Array]:  # fmt: skip
+    """Yield the outputs of a batch that is computed in pieces."""
+    a = data(BATCH, dtype)
+    w, b = form(turn(a["w"], samples)), form(a["b"])
+    for part in np.array_split(a["x"], pieces):
+        yield turn(fg.dense(form(turn(part, samples)), w, b, activation, samples=samples), samples)
+
+
+def function(
+    activation: str, dtype: str, form: Callable[[Array], Array] = as_it_is
+) -> Iterator[Array]:
+    """Yield values and slopes at arguments of every size, infinities and zeros among them."""
+    row = fg.activations.ACTIVATIONS[activation]
+    size = 64 * 64
+    words = integers("arguments", size) >> np.uint64(32 if dtype == "float32" else 0)
+    z = words.astype(np.uint32 if dtype == "float32" else np.uint64).view(dtype)
+    z = np.where(np.isfinite(z), z, z.dtype.type(1))
+    z[::2] = numbers("ordinary arguments", (size // 2,), dtype, 32.0)
+    z[:4] = np.inf, -np.inf, 0.0, -0.0
+    z, g = form(z.reshape(64, 64)), form(numbers("slopes", (64, 64), dtype))
+    yield row(z)
+    yield row.backward(g, z)
+
+
+def loss(
+    name: str, dtype: str, samples: str = "rows", form: Callable[[Array], Array] = as_it_is
+) -> Iterator[Array]:
+    """Yield values and gradients of a loss, for rows below and above a chunk."""
+    row = fg.losses.LOSSES[name]
+    for shape in ((19, 33), (5, 300)):
+        pred = form(turn(numbers(f"pred {shape}", shape, dtype, 4.0), samples))
+        target = form(turn(abs(numbers(f"target {shape}", shape, dtype)), samples))
+        targets: tuple[Any, ...] = () if isinstance(row, fg.losses.ArrayLoss) else (target,)
+        choices = [targets]
+        if row.rowwise:
+            words = integers(f"classes {shape}", shape[0]) % np.uint64(shape[1])
+            choices.append((words.astype(np.int64),))
+        for arguments in choices:
+            for reduction in ("mean", "sum", "samples"):
+                value, grad = row.value_and_grad(pred, *arguments, reduction, samples)
+                yield np.array([value])
+                yield turn(grad, samples)
+
+
+WORKLOADS: dict[str, Callable[..., Iterator[Array]]] = {}
+for _dtype in DTYPES:
+    for _name in fg.activations.BUILT_IN:
+        WORKLOADS[f"layers {_name} {_dtype}"] = partial(layers, _name, _dtype)
+        WORKLOADS[f"batch {_name} {_dtype}"] = partial(batch, _name, _dtype)
+        WORKLOADS[f"function {_name} {_dtype}"] = partial(function, _name, _dtype)
+    for _name in fg.losses.LOSSES:
+        WORKLOADS[f"loss {_name} {_dtype}"] = partial(loss, _name, _dtype)
+    WORKLOADS[f"large {_dtype}"] = partial(layers, "tanh", _dtype, (LARGE,))
+
+
+def digest(name: str, **variation: Any) -> str:
+    """Return the SHA-256 of what a workload yields; every NaN counts as the same."""
+    total = hashlib.sha256()
+    for array in WORKLOADS[name](**variation):
+        clean = np.where(np.isnan(array), array.dtype.type(np.nan), array)
+        total.update(clean.astype(clean.dtype.newbyteorder("<")).tobytes())
+    return total.hexdigest()
+
+
+def committed() -> dict[str, str]:
+    """Return the hashes of the file."""
+    hashes: dict[str, str] = json.loads(HASHES.read_text())
+    return hashes
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.golden")
+    parser.add_argument("--write", action="store_true", help="write golden_hashes.json anew")
+    options = parser.parse_args(arguments)
+    found = {name: digest(name) for name in WORKLOADS}
+    if options.write:
+        HASHES.write_text(json.dumps(found, indent=2) + "\n")
+        return 0
+    known = committed()
+    wrong = [name for name in {**known, **found} if known.get(name) != found.get(name)]
+    for name in wrong:
+        print(f"{name}: {found.get(name)}, not {known.get(name)}")
+    print(f"{len(found) - len(wrong)} of {len(found)} workloads have the committed bits")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
