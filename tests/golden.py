@@ -31,7 +31,8 @@ DTYPES = ("float32", "float64")
 # n x d x k: less than a tile; several k-blocks and ragged edges; two blocks of the batch; wide
 # enough to pack both operands and for rows of several chunks.
 LAYERS = ((7, 5, 3), (61, 600, 37), (300, 19, 41), (13, 70, 300))
-LARGE = (700, 300, 400)  # from 2**26 multiply-adds on a layer is shared over threads
+# From 2**26 multiply-adds on a layer is shared over threads, samples or features.
+LARGE = ((700, 300, 400), (300, 700, 400))
 BATCH = (1000, 9, 19)
 
 
@@ -137,7 +138,7 @@ for _dtype in DTYPES:
         WORKLOADS[f"function {_name} {_dtype}"] = partial(function, _name, _dtype)
     for _name in fg.losses.LOSSES:
         WORKLOADS[f"loss {_name} {_dtype}"] = partial(loss, _name, _dtype)
-    WORKLOADS[f"large {_dtype}"] = partial(layers, "tanh", _dtype, (LARGE,))
+    WORKLOADS[f"large {_dtype}"] = partial(layers, "tanh", _dtype, LARGE)
 
 
 def digest(name: str, **variation: Any) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import golden
 import numpy as np
 import pytest
-from conftest import DTYPES, FORMS, LAYOUTS, Array, environment, processors
+from conftest import DTYPES, FORMS, LAYOUTS, Array, environment, processors, same_bits
 
 import fastgrad as fg
 
@@ -92,6 +92,26 @@ def test_threads(dtype: str, samples: str, threads: int) -> None:
         assert golden.digest(workload, samples=samples) == HASHES[workload]
     finally:
         fg.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("samples", LAYOUTS)
+@dtypes
+def test_threads_accumulate(dtype: str, samples: str, threads: int) -> None:
+    """Into what out holds; on integers, where nothing rounds."""
+    given = golden.data(golden.LARGE[0], dtype)
+    x, w, g = (golden.turn(np.rint(2 * given[key]), samples) for key in "xwg")
+    _, cache = fg.dense_forward(x, w, np.zeros_like(given["b"]), samples=samples)
+    fresh = fg.dense_backward(g, cache)[:3]
+    out = {key: np.ones_like(a) for key, a in zip("xwb", fresh, strict=True)}
+    before = fg.get_num_threads()
+    fg.set_num_threads(threads)
+    try:
+        fg.dense_backward(g, cache, out=out, accumulate=True)
+    finally:
+        fg.set_num_threads(before)
+    for key, alone in zip("xwb", fresh, strict=True):
+        assert same_bits(out[key], alone + 1)
 
 
 @dtypes
