@@ -39,7 +39,8 @@ PARAMETERS = ("x", "w0", "b0", "w1", "b1", "w2", "b2")
 
 def activations(name: str, place: int) -> list[str]:
     """Return three activations, `name` at `place`, smooth ones elsewhere."""
-    return ["tanh", "sigmoid", "identity"][:place] + [name] + ["tanh", "softplus"][place:]
+    before, after = ["tanh", "sigmoid"][:place], ["tanh", "softplus"][place:]
+    return [*before, name, *after]
 
 
 @functools.cache
