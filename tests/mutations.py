@@ -33,7 +33,7 @@ NOT_COPIED = shutil.ignore_patterns(
 )
 
 # By file: the test files that are likely to notice, the quickest first.
-_PRODUCT = ("test_dense.py", "test_golden.py", "test_bits.py")
+_PRODUCT = ("test_gemm.py", "test_golden.py", "test_dense.py", "test_bits.py")
 _LOSS = ("test_losses.py", "test_errors.py")
 _ACTIVATION = ("test_activations.py", "test_golden.py", "test_dense.py")
 LIKELY = {
@@ -105,7 +105,7 @@ def try_fault(fault: Fault, warm: Path, limit: float, quick: bool) -> Outcome:
         first = [n for n in LIKELY.get(fault.file, _PRODUCT) if n in everything]
         rest = [n for n in everything if n not in first]
         noticed = None
-        for names in (first,) if quick else (first, rest):
+        for names in [*([n] for n in first), *([] if quick else [rest])]:
             left = limit - (time.perf_counter() - began)
             noticed = _suite(tree, [f"tests/{n}" for n in names], env, max(left, 1.0))
             if noticed is not None:
