@@ -37,14 +37,14 @@ _PRODUCT = ("test_gemm.py", "test_golden.py", "test_dense.py", "test_bits.py")
 _LOSS = ("test_losses.py", "test_errors.py")
 _ACTIVATION = ("test_activations.py", "test_golden.py", "test_dense.py")
 LIKELY = {
-    "kernels/vector_math.py": ("test_vector_math.py",),
-    "kernels/coefficients.py": ("test_vector_math.py",),
+    "kernels/vector_math.py": ("test_accuracy.py", "test_vector_math.py"),
+    "kernels/coefficients.py": ("test_accuracy.py", "test_vector_math.py"),
     "kernels/formulas.py": _ACTIVATION,
     "kernels/rows.py": _ACTIVATION,
     "kernels/reductions.py": ("test_activations.py", "test_golden.py", "test_losses.py"),
     "kernels/apply.py": (*_LOSS, "test_activations.py"),
     "kernels/loss.py": _LOSS,
-    "kernels/library.py": ("test_library.py",),
+    "kernels/library.py": ("test_library.py", "test_bits.py"),
     "activations.py": ("test_activations.py", "test_dense.py"),
     "arrays.py": ("test_errors.py", "test_dense.py"),
     "losses.py": _LOSS,

@@ -363,3 +363,24 @@ def test_every_processor_gives_the_same_bits(tmp_path: Path) -> None:
     assert {words[0] for words in said.values()} == {golden.committed()["layers tanh float32"]}
     assert all(words[1] == cpu for cpu, words in said.items() if cpu)  # it did what was asked
     assert len({words[2] for words in said.values()}) > 1, said
+
+
+def test_every_processor_has_its_own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Code for one processor is never found by another, which may lack its instructions."""
+    from fastgrad.kernels import library, target
+
+    monkeypatch.setenv("FASTGRAD_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("NUMBA_CPU_FEATURES", raising=False)
+    cpus = ("x86-64", "haswell", "znver3", "skylake-avx512")
+    paths = set()
+    try:
+        for cpu in cpus:
+            monkeypatch.setenv("NUMBA_CPU_NAME", cpu)
+            target.host.cache_clear()
+            library._fingerprint.cache_clear()
+            paths.add(library.cache_path("panel", "float32"))
+    finally:
+        monkeypatch.undo()
+        target.host.cache_clear()
+        library._fingerprint.cache_clear()
+    assert len(paths) == len(cpus)
