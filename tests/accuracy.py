@@ -3,6 +3,7 @@
     python -m tests.accuracy                  # every float32, 10 million float64: hours
     python -m tests.accuracy --quick          # every 64th part of that
     python -m tests.accuracy --only tanh
+    python -m tests.accuracy --products       # matrix products against NumPy's: a second
 
 Prints a row per activation: bound, largest error in ULP and where, for float32 and float64; then
 the number of special values (NaN, infinities, signed zeros) that are not what they should be.
@@ -23,6 +24,8 @@ import numpy as np
 import wide
 from conftest import DTYPES, Array, rng_of, ulp
 from test_activations import DIGITS, TABLE, TRUTH
+
+import fastgrad as fg
 
 # What the oracle may be off by, in ULP of float64.
 ORACLE = 0.003
@@ -104,9 +107,9 @@ def over(name: str, chunks: Iterator[Array]) -> Measured:
 
 
 def every_float32(name: str, step: int = 1) -> Measured:
-    """Return the errors over all 2**32 float32, or over every `step`-th chunk of a million."""
+    """Return the errors over all 2**32 float32, or over every `step`-th of them."""
     starts = range(0, 1 << 32, CHUNK * step)
-    words = (np.arange(s, s + CHUNK, dtype=np.uint64).astype(np.uint32) for s in starts)
+    words = (np.arange(s, s + CHUNK * step, step, np.uint64).astype(np.uint32) for s in starts)
     return over(name, (w.view(np.float32) for w in words))
 
 
@@ -142,11 +145,40 @@ def row(name: str, quick: bool) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def rms_errors(d: int, dtype: str, draw: str) -> tuple[float, float]:
+    """Return the RMS error of x @ w by fastgrad and by NumPy, over d products, in u |x| @ |w|."""
+    rng = rng_of("products", d)
+    x, w = (getattr(rng, draw)(size=s).astype(dtype) for s in ((64, d), (d, 64)))
+    format_ = np.float64 if dtype == "float32" else wide.Long
+    exact, size = x.astype(format_) @ w.astype(format_), abs(x).astype(float) @ abs(w).astype(float)
+    unit = size * np.finfo(dtype).eps / 2
+
+    def rms(got: Array) -> float:
+        return float(np.sqrt(np.mean(((got - exact) / unit) ** 2)))
+
+    return rms(fg.dense(x, w)), rms(x @ w)
+
+
+def products() -> None:
+    """Print the table of matrix products."""
+    for d in (8, 64, 256, 257, 400, 784, 1024, 4096):
+        cells = [str(d)]
+        for draw in ("standard_normal", "uniform"):
+            for dtype in DTYPES:
+                ours, numpy = rms_errors(d, dtype, draw)
+                cells.append(f"{ours:.2f}, {ours / numpy:.2f}x")
+        print("| " + " | ".join(cells) + " |")
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.accuracy")
     parser.add_argument("--quick", action="store_true", help="a 64th of the points")
     parser.add_argument("--only", default="", help="activations whose name contains this")
+    parser.add_argument("--products", action="store_true", help="matrix products instead")
     options = parser.parse_args(arguments)
+    if options.products:
+        products()
+        return 0
     for name in wide.WIDE:
         if options.only in name:
             print(row(name, options.quick), flush=True)
@@ -154,5 +186,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    assert DTYPES == ("float32", "float64")
     sys.exit(main())
