@@ -115,14 +115,16 @@ def try_fault(fault: Fault, warm: Path, limit: float, quick: bool) -> Outcome:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutations")
-    parser.add_argument("--only", default="", help="faults whose name or file contains this")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], help="faults whose name or file contains one of these"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="faults tried at the same time")
     parser.add_argument("--limit", type=float, default=1800, help="seconds per fault")
     parser.add_argument("--quick", action="store_true", help="run the likely killers only")
     options = parser.parse_args(arguments)
-    chosen = [f for f in FAULTS if options.only in f.name or options.only in f.file]
+    chosen = [f for f in FAULTS if any(o in f.name or o in f.file for o in options.only)]
     if not chosen:
-        parser.error(f"no fault has {options.only!r} in its name or file")
+        parser.error(f"no fault has one of {options.only} in its name or file")
     with tempfile.TemporaryDirectory(prefix="fastgrad-warm-") as warm:
         env = {**os.environ, "PYTHONPATH": str(ROOT), "FASTGRAD_CACHE_DIR": warm}
         known = os.environ.get("FASTGRAD_CACHE_DIR")
