@@ -96,6 +96,11 @@ _KERNELS = [
         "packed groups are AR wide, not MR",
     ),
     Fault(
+        "gemm-pack-rest", "kernels/gemm.py",
+        "                    if squares < MR:\n", "                    if lanes == MR:\n",
+        "packing A leaves out the rows of a group beyond whole vectors",
+    ),
+    Fault(
         "gemm-pack-rows", "kernels/gemm.py",
         "for i in range(least(MR, m - i0)):", "for i in range(least(MR, m - i0) - 1):",
         "packing A leaves out the last row of a group",
@@ -106,7 +111,7 @@ _KERNELS = [
     ),
     Fault(
         "gemm-pack-stride", "kernels/gemm.py",
-        "shift(source, p + j * b_col), b_col,", "shift(source, p + j), b_col,",
+        "at, place = shift(source, p + j * b_col), ", "at, place = shift(source, p + j), ",
         "packing a transposed B forgets its stride",
     ),
     Fault(

@@ -41,9 +41,10 @@ def build(dtype_name: str) -> str:
     PACK_A_COLUMNS = 8 * NR
     PACK_A_STEP = 1024
 
-    transpose_a = [transpose.build(lanes, min(lanes, MR - r)) for r in range(0, MR, lanes)]
-    transpose_first, transpose_last = transpose_a[0], transpose_a[-1]
-    transpose_b = transpose.build(lanes, lanes)
+    # MR rows of A are some whole squares and a rest.
+    squares = MR // lanes * lanes
+    transpose_square = transpose.build(lanes, lanes)
+    transpose_rest = transpose.build(lanes, MR - squares or lanes)
 
     @kernel
     def pack_a(m: int, k: int, a: Any, a_row: int, a_col: int, out: Any) -> None:
@@ -55,10 +56,11 @@ def build(dtype_name: str) -> str:
                 start = k // lanes * lanes
                 for p in range(0, start, lanes):
                     at, place = shift(source, p), shift(block, p * AR)
-                    transpose_first(at, a_row, place, AR)
-                    if lanes < MR:
-                        last = MR // lanes * lanes
-                        transpose_last(shift(at, last * a_row), a_row, shift(place, last), AR)
+                    for r in range(0, squares, lanes):
+                        transpose_square(shift(at, r * a_row), a_row, shift(place, r), AR)
+                    if squares < MR:
+                        at, place = shift(at, squares * a_row), shift(place, squares)
+                        transpose_rest(at, a_row, place, AR)
             elif m - i0 >= MR and a_row == 1:
                 start = k
                 for p in range(k):
@@ -119,9 +121,8 @@ def build(dtype_name: str) -> str:
                     start = k // lanes * lanes
                     for p in range(0, start, lanes):
                         for j in range(0, NR, lanes):
-                            transpose_b(
-                                shift(source, p + j * b_col), b_col, shift(target, p * NR + j), NR
-                            )
+                            at, place = shift(source, p + j * b_col), shift(target, p * NR + j)
+                            transpose_square(at, b_col, place, NR)
                 for p in range(start, k):
                     for j in range(NR):
                         target[p * NR + j] = source[p * b_row + j * b_col]
