@@ -477,3 +477,14 @@ def test_values_are_accumulated_in_float64() -> None:
     x[0] = 2.0**24
     assert fg.losses.sum(x) == 2.0**24 + 1e6
     assert fg.losses.mae(x, np.zeros_like(x), "sum") == 2.0**24 + 1e6
+
+
+@pytest.mark.parametrize("samples", LAYOUTS)
+@pytest.mark.parametrize("name", [n for n in TWO_ARRAYS if n != "softmax_cross_entropy"])
+def test_a_known_kernel_takes_no_target_of_another_shape(name: str, samples: str) -> None:
+    """Also once the loss is compiled, when calls go straight to it."""
+    loss, pred = LOSSES[name], np.zeros((3, 4))
+    loss.value_and_grad(pred, pred, "mean", samples)
+    for shape in ((4, 3), (3, 5), (1, 4), (12,), (3, 4, 1)):
+        with pytest.raises(ValueError, match="target has shape"):
+            loss.value_and_grad(pred, np.zeros(shape), "mean", samples)
