@@ -236,9 +236,9 @@ _KERNELS = [
         "the slope is taken at grad_y",
     ),
     Fault(
-        "rows-strided-out", "kernels/rows.py",
-        "if g_row == n and s_row == n and out_row == n:", "if g_row == n and s_row == n:",
-        "rows of a wider output are written as if adjacent",
+        "rows-strided-saved", "kernels/rows.py",
+        "if g_row == n and s_row == n and out_row == n:", "if g_row == n and out_row == n:",
+        "rows of a wider saved output are read as if adjacent",
     ),
     Fault(
         "softmax-no-max", "kernels/rows.py",
