@@ -3,6 +3,7 @@
     python -m tests.accuracy                  # every float32, 10 million float64: hours
     python -m tests.accuracy --quick          # every 64th float32
     python -m tests.accuracy --only tanh
+    python -m tests.accuracy --hard           # the oracle against mpmath: seconds
     python -m tests.accuracy --products       # matrix products against NumPy's: a second
 
 Prints a row per activation: bound, largest error in ULP and where, for float32 and float64; then
@@ -174,13 +175,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.accuracy")
     parser.add_argument("--quick", action="store_true", help="every 64th float32 only")
     parser.add_argument("--only", default="", help="activations whose name contains this")
+    parser.add_argument("--hard", action="store_true", help="worst points against mpmath instead")
     parser.add_argument("--products", action="store_true", help="matrix products instead")
     options = parser.parse_args(arguments)
     if options.products:
         products()
         return 0
-    for name in wide.WIDE:
-        if options.only in name:
+    for name in (n for n in wide.WIDE if options.only in n):
+        if options.hard:
+            found = hard_points(name, log_uniform(300_000, "hard points"), HARD)
+            off = max(abs(hard.error - hard.by_oracle) for hard in found)
+            print(f"| `{name}` | {max(hard.error for hard in found):.3f} | {off:.4f} |", flush=True)
+        else:
             print(row(name, options.quick), flush=True)
     return 0
 
