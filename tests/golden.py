@@ -17,6 +17,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,37 @@ def loss(
                 yield turn(grad, samples)
 
 
+def network(
+    dtype: str, samples: str = "rows", form: Callable[[Array], Array] = as_it_is
+) -> Iterator[Array]:
+    """Yield value, gradient and prediction of networks, and what three epochs make of them."""
+    for sizes, activations, name in (
+        ((9, 33, 20, 5), ("tanh", "gelu", None), "mse"),
+        ((9, 70, 5), ("relu", None), "softmax_cross_entropy"),
+    ):
+        net = fg.MLP(sizes, activations, name, samples=samples, dtype=dtype)
+        key = f"network {sizes}"
+        layers = []
+        for i, (d, k) in enumerate(pairwise(sizes)):
+            w = turn(numbers(f"{key} w{i}", (d, k), dtype, 0.5), samples)
+            layers.append((w, numbers(f"{key} b{i}", (k,), dtype)))
+        params = form(net.pack(layers))
+        x = form(turn(numbers(f"{key} x", (700, sizes[0]), dtype, 2.0), samples))
+        target = form(turn(abs(numbers(f"{key} target", (700, sizes[-1]), dtype)), samples))
+        value, grad = net.value_and_grad(params, x, target)
+        optimizer = fg.Adam(lr=2.0**-8)
+        order = {"epochs": 3, "batch_size": 300, "shuffle": False}
+        fitted = net.fit(params, x, target, optimizer, **order)  # type: ignore[arg-type]
+        yield np.array([value])
+        yield turn(net.predict(params, x), samples)
+        for vector in (grad, fitted.params):
+            for layer in net.layers(vector):
+                assert layer.b is not None
+                yield turn(layer.w, samples)
+                yield layer.b.reshape(-1)
+        yield fitted.losses
+
+
 WORKLOADS: dict[str, Callable[..., Iterator[Array]]] = {}
 for _dtype in DTYPES:
     for _name in fg.activations.BUILT_IN:
@@ -138,6 +170,7 @@ for _dtype in DTYPES:
         WORKLOADS[f"function {_name} {_dtype}"] = partial(function, _name, _dtype)
     for _name in fg.losses.LOSSES:
         WORKLOADS[f"loss {_name} {_dtype}"] = partial(loss, _name, _dtype)
+    WORKLOADS[f"network {_dtype}"] = partial(network, _dtype)
     WORKLOADS[f"large {_dtype}"] = partial(layers, "tanh", _dtype, LARGE)
 
 

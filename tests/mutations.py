@@ -34,6 +34,7 @@ NOT_COPIED = shutil.ignore_patterns(
 
 # By file: the test files that are likely to notice, the quickest first.
 _PRODUCT = ("test_gemm.py", "test_golden.py", "test_dense.py", "test_bits.py")
+_NETWORK = ("test_network.py", "test_training.py", "test_network_twins.py")
 _LOSS = ("test_losses.py", "test_errors.py")
 _ACTIVATION = ("test_activations.py", "test_golden.py", "test_dense.py")
 LIKELY = {
@@ -48,6 +49,13 @@ LIKELY = {
     "activations.py": ("test_activations.py", "test_dense.py"),
     "arrays.py": ("test_errors.py", "test_dense.py"),
     "losses.py": _LOSS,
+    "kernels/plan.py": _NETWORK,
+    "kernels/network.py": _NETWORK,
+    "kernels/update.py": ("test_training.py",),
+    "passes.py": _NETWORK,
+    "training.py": ("test_training.py",),
+    "network.py": _NETWORK,
+    "large.py": ("test_large.py", "test_golden.py", "test_bits.py"),
     "layer.py": ("test_golden.py", "test_dense.py", "test_errors.py", "test_bits.py"),
     "threads.py": ("test_golden.py", "test_bits.py"),
     "functional.py": ("test_errors.py", "test_dense.py"),

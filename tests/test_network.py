@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import DTYPES, LAYOUTS, Array, rng_of, size, turn
+from tolerances import GRADIENT_RTOL
 
 import fastgrad as fg
-from fastgrad import passes, threads
+from fastgrad import passes, reference, threads
 from fastgrad.activations import BUILT_IN
 from fastgrad.losses import LOSSES, REDUCTIONS, ArrayLoss
 
@@ -89,6 +90,24 @@ def test_every_activation(activation: str, dtype: str, samples: str) -> None:
 def test_every_loss(loss: str, reduction: str, dtype: str, samples: str) -> None:
     options = {"reduction": reduction, "dtype": dtype, "samples": samples}
     check(*make((4, 6, 3), ("tanh", None), loss, n=300, **options))
+
+
+@pytest.mark.parametrize("samples", LAYOUTS)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_its_numpy_twin(loss: str, reduction: str, samples: str) -> None:
+    options: Any = {"reduction": reduction, "dtype": "float64", "samples": samples}
+    net, params, x, target = make((4, 7, 6, 3), ("gelu", "tanh", None), loss, 300, **options)
+    twin: Any = reference.MLP(net.sizes, ("gelu", "tanh", None), loss, **options)
+    np.testing.assert_array_equal(net.init(7), twin.init(7))
+    value, grad = net.value_and_grad(params, x, target)
+    expected, expected_grad = twin.value_and_grad(params, x, target)
+    np.testing.assert_allclose(value, expected, rtol=GRADIENT_RTOL)
+    scale = np.abs(expected_grad).max()
+    np.testing.assert_allclose(grad, expected_grad, rtol=GRADIENT_RTOL, atol=1e-15 * scale)
+    np.testing.assert_allclose(
+        net.predict(params, x), twin.predict(params, x), rtol=GRADIENT_RTOL, atol=1e-15
+    )
 
 
 EDGES = ["1", "NR-1", "NR", "NR+1", "2NR+3"]

@@ -26,6 +26,13 @@ CENTRAL_ATOL = 4e-9
 # float32 gradients against float64 ones of the same numbers.
 FLOAT32_RTOL = 1e-5
 
+# RMS error of matrix products, relative to that of NumPy's, for sums of up to RMS_LENGTH products.
+# Longer ones are one chain of roundings here (DESIGN section 3), and equal blocks of at least half
+# that length in a BLAS: a random walk of d steps against some of RMS_LENGTH / 2.
+RMS_RATIO, RMS_LENGTH = 1.2, 256
+# Over the batch blocks have 256 samples however many there are: 256 + 1 against two halves.
+BATCH_RMS_RATIO = 1.2 * 2**0.5
+
 
 def gamma(k: int, u: float) -> float:
     """Return ``k u / (1 - k u)``: the relative error of k roundings in a row."""
