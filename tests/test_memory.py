@@ -30,6 +30,8 @@ for dtype in ("float32", "float64"):
     caches = {n: fg.dense_forward(x, w, b, n)[1] for n in ("tanh", "gelu", "softmax")}
     data[dtype] = x, w, b, g, out, outs, caches
 t3 = np.array([0, 1, 2, 0, 1])
+nets = {d: fg.MLP((4, 6, 3), ("tanh", None), "softmax_cross_entropy", dtype=d) for d in data}
+starts = {d: net.init() for d, net in nets.items()}
 
 def right(dtype):
     x, w, b, g, out, outs, caches = data[dtype]
@@ -51,6 +53,11 @@ def right(dtype):
     yield lambda: fg.losses.mse.value_and_grad(g, out)
     yield lambda: fg.losses.softmax_cross_entropy.value_and_grad(g, t3)
     yield lambda: fg.losses.squared_l2.value_and_grad(g, "mean", "columns")
+    net, params = nets[dtype], starts[dtype]
+    yield lambda: net.value_and_grad(params, x, t3)
+    yield lambda: net.value_and_grad(params, x.tolist(), t3.tolist(), out=np.empty_like(params))
+    yield lambda: net.predict(params, x)
+    yield lambda: net.fit(params, x, t3, epochs=1, batch_size=2)
 
 def wrong(dtype):
     x, w, b, g, out, outs, caches = data[dtype]
@@ -71,6 +78,12 @@ def wrong(dtype):
     yield lambda: fg.losses.mse(g, x)
     yield lambda: fg.losses.mse.value_and_grad(g, None)
     yield lambda: fg.losses.softmax_cross_entropy.value_and_grad(g, t3 + 1)
+    net, params = nets[dtype], starts[dtype]
+    yield lambda: net.value_and_grad(params, x, t3 + 1)
+    yield lambda: net.value_and_grad(params, w, t3)
+    yield lambda: net.value_and_grad(params, x, t3, out=params)
+    yield lambda: net.predict(params[:3], x)
+    yield lambda: net.fit(params, x, t3, epochs=0)
 
 def fails(call):
     try:
