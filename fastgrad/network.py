@@ -240,7 +240,10 @@ class MLP:
         direct = network.direct_predict
         if direct is not None and out is None:
             spaces = network.spaces
-            space = spaces.pop() if spaces else network.workspace()
+            try:
+                space = spaces.pop()
+            except IndexError:  # other threads are using all there are
+                space = network.take_space()
             y = direct(params, x, network.words, space)
             spaces.append(space)
             if y is not None:
@@ -292,7 +295,10 @@ class MLP:
         direct = network.direct
         if direct is not None:
             spaces = network.spaces
-            space = spaces.pop() if spaces else network.workspace()
+            try:
+                space = spaces.pop()
+            except IndexError:  # other threads are using all there are
+                space = network.take_space()
             pair = direct(params, x, target, out, network.words, space)
             spaces.append(space)
             if pair is not None:

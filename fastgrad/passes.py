@@ -72,7 +72,9 @@ class Network:
         # The compiled entry points, once they are loaded.
         self.direct: Callable[..., Any] | None = None
         self.direct_predict: Callable[..., Any] | None = None
-        self.spaces: list[Array] = []  # workspaces that no call is using
+        # Workspaces that no call is using: for one thread, and for threads that share a job.
+        self.unused: tuple[list[Array], list[Array]] = ([], [])
+        self.spaces = self.unused[0]
         self._plan: Plan | None = None
 
     def plan(self) -> Plan:
@@ -104,10 +106,13 @@ class Network:
             self.direct = entry("network", "network_value_and_grad", dtype, limit)
         return self._plan
 
-    def workspace(self, shared: bool = False) -> Array:
-        """Return a new workspace for one thread, alone or sharing the work with others."""
-        plan = self.plan()
-        return np.empty((plan.bytes_shared if shared else plan.bytes_alone) + 64, np.uint8)
+    def take_space(self, shared: bool = False) -> Array:
+        """Return a workspace for one thread, alone or sharing the work with others."""
+        try:
+            return self.unused[shared].pop()
+        except IndexError:
+            plan = self.plan()
+            return np.empty((plan.bytes_shared if shared else plan.bytes_alone) + 64, np.uint8)
 
     # -- checks -------------------------------------------------------------------------------
     def check_params(self, caller: str, params: Array) -> None:
@@ -271,10 +276,11 @@ class Job:
         """Run all blocks; `progress` is told the number of samples after each piece."""
         from fastgrad.kernels.library import entry
 
-        kernel = entry("network", "network_work", self.network.dtype.name)
-        spaces = [self.network.workspace(self.parts > 1) for _ in range(self.parts)]
+        network = self.network
+        spaces = [network.take_space(self.parts > 1) for _ in range(self.parts)]
+        kernel = entry("network", "network_work", network.dtype.name)
         tasks = [partial(kernel, self.words, space) for space in spaces]
-        piece = max(1, FIRST_PIECE // (min(self.batch, BATCH_BLOCK) * self.network.cost))
+        piece = max(1, FIRST_PIECE // (min(self.batch, BATCH_BLOCK) * network.cost))
         done = window = 0
         while done < self.blocks:
             if done == window:
@@ -294,6 +300,7 @@ class Job:
             done = stop
             if progress is not None:
                 progress(self._position(done))
+        network.unused[self.parts > 1].extend(spaces)
 
     def _position(self, block: int) -> int:
         """Return how many samples the blocks before `block` hold."""
