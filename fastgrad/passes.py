@@ -69,6 +69,7 @@ class Network:
         # Multiply-adds per sample, forward and backward; what an activation costs counts as 16.
         self.cost = sum(3 * a.inputs * a.outputs + 32 * a.outputs for a in self.layers)
         self.words: Array | None = None
+        self.calls = {"gradient": 0, "predict": 0}
         # The compiled entry points, once they are loaded.
         self.direct: Callable[..., Any] | None = None
         self.direct_predict: Callable[..., Any] | None = None
@@ -80,8 +81,6 @@ class Network:
     def plan(self) -> Plan:
         """Return the table the kernel reads; compiles or loads what it refers to."""
         if self._plan is None:
-            from fastgrad.kernels.library import entry
-
             dtype = self.dtype.name
             stages = [
                 Stage(
@@ -99,11 +98,6 @@ class Network:
             )
             plan = make_plan(stages, dtype, self.size, self.columns, loss)
             self._plan, self.words = plan, plan.words
-            # More samples go the way that may share them over threads and be interrupted.
-            most = max(1, threads.SHARE_FROM // self.cost)
-            limit = self.size * most
-            self.direct_predict = entry("network", "network_predict", dtype, limit)
-            self.direct = entry("network", "network_value_and_grad", dtype, limit)
         return self._plan
 
     def take_space(self, shared: bool = False) -> Array:
@@ -113,6 +107,22 @@ class Network:
         except IndexError:
             plan = self.plan()
             return np.empty((plan.bytes_shared if shared else plan.bytes_alone) + 64, np.uint8)
+
+    def called_again(self, what: str) -> bool:
+        """Return whether this is not the first call of its kind: now the direct way pays.
+
+        Its entry point takes a second to compile, where it is not in the cache: not for a script
+        whose network is called once, or only trained.
+        """
+        self.calls[what] += 1
+        return self.calls[what] > 1
+
+    def _entry(self, unit: str, function: str) -> Callable[..., Any]:
+        """Return an entry point for calls small enough for one uninterruptible thread."""
+        from fastgrad.kernels.library import entry
+
+        most = max(1, threads.SHARE_FROM // self.cost)
+        return entry(unit, function, self.dtype.name, self.size * most)  # type: ignore[no-any-return]
 
     # -- checks -------------------------------------------------------------------------------
     def check_params(self, caller: str, params: Array) -> None:
@@ -191,6 +201,8 @@ class Network:
     # -- passes -------------------------------------------------------------------------------
     def predict(self, caller: str, params: ArrayLike, x: ArrayLike, out: Array | None) -> Array:
         """Return the last layer's output for every sample."""
+        if self.direct_predict is None and self.called_again("predict"):
+            self.direct_predict = self._entry("predict", "network_predict")
         p, inputs = self.native_params(caller, params), self._inputs(caller, x)
         n, k = len(inputs), self.outputs
         if out is not None:
@@ -212,6 +224,8 @@ class Network:
         out: Array | None,
     ) -> tuple[float, Array]:
         """Return the loss and its gradient with respect to `params`."""
+        if self.direct is None and self.called_again("gradient"):
+            self.direct = self._entry("network", "network_value_and_grad")
         p, data = self.native_params(caller, params), self.samples(caller, x, target)
         if out is not None:
             inputs = {"params": params, "x": x, "target": target}
@@ -274,12 +288,15 @@ class Job:
 
     def run(self, progress: Callable[[int], None] | None = None) -> None:
         """Run all blocks; `progress` is told the number of samples after each piece."""
-        from fastgrad.kernels.library import entry
+        from fastgrad.kernels.library import c_function
 
         network = self.network
         spaces = [network.take_space(self.parts > 1) for _ in range(self.parts)]
-        kernel = entry("network", "network_work", network.dtype.name)
-        tasks = [partial(kernel, self.words, space) for space in spaces]
+        work = c_function("plan", "plan_work", network.dtype.name, words=2)
+        tasks = [
+            partial(work, self.words.ctypes.data, -(-space.ctypes.data // 64) * 64)
+            for space in spaces
+        ]
         piece = max(1, FIRST_PIECE // (min(self.batch, BATCH_BLOCK) * network.cost))
         done = window = 0
         while done < self.blocks:

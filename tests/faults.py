@@ -609,8 +609,8 @@ _NETWORKS = [
         "the slope of gelu is taken at y",
     ),
     Fault(
-        "plan-input-row", "kernels/plan.py", "word(layer_row(plan, i - 1), at.Y), d, 1",
-        "word(layer_row(plan, i), at.Y), d, 1", "grad_w from a layer's own output",
+        "plan-input-row", "kernels/plan.py", "word(layer - ROW, at.Y), d, 1",
+        "word(layer, at.Y), d, 1", "grad_w from a layer's own output",
     ),
     Fault(
         "plan-terms", "kernels/plan.py", "cells[0] = 1.0 if reduction == at.SUM else 1.0 / terms",
@@ -626,7 +626,8 @@ _NETWORKS = [
     ),
     Fault(
         "plan-shared-order", "kernels/plan.py",
-        "wait_until(job + 8 * at.COMMITTED, block)", "wait_until(job + 8 * at.COMMITTED, 0)",
+        "while read_shared(job + 8 * at.COMMITTED) < block:",
+        "while read_shared(job + 8 * at.COMMITTED) < 0:",
         "threads add in the order in which they finish",
     ),
     Fault(

@@ -18,6 +18,7 @@ from fastgrad.kernels.pyobject import (
     RELEASE_FROM,
     acquire_gil,
     arguments,
+    array_maker,
     array_type,
     as_integer,
     data,
@@ -27,14 +28,15 @@ from fastgrad.kernels.pyobject import (
     flags_of,
     float_new,
     increment,
+    make_array,
     native_descr,
-    new_array_like,
     none,
     not_taken,
     release_gil,
     shape_of,
     tuple_new,
     tuple_set,
+    type_number,
     type_of,
 )
 
@@ -73,6 +75,13 @@ def extent(array: int) -> tuple[int, int]:
     for i in range(last):
         rows *= read_word(shape + 8 * i)
     return rows, read_word(shape + 8 * last)
+
+
+@kernel
+def new_array_like(words: int, like: int, fortran: int) -> int:
+    """Return a new uninitialised array of the shape of `like` (0 where memory ran out)."""
+    make, kind, number = array_maker(words), array_type(words), type_number(words)
+    return make_array(make, kind, number, dimensions(like), shape_of(like), fortran)
 
 
 @kernel

@@ -1,12 +1,14 @@
-"""Entry points of the networks: arrays in, a job for `plan`, value and gradient out."""
+"""Entry point of a gradient: arrays in, a job for `plan`, value and gradient out."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from numba import types
 
 from fastgrad.kernels import plan_table as at
 from fastgrad.kernels.compile import assemble, external, kernel
-from fastgrad.kernels.plan import WORK, layer_row
+from fastgrad.kernels.plan import FIRST, ROW, WORK
 from fastgrad.kernels.pointers import address_of, as_pointer, read_word, round_up, scratch, word
 from fastgrad.kernels.pyobject import (
     ALIGNED,
@@ -53,21 +55,20 @@ def disjoint(array: int, start: int, stop: int) -> bool:
     return high + 8 <= start or low >= stop
 
 
-def build(dtype_name: str) -> str:
-    """Return the LLVM IR of the networks' entry points for one dtype."""
+def job_opener(dtype_name: str) -> Any:
+    """Return a kernel that describes one pass over all samples of an array."""
     dtype, wide = getattr(types, dtype_name), types.float64
     size = dtype.bitwidth // 8
-    work = external("plan_work", dtype_name, WORK)
 
     @kernel
     def open_job(words: int, params: int, x_object: int, plan: int, job_at: int) -> int:
-        """Describe one pass over all samples of x; return their number, 0 for `not_taken`."""
+        """Fill in a job for all samples of x; return their number, 0 for `not_taken`."""
         ok, p, _, parameters, _, step = matrix(params, words, size, 0)
         whole = dimensions(params) == 1 and step == 1 and parameters == word(plan, at.SIZE)
         if not (ok and whole):
             return 0
         ok, x, n, d, x_row, x_col = matrix(x_object, words, size, word(plan, at.COLUMNS))
-        if not ok or d != word(layer_row(plan, 0), at.INPUTS):
+        if not ok or d != word(plan + FIRST, at.INPUTS):
             return 0
         if parameters * n >= share_from(words):
             return 0
@@ -80,13 +81,16 @@ def build(dtype_name: str) -> str:
         as_pointer(job_at, wide)[at.ALL_TERMS] = 0.0
         return n
 
-    def network_work(self: int, args: int, count: int) -> int:
-        """(job, workspace): take blocks of the job, without the GIL, until there are no more."""
-        job, space = arguments(args, 2)
-        state = release_gil()
-        work(data(job), round_up(data(space), 64))
-        acquire_gil(state)
-        return not_taken(data(self))
+    return open_job
+
+
+def build(dtype_name: str) -> str:
+    """Return the LLVM IR of ``network_value_and_grad`` for one dtype."""
+    dtype, wide = getattr(types, dtype_name), types.float64
+    size = dtype.bitwidth // 8
+    work = external("plan_work", dtype_name, WORK)
+
+    open_job = job_opener(dtype_name)
 
     def network_value_and_grad(self: int, args: int, count: int) -> int:
         """(params, x, target, grad, plan, workspace) -> (value, grad).
@@ -99,7 +103,7 @@ def build(dtype_name: str) -> str:
         params, x_object, target, given, plan_object, space = arguments(args, 6)
         plan = data(plan_object)
         columns = word(plan, at.COLUMNS)
-        k = word(layer_row(plan, word(plan, at.LAYERS) - 1), at.OUTPUTS)
+        k = word(plan + FIRST + (word(plan, at.LAYERS) - 1) * ROW, at.OUTPUTS)
         job = scratch(JOB, types.intp)
         n = open_job(words, params, x_object, plan, address_of(job))
         if n == 0:
@@ -165,34 +169,5 @@ def build(dtype_name: str) -> str:
         tuple_set(pair, 1, grad)
         return pair
 
-    def network_predict(self: int, args: int, count: int) -> int:
-        """(params, x, plan, workspace) -> the last layer's output."""
-        words = data(self)
-        params, x_object, plan_object, space = arguments(args, 4)
-        plan = data(plan_object)
-        columns = word(plan, at.COLUMNS)
-        k = word(layer_row(plan, word(plan, at.LAYERS) - 1), at.OUTPUTS)
-        job = scratch(JOB, types.intp)
-        n = open_job(words, params, x_object, plan, address_of(job))
-        if n == 0:
-            return not_taken(words)
-        ndim = dimensions(x_object)
-        first = k if columns or ndim == 1 else n
-        y = new_array(words, ndim, first, n if columns else k, columns)
-        if y == 0:
-            return 0
-        job[at.GRADIENT], job[at.OUT], job[at.OUT_ROW], job[at.OUT_COL] = 0, data(y), k, 1
-        state = release_gil() if word(plan, at.SIZE) * n >= RELEASE_FROM else 0
-        work(address_of(job), round_up(data(space), 64))
-        if state != 0:
-            acquire_gil(state)
-        return y
-
-    return assemble(
-        dtype_name,
-        {
-            "network_work": (ENTRY, network_work),
-            "network_value_and_grad": (ENTRY, network_value_and_grad),
-            "network_predict": (ENTRY, network_predict),
-        },
-    )
+    functions = {"network_value_and_grad": (ENTRY, network_value_and_grad)}
+    return assemble(dtype_name, functions)

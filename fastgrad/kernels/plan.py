@@ -36,28 +36,9 @@ from fastgrad.kernels.pointers import (
 from fastgrad.kernels.target import BATCH_BLOCK
 from fastgrad.kernels.target import tile as tile_for
 
-HEADER, LAYER = at.HEADER, at.LAYER
+FIRST, ROW = 8 * at.HEADER, 8 * at.LAYER  # bytes: from a plan to its first layer's row, and on
 WORK = types.void(types.intp, types.intp)  # job, workspace
 yield_processor = types.ExternalFunction("sched_yield", types.intc())
-
-
-@kernel
-def layer_row(plan: int, layer: int) -> int:
-    """Return the address of one layer's row of a plan."""
-    return plan + 8 * (HEADER + layer * LAYER)
-
-
-@kernel
-def place(space: int, offset: int) -> int:
-    """Return the address of a place in a workspace, 0 for no place."""
-    return space + offset if offset != 0 else 0
-
-
-@kernel
-def wait_until(counter: int, value: int) -> None:
-    """Wait until the shared word at `counter` has reached `value`."""
-    while read_shared(counter) < value:
-        yield_processor()
 
 
 def build(dtype_name: str) -> str:
@@ -73,7 +54,7 @@ def build(dtype_name: str) -> str:
     def pack_weights(plan: int, params: int, space: int, backward: bool) -> None:
         columns = word(plan, at.COLUMNS)
         for i in range(word(plan, at.LAYERS)):
-            layer = layer_row(plan, i)
+            layer = plan + FIRST + i * ROW
             d, k = word(layer, at.INPUTS), word(layer, at.OUTPUTS)
             w = params + word(layer, at.W) * size
             row, col = (1, d) if columns else (k, 1)
@@ -92,20 +73,20 @@ def build(dtype_name: str) -> str:
         """Run all layers; the last one's output goes to `out` unless that is 0."""
         layers = word(plan, at.LAYERS)
         for i in range(layers):
-            layer = layer_row(plan, i)
+            layer = plan + FIRST + i * ROW
             d, k = word(layer, at.INPUTS), word(layer, at.OUTPUTS)
             w, w_row, w_panel = params + word(layer, at.W) * size, k, NR
             packed = word(layer, at.W_PACKED)
             if packed != 0:
                 w, w_row, w_panel = space + packed, NR, d * NR
-            b = word(layer, at.B)
+            b, z = word(layer, at.B), word(layer, at.Z)
             y, y_row = space + word(layer, at.Y), k
             if i == layers - 1 and out != 0:
                 y, y_row = out, out_row
             layer_forward(
                 m, d, k, x, x_row, x_col, w, w_row, w_panel,
                 params + b * size if b >= 0 else 0, y, y_row,
-                place(space, word(layer, at.Z)), k,
+                space + z if z != 0 else 0, k,
                 word(layer, at.FORWARD), space + word(plan, at.A_SPACE),
             )  # fmt: skip
             x, x_row, x_col = y, y_row, 1
@@ -120,7 +101,7 @@ def build(dtype_name: str) -> str:
         g, other = space + word(plan, at.GRAD), space + word(plan, at.OTHER_GRAD)
         for j in range(word(plan, at.LAYERS)):
             i = word(plan, at.LAYERS) - 1 - j
-            layer = layer_row(plan, i)
+            layer = plan + FIRST + i * ROW
             d, k = word(layer, at.INPUTS), word(layer, at.OUTPUTS)
             activation = word(layer, at.BACKWARD)
             if activation != 0:
@@ -130,7 +111,7 @@ def build(dtype_name: str) -> str:
                 call_address(activation, (g, k, space + saved, k, g, k, m, k))
             source, source_row, source_col, below = x, x_row, x_col, 0
             if i > 0:
-                source, source_row, source_col = space + word(layer_row(plan, i - 1), at.Y), d, 1
+                source, source_row, source_col = space + word(layer - ROW, at.Y), d, 1
                 below = other
             w = word(layer, at.W)
             wt, wt_row, wt_panel = params + w * size, d, NR
@@ -167,7 +148,7 @@ def build(dtype_name: str) -> str:
     def loss_terms(job: int, space: int, first: int, m: int, batch: int) -> float:
         """Put the gradient of the last output of m samples at GRAD; return the sum of terms."""
         plan, order = word(job, at.PLAN), word(job, at.ORDER)
-        last = layer_row(plan, word(plan, at.LAYERS) - 1)
+        last = plan + FIRST + (word(plan, at.LAYERS) - 1) * ROW
         k = word(last, at.OUTPUTS)
         target, row, labels = word(job, at.T_AT), word(job, at.T_ROW), word(job, at.LABELS)
         space_for_targets = space + word(plan, at.TARGET_ROWS)
@@ -228,8 +209,8 @@ def build(dtype_name: str) -> str:
         plan, params, order = word(job, at.PLAN), word(job, at.PARAMS), word(job, at.ORDER)
         count, batch, stop = word(job, at.COUNT), word(job, at.BATCH), word(job, at.STOP)
         shared, out = word(job, at.SHARED), word(job, at.OUT)
-        x_at, d = word(job, at.X_AT), word(layer_row(plan, 0), at.INPUTS)
-        last = layer_row(plan, word(plan, at.LAYERS) - 1)
+        x_at, d = word(job, at.X_AT), word(plan + FIRST, at.INPUTS)
+        last = plan + FIRST + (word(plan, at.LAYERS) - 1) * ROW
         k = word(last, at.OUTPUTS)
         gradient = space + word(plan, at.PARTIAL) if shared else word(job, at.GRADIENT)
         as_pointer(space + at.ONE, dtype)[0] = dtype(1)
@@ -245,7 +226,8 @@ def build(dtype_name: str) -> str:
             in_batch = least(batch, count - step * batch)
             m = least(BATCH_BLOCK, in_batch - part)
             if step != packed_for:
-                wait_until(job + 8 * at.STEPS, step)
+                while read_shared(job + 8 * at.STEPS) < step:
+                    yield_processor()
                 pack_weights(plan, params, space, out == 0)
                 packed_for = step
             x_row, x_col = word(job, at.X_ROW), word(job, at.X_COL)
@@ -269,7 +251,8 @@ def build(dtype_name: str) -> str:
                     for j in range(k):
                         target[j * out_col] = source[i * k + j]
             if shared:
-                wait_until(job + 8 * at.COMMITTED, block)
+                while read_shared(job + 8 * at.COMMITTED) < block:
+                    yield_processor()
             if out == 0:
                 commit(job, space, terms, opens, closes, in_batch)
             if closes:

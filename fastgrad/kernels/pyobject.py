@@ -127,9 +127,10 @@ def matrix(array: int, words: int, size: int, columns: int) -> tuple[bool, int, 
 
 
 @intrinsic
-def _make_array(
+def make_array(
     typingctx: Any, make: Any, kind: Any, number: Any, ndim: Any, shape: Any, fortran: Any
 ) -> Any:
+    """Return a new array, through NumPy's ``PyArray_New`` at address `make`."""
     i32, i64 = ir.IntType(32), ir.IntType(64)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -149,11 +150,4 @@ def new_array(words: int, ndim: int, d0: int, d1: int, fortran: int) -> int:
     shape = scratch(2, types.intp)
     shape[0], shape[1] = d0, d1
     make, kind, number = array_maker(words), array_type(words), type_number(words)
-    return _make_array(make, kind, number, ndim, address_of(shape), fortran)
-
-
-@kernel
-def new_array_like(words: int, like: int, fortran: int) -> int:
-    """Return a new uninitialised array of the shape of `like` (0 where memory ran out)."""
-    make, kind, number = array_maker(words), array_type(words), type_number(words)
-    return _make_array(make, kind, number, dimensions(like), shape_of(like), fortran)
+    return make_array(make, kind, number, ndim, address_of(shape), fortran)

@@ -1,0 +1,55 @@
+"""Entry point of prediction, which training and gradients do without: a unit of its own."""
+
+from __future__ import annotations
+
+from numba import types
+
+from fastgrad.kernels import plan_table as at
+from fastgrad.kernels.compile import assemble, external
+from fastgrad.kernels.network import job_opener
+from fastgrad.kernels.plan import FIRST, ROW, WORK
+from fastgrad.kernels.pointers import address_of, round_up, scratch, word
+from fastgrad.kernels.pyobject import (
+    ENTRY,
+    RELEASE_FROM,
+    acquire_gil,
+    arguments,
+    data,
+    dimensions,
+    new_array,
+    not_taken,
+    release_gil,
+)
+
+JOB = at.JOB
+
+
+def build(dtype_name: str) -> str:
+    """Return the LLVM IR of ``network_predict`` for one dtype."""
+    work = external("plan_work", dtype_name, WORK)
+    open_job = job_opener(dtype_name)
+
+    def network_predict(self: int, args: int, count: int) -> int:
+        """(params, x, plan, workspace) -> the last layer's output."""
+        words = data(self)
+        params, x_object, plan_object, space = arguments(args, 4)
+        plan = data(plan_object)
+        columns = word(plan, at.COLUMNS)
+        k = word(plan + FIRST + (word(plan, at.LAYERS) - 1) * ROW, at.OUTPUTS)
+        job = scratch(JOB, types.intp)
+        n = open_job(words, params, x_object, plan, address_of(job))
+        if n == 0:
+            return not_taken(words)
+        ndim = dimensions(x_object)
+        first = k if columns or ndim == 1 else n
+        y = new_array(words, ndim, first, n if columns else k, columns)
+        if y == 0:
+            return 0
+        job[at.GRADIENT], job[at.OUT], job[at.OUT_ROW], job[at.OUT_COL] = 0, data(y), k, 1
+        state = release_gil() if word(plan, at.SIZE) * n >= RELEASE_FROM else 0
+        work(address_of(job), round_up(data(space), 64))
+        if state != 0:
+            acquire_gil(state)
+        return y
+
+    return assemble(dtype_name, {"network_predict": (ENTRY, network_predict)})
