@@ -278,8 +278,6 @@ class Job:
         words[at.SHARED] = self.parts > 1
         for index, array in ((at.GRADIENT, gradient), (at.UPDATE, optimizer), (at.OUT, out)):
             words[index] = 0 if array is None else array.ctypes.data
-        if out is not None:
-            words[[at.OUT_ROW, at.OUT_COL]] = [s // out.itemsize for s in out.strides]
 
     @property
     def all_terms(self) -> float:

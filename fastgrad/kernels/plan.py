@@ -67,8 +67,7 @@ def build(dtype_name: str) -> str:
 
     @kernel
     def forward(
-        plan: int, params: int, space: int, x: int, x_row: int, x_col: int, m: int,
-        out: int, out_row: int,
+        plan: int, params: int, space: int, x: int, x_row: int, x_col: int, m: int, out: int
     ) -> None:  # fmt: skip
         """Run all layers; the last one's output goes to `out` unless that is 0."""
         layers = word(plan, at.LAYERS)
@@ -80,16 +79,15 @@ def build(dtype_name: str) -> str:
             if packed != 0:
                 w, w_row, w_panel = space + packed, NR, d * NR
             b, z = word(layer, at.B), word(layer, at.Z)
-            y, y_row = space + word(layer, at.Y), k
+            y = space + word(layer, at.Y)
             if i == layers - 1 and out != 0:
-                y, y_row = out, out_row
+                y = out
             layer_forward(
                 m, d, k, x, x_row, x_col, w, w_row, w_panel,
-                params + b * size if b >= 0 else 0, y, y_row,
-                space + z if z != 0 else 0, k,
+                params + b * size if b >= 0 else 0, y, k, space + z if z != 0 else 0, k,
                 word(layer, at.FORWARD), space + word(plan, at.A_SPACE),
             )  # fmt: skip
-            x, x_row, x_col = y, y_row, 1
+            x, x_row, x_col = y, k, 1
 
     @kernel
     def backward(
@@ -210,8 +208,7 @@ def build(dtype_name: str) -> str:
         count, batch, stop = word(job, at.COUNT), word(job, at.BATCH), word(job, at.STOP)
         shared, out = word(job, at.SHARED), word(job, at.OUT)
         x_at, d = word(job, at.X_AT), word(plan + FIRST, at.INPUTS)
-        last = plan + FIRST + (word(plan, at.LAYERS) - 1) * ROW
-        k = word(last, at.OUTPUTS)
+        k = word(plan + FIRST + (word(plan, at.LAYERS) - 1) * ROW, at.OUTPUTS)
         gradient = space + word(plan, at.PARTIAL) if shared else word(job, at.GRADIENT)
         as_pointer(space + at.ONE, dtype)[0] = dtype(1)
         per_batch = (batch + BATCH_BLOCK - 1) // BATCH_BLOCK
@@ -236,20 +233,13 @@ def build(dtype_name: str) -> str:
                 x = space + word(plan, at.X_ROWS)
                 gather(order, first, m, d, x_at, x_row, x_col, x)
                 x_row, x_col = d, 1
-            out_col, out_row = word(job, at.OUT_COL), word(job, at.OUT_ROW)
-            direct = out + first * out_row * size if out != 0 and out_col == 1 else 0
-            forward(plan, params, space, x, x_row, x_col, m, direct, out_row)
+            y = out + first * k * size if out != 0 else 0
+            forward(plan, params, space, x, x_row, x_col, m, y)
             opens, closes, terms = part == 0, part + m == in_batch, 0.0
             if out == 0:
                 terms = loss_terms(job, space, first, m, in_batch)
                 add = 0 if opens or shared else 1
                 backward(plan, params, space, x, x_row, x_col, m, gradient, add)
-            elif direct == 0:
-                source = as_pointer(space + word(last, at.Y), dtype)
-                for i in range(m):
-                    target = as_pointer(out + (first + i) * out_row * size, dtype)
-                    for j in range(k):
-                        target[j * out_col] = source[i * k + j]
             if shared:
                 while read_shared(job + 8 * at.COMMITTED) < block:
                     yield_processor()

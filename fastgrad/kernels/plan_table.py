@@ -37,12 +37,12 @@ MEAN, SUM, SAMPLES = range(3)  # REDUCTION, as losses.REDUCTIONS counts them
     X_AT, X_ROW, X_COL, T_AT, T_ROW, T_COL, LABELS,  # LABELS: the target is one int64 per sample
     ORDER,  # address of the order of the samples, int64; 0 is their own
     COUNT, BATCH,  # samples in all, and per step
-    OUT, OUT_ROW, OUT_COL,  # predict: where to; 0 for value and gradient
+    OUT,  # predict: where to, rows side by side; 0 for value and gradient
     SHARED,  # whether several threads work on it
     STOP, NEXT, COMMITTED, STEPS,  # blocks of BATCH_BLOCK samples; steps are batches
     TERMS, ALL_TERMS,  # float64: sums of the loss's terms over this batch, over all samples
     JOB,
-) = range(25)  # fmt: skip
+) = range(23)  # fmt: skip
 
 # -- an optimizer: float64 settings; FIRST and SECOND are the addresses of its state vectors -----
 (

@@ -45,7 +45,7 @@ def build(dtype_name: str) -> str:
         y = new_array(words, ndim, first, n if columns else k, columns)
         if y == 0:
             return 0
-        job[at.GRADIENT], job[at.OUT], job[at.OUT_ROW], job[at.OUT_COL] = 0, data(y), k, 1
+        job[at.GRADIENT], job[at.OUT] = 0, data(y)
         state = release_gil() if word(plan, at.SIZE) * n >= RELEASE_FROM else 0
         work(address_of(job), round_up(data(space), 64))
         if state != 0:

@@ -1,0 +1,177 @@
+"""fastgrad against the machine: `python -m benchmarks.limits` prints what no peer can tell.
+
+The multiply-add peak is the register tile on operands that stay in L1; products are given as a part
+of it. Then row kernels, threads, memory and start-up, each next to what it is held to.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import fastgrad as fg
+from fastgrad.kernels.library import c_function
+from fastgrad.kernels.target import tile
+
+Array = np.ndarray[Any, Any]
+DTYPES = ("float32", "float64")
+
+
+def best(call: Callable[[], Any], seconds: float = 1.0) -> float:
+    """Return the shortest of many samples."""
+    call()
+    end, shortest = time.perf_counter() + seconds, float("inf")
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        shortest = min(shortest, time.perf_counter() - start)
+    return shortest
+
+
+def median(call: Callable[[], Any], repeat: int = 15) -> float:
+    call()
+    samples = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        call()
+        samples.append(time.perf_counter() - start)
+    return sorted(samples)[repeat // 2]
+
+
+def peak(dtype: str) -> float:
+    """Return multiply-adds per second of the register tile, everything in L1."""
+    t, m, k = tile(dtype), 1200, 64
+    panel = c_function("panel", "panel", dtype, words=14)
+    a, b, c = np.ones(k, dtype), np.ones((k, t.nr), dtype), np.zeros(t.nr, dtype)
+    words = (m, k, a.ctypes.data, 0, 1, 0, b.ctypes.data, t.nr, 0, c.ctypes.data, 0, 0, 0, t.nr)
+    return m * k * t.nr / best(lambda: panel(*words), 0.5)
+
+
+def products(dtype: str, top: float) -> None:
+    """Print what part of the peak the products of a 512x1024x1024 layer reach."""
+    t, n, d, k = tile(dtype), 512, 1024, 1024
+    gemm = c_function("gemm", "gemm", dtype, words=14)
+    pack = c_function("gemm", "pack_b", dtype, words=6)
+    rng = np.random.default_rng(0)
+    x, w, g = (rng.standard_normal(s).astype(dtype) for s in ((n, d), (d, k), (n, k)))
+    space, packed, out = (np.empty(s, dtype) for s in (t.a_pack // t.itemsize, d * k, (d, k)))
+    at = {name: a.ctypes.data for name, a in
+          (("x", x), ("w", w), ("g", g), ("s", space), ("p", packed), ("o", out))}  # fmt: skip
+    cases = {
+        "x @ w": (n, k, d, at["x"], d, 1, (d, k, at["w"], k, 1, at["p"])),
+        "grad_z @ w.T": (n, d, k, at["g"], k, 1, (k, d, at["w"], 1, k, at["p"])),
+        "x.T @ grad_z": (d, k, 256, at["x"], 1, d, (256, k, at["g"], k, 1, at["p"])),
+    }
+    for name, (rows, columns, depth, a, a_row, a_col, b) in cases.items():
+        words = (rows, columns, depth, a, a_row, a_col, at["p"], t.nr, t.nr * depth,
+                 at["o"], columns, 0, 0, at["s"])  # fmt: skip
+        pack(*b)
+        work = rows * columns * depth
+        alone = work / best(lambda words=words: gemm(*words)) / top
+        with_packing = work / best(lambda w=words, b=b: (pack(*b), gemm(*w))) / top
+        print(f"  {name:14} {alone:4.0%} of the peak, {with_packing:4.0%} with packing its operand")
+
+
+def elements(dtype: str) -> None:
+    """Print the time of row kernels over 64 x 64 elements."""
+    z = np.random.default_rng(0).standard_normal((64, 64)).astype(dtype)
+    y, times = np.empty_like(z), []
+    for name in ("sigmoid", "tanh", "gelu", "softmax", "exp"):
+        kernel = c_function(f"rows.{name}", f"forward_{name}", dtype, words=6)
+        words = (z.ctypes.data, 64, y.ctypes.data, 64, 64, 64)
+        times.append(f"{name} {best(lambda w=words, f=kernel: f(*w), 0.3) / z.size * 1e9:.2f}")
+    print(f"  ns per element: {', '.join(times)}")
+
+
+def threads() -> None:
+    """Print by how much two threads are faster than one."""
+    rng = np.random.default_rng(0)
+    cases: dict[str, Callable[[], Any]] = {}
+    for dtype in DTYPES:
+        x, w = rng.standard_normal((512, 1024)).astype(dtype), np.ones((1024, 1024), dtype)
+        y, cache = fg.dense_forward(x, w)
+        out = fg.dense_backward(y, cache)
+        cases[f"512x1024x1024 {dtype} forward"] = lambda x=x, w=w, y=y: fg.dense(x, w, out=y)
+        cases[f"512x1024x1024 {dtype} backward"] = lambda y=y, c=cache, o=out: fg.dense_backward(
+            y, c, out=o
+        )
+    for width, n in ((256, 1024), (64, 4096), (64, 64)):
+        net = fg.MLP((width,) * 4, ("tanh", "sigmoid", None), "mse")
+        x, p = rng.standard_normal((n, width), dtype=np.float32), net.init()
+        cases[f"network {width}/{n}"] = lambda net=net, p=p, x=x: net.value_and_grad(p, x, x)
+    for name, call in cases.items():
+        ratios = []
+        for _ in range(15):
+            fg.set_num_threads(1)
+            one = median(call, 1)
+            fg.set_num_threads(2)
+            ratios.append(one / median(call, 1))
+        ratios.sort()
+        print(f"  {name:32} {ratios[7]:.2f}x ({ratios[3]:.2f}-{ratios[11]:.2f})")
+    fg.set_num_threads(1)
+
+
+def memory() -> None:
+    """Print how much a gradient over a million samples adds to the process."""
+    net = fg.MLP((64,) * 4, ("tanh", "sigmoid", None), "mse")
+    x = np.ones((1_000_000, 64), np.float32)
+    params, out = net.init(), np.empty(net.size, np.float32)
+    net.value_and_grad(params, x[:10], x[:10], out=out)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    net.value_and_grad(params, x, x, out=out)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    print(f"  a million samples of 64-64-64-64: {grown / 1024:.1f} MiB more (at most 16)")
+
+
+LAYER = """x, w, b = np.ones((8, 4), "f4"), np.ones((4, 3), "f4"), np.ones(3, "f4")
+y, cache = fg.dense_forward(x, w, b, "tanh"); fg.dense_backward(y, cache)"""
+NETWORK = """net = fg.MLP((5, 7, 6, 3), ("tanh", "sigmoid", None), "mse")
+net.value_and_grad(net.init(), np.ones((8, 5), "f4"), np.ones((8, 3), "f4"))"""
+
+
+def start_up() -> None:
+    """Print the time of fresh processes."""
+
+    def run(code: str, place: str = "") -> float:
+        variables = {**os.environ} | ({"FASTGRAD_CACHE_DIR": place} if place else {})
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], env=variables, check=True)
+        return time.perf_counter() - start
+
+    plain = min(run("import numpy") for _ in range(10))
+    added = min(run("import numpy, fastgrad") for _ in range(10)) - plain
+    print(f"  import fastgrad adds {added * 1000:.0f} ms to import numpy (at most 30)")
+    for name, body in (("layer", LAYER), ("network", NETWORK)):
+        code = f"import numpy as np, fastgrad as fg\n{body}"
+        with tempfile.TemporaryDirectory() as place:
+            cold = run(code, place)
+            warm = min(run(code, place) for _ in range(5))
+        print(f"  first gradient of a {name}: {cold:.2f} s compiled (6), {warm:.2f} s after (1.3)")
+
+
+def main() -> None:
+    """Print everything."""
+    fg.set_num_threads(1)
+    for dtype in DTYPES:
+        top = peak(dtype)
+        print(f"{dtype}: {2 * top / 1e9:.1f} GFLOP/s of multiply-adds at most")
+        products(dtype, top)
+        elements(dtype)
+    print("two threads over one: median, quartiles")
+    threads()
+    print("memory")
+    memory()
+    print("start-up, empty cache and warm (at most)")
+    start_up()
+
+
+if __name__ == "__main__":
+    main()
