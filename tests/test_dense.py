@@ -1013,3 +1013,17 @@ def test_a_known_layer_takes_no_grad_of_another_shape(name: str, samples: str) -
     for shape in ((n - 1, k), (n + 1, k), (n, k - 1), (n, k + 1), (k, n), (n * k,)):
         with pytest.raises(ValueError, match="grad_y has shape"):
             fg.dense_backward(np.zeros(shape), cache)
+
+
+@layouts
+def test_a_known_layer_takes_no_weights_of_another_shape(samples: str) -> None:
+    """The direct path looks at w itself: nobody checked before it."""
+    data = forms_data("float64", samples)
+    fg.dense(data["x"], data["w"], data["b"], "tanh", samples=samples)
+    features, outputs = data["w"].shape if samples == "rows" else data["w"].shape[::-1]
+    for d in (features - 1, features + 1):
+        w = np.zeros((d, outputs) if samples == "rows" else (outputs, d))
+        with pytest.raises(ValueError, match="w has shape"):
+            fg.dense(data["x"], w, data["b"], "tanh", samples=samples)
+        with pytest.raises(ValueError, match="w has shape"):
+            fg.dense_forward(data["x"], w, None, "tanh", samples=samples)

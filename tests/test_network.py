@@ -387,6 +387,31 @@ def errors() -> dict[str, tuple[Callable[[], Any], type[Exception], str]]:
     }  # fmt: skip
 
 
+def test_the_direct_way_refuses_the_same() -> None:
+    """What the entry point must not take: it would read or write where it should not."""
+    net, p, x, labels = make((3, 4, 2), ("tanh", None), "softmax_cross_entropy", n=20)
+    labels = np.zeros(20, np.int64)
+    memory = np.zeros(net.size + 60, net.dtype)
+    inside = memory[:60].reshape(20, 3)
+    for _ in range(3):
+        net.value_and_grad(p, x, labels)
+    for wrong in (2, -1, 2**62):
+        labels[7] = wrong
+        with pytest.raises(ValueError, match="the network has 2 outputs"):
+            net.value_and_grad(p, x, labels)
+    labels[7] = 1
+    for start in (0, 10, 59):
+        with pytest.raises(ValueError, match="out shares memory with x"):
+            net.value_and_grad(p, inside, labels, out=memory[start : start + net.size])
+    with pytest.raises(ValueError, match="out shares memory with params"):
+        net.value_and_grad(memory[: net.size], x, labels, out=memory[5 : 5 + net.size])
+    frozen = np.zeros(net.size, net.dtype)
+    frozen.flags.writeable = False
+    with pytest.raises(ValueError, match="out is read-only"):
+        net.value_and_grad(p, x, labels, out=frozen)
+    net.value_and_grad(p, inside, labels, out=memory[60:])  # beside x: allowed
+
+
 @pytest.mark.parametrize("name", list(errors()))
 def test_errors(name: str) -> None:
     call, kind, text = errors()[name]
