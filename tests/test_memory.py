@@ -141,7 +141,7 @@ many(100, 100)
 gc.collect()
 ignore = [tracemalloc.Filter(False, tracemalloc.__file__), tracemalloc.Filter(False, "<string>")]
 grown, before = [], tracemalloc.take_snapshot().filter_traces(ignore)
-for _ in range(4):
+for _ in range(8):
     many(1000, 1000)
     gc.collect()
     after = tracemalloc.take_snapshot().filter_traces(ignore)
@@ -150,7 +150,7 @@ for _ in range(4):
 print(min(grown))
 """
     )
-    # What caches hold comes and goes; a leak is in each of the four rounds. One object of one
+    # What caches hold comes and goes; a leak is in each of the eight rounds. One object of one
     # kind of call would be 20 x 2 x 50 bytes of them.
     assert int(output(start(code), timeout=300)) < 1000
 
