@@ -4,7 +4,7 @@ Work is cut so that no output element is computed by two threads: blocks of samp
 grad_x and grad_z, blocks of input features for grad_w. Each element is therefore the same chain
 of operations as with one thread, and the bits do not depend on the number of threads.
 
-A thread does its work in slices of about 0.1 s and looks for Ctrl-C, or an error elsewhere,
+A thread does its work in slices of about 0.05 s and looks for Ctrl-C, or an error elsewhere,
 between them: a call into compiled code cannot be stopped.
 
 Threads are started and joined within the call (0.1 ms, against 2 ms of work at least), and
@@ -22,8 +22,9 @@ __all__ = ["get_num_threads", "set_num_threads"]
 
 # Multiply-adds below which one thread is as fast: about 2 ms of float32 on one core.
 SHARE_FROM = 1 << 26
-# Multiply-adds after which Python looks for signals: 0.07 s of float32, twice that of float64.
-SLICE = 1 << 31
+# Multiply-adds after which Python looks for signals: 0.02 s of float32, twice that of float64, and
+# some times that where processes share the cores (twice this: 0.77 s once to see Ctrl-C there).
+SLICE = 1 << 30
 
 
 def _available() -> int:
