@@ -1,9 +1,7 @@
 """What the benchmarks share: names of parameters, seeded data, and the calls that are timed."""
 
 import math
-import statistics
 from collections.abc import Callable
-from time import perf_counter
 from types import ModuleType
 from typing import Any
 
@@ -11,6 +9,8 @@ import numpy as np
 
 import fastgrad.loops
 import fastgrad.reference
+
+from .timing import compare
 
 # Imported here, once: asv forks a process per combination of parameters after this.
 MODULES: dict[str, ModuleType] = {
@@ -125,18 +125,5 @@ def loss_call(name: str, loss: str, dtype: str, shape: str) -> Call:
 
 def ratio(fast: Call, plain: Call, seconds: float = 0.1) -> float:
     """Return the time of `fast` over that of `plain`: medians of interleaved samples."""
-
-    def sample(call: Call, times: int) -> float:
-        start = perf_counter()
-        for _ in range(times):
-            call()
-        return (perf_counter() - start) / times
-
-    calls = (fast, plain)
-    times = [max(1, math.ceil(1e-3 / sample(call, 5))) for call in calls]
-    samples: list[tuple[float, ...]] = []
-    end = perf_counter() + seconds
-    while len(samples) < 5 or (perf_counter() < end and len(samples) < 101):
-        samples.append(tuple(map(sample, calls, times)))
-    first, second = (statistics.median(column) for column in zip(*samples, strict=True))
-    return first / second
+    pair = compare(fast, plain, seconds)
+    return pair.ours.median / pair.theirs.median

@@ -18,11 +18,15 @@ from typing import Any
 import numpy as np
 
 import fastgrad as fg
-from fastgrad.kernels.library import c_function
+from fastgrad.kernels.library import plain_function
 from fastgrad.kernels.target import tile
 
-Array = np.ndarray[Any, Any]
-DTYPES = ("float32", "float64")
+from .common import DTYPES, layer_call
+from .networks import gradient_call
+from .threads import with_threads
+from .timing import compare
+
+LARGE = "512x1024x1024"
 
 
 def best(call: Callable[[], Any], seconds: float = 1.0) -> float:
@@ -36,20 +40,10 @@ def best(call: Callable[[], Any], seconds: float = 1.0) -> float:
     return shortest
 
 
-def median(call: Callable[[], Any], repeat: int = 15) -> float:
-    call()
-    samples = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        call()
-        samples.append(time.perf_counter() - start)
-    return sorted(samples)[repeat // 2]
-
-
 def peak(dtype: str) -> float:
     """Return multiply-adds per second of the register tile, everything in L1."""
     t, m, k = tile(dtype), 600, 256
-    panel = c_function("panel", "panel", dtype, words=14)
+    panel = plain_function("panel", "panel", dtype, words=14)
     a, b, c = np.ones(k, dtype), np.ones((k, t.nr), dtype), np.zeros(t.nr, dtype)
     words = (m, k, a.ctypes.data, 0, 1, 0, b.ctypes.data, t.nr, 0, c.ctypes.data, 0, 0, 0, t.nr)
     return m * k * t.nr / best(lambda: panel(*words), 0.5)
@@ -58,8 +52,8 @@ def peak(dtype: str) -> float:
 def products(dtype: str, top: float) -> None:
     """Print what part of the peak the products of a 512x1024x1024 layer reach."""
     t, n, d, k = tile(dtype), 512, 1024, 1024
-    gemm = c_function("gemm", "gemm", dtype, words=14)
-    pack = c_function("gemm", "pack_b", dtype, words=6)
+    gemm = plain_function("gemm", "gemm", dtype, words=14)
+    pack = plain_function("gemm", "pack_b", dtype, words=6)
     rng = np.random.default_rng(0)
     x, w, g = (rng.standard_normal(s).astype(dtype) for s in ((n, d), (d, k), (n, k)))
     space, packed, out = (np.empty(s, dtype) for s in (t.a_pack // t.itemsize, d * k, (d, k)))
@@ -85,7 +79,7 @@ def elements(dtype: str) -> None:
     z = np.random.default_rng(0).standard_normal((64, 64)).astype(dtype)
     y, times = np.empty_like(z), []
     for name in ("sigmoid", "tanh", "gelu", "softmax", "exp"):
-        kernel = c_function(f"rows.{name}", f"forward_{name}", dtype, words=6)
+        kernel = plain_function(f"rows.{name}", f"forward_{name}", dtype, words=6)
         words = (z.ctypes.data, 64, y.ctypes.data, 64, 64, 64)
         nothing = (*words[:4], 0, 64)  # what the call alone costs
         spent = best(lambda w=words, f=kernel: f(*w), 0.3)
@@ -94,31 +88,21 @@ def elements(dtype: str) -> None:
     print(f"  ns per element: {', '.join(times)}")
 
 
-def threads() -> None:
+def two_threads() -> None:
     """Print by how much two threads are faster than one."""
-    rng = np.random.default_rng(0)
-    cases: dict[str, Callable[[], Any]] = {}
-    for dtype in DTYPES:
-        x, w = rng.standard_normal((512, 1024)).astype(dtype), np.ones((1024, 1024), dtype)
-        y, cache = fg.dense_forward(x, w)
-        out = fg.dense_backward(y, cache)
-        cases[f"512x1024x1024 {dtype} forward"] = lambda x=x, w=w, y=y: fg.dense(x, w, out=y)
-        cases[f"512x1024x1024 {dtype} backward"] = lambda y=y, c=cache, o=out: fg.dense_backward(
-            y, c, out=o
+    cases = {
+        f"512x1024x1024 {dtype} {mode}": layer_call(
+            "fastgrad", "relu", dtype, "512x1024x1024", mode
         )
-    for width, n in ((256, 1024), (64, 4096), (64, 64)):
-        net = fg.MLP((width,) * 4, ("tanh", "sigmoid", None), "mse")
-        x, p = rng.standard_normal((n, width), dtype=np.float32), net.init()
-        cases[f"network {width}/{n}"] = lambda net=net, p=p, x=x: net.value_and_grad(p, x, x)
+        for dtype in DTYPES
+        for mode in ("forward", "backward")
+    }
+    cases |= {
+        f"network {s}": gradient_call("fastgrad", s) for s in ("256x1024", "64x4096", "64x64")
+    }
     for name, call in cases.items():
-        ratios = []
-        for _ in range(15):
-            fg.set_num_threads(1)
-            one = median(call, 1)
-            fg.set_num_threads(2)
-            ratios.append(one / median(call, 1))
-        ratios.sort()
-        print(f"  {name:32} {ratios[7]:.2f}x ({ratios[3]:.2f}-{ratios[11]:.2f})")
+        gain = compare(with_threads(2, call), with_threads(1, call), seconds=3.0).ratio
+        print(f"  {name:32} {gain.median:.2f}x ({gain.p25:.2f}-{gain.p75:.2f})")
     fg.set_num_threads(1)
 
 
@@ -169,7 +153,7 @@ def main() -> None:
         products(dtype, top)
         elements(dtype)
     print("two threads over one: median, quartiles")
-    threads()
+    two_threads()
     print("memory")
     memory()
     print("start-up, empty cache and warm (at most)")

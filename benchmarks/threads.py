@@ -6,7 +6,9 @@ from .common import DTYPES, layer_call, ratio
 from .networks import gradient_call
 
 
-def _with_threads(count, call):
+def with_threads(count, call):
+    """Return the call, made with so many threads."""
+
     def run():
         fg.set_num_threads(count)
         call()
@@ -21,7 +23,7 @@ class _TwoThreads:
         fg.set_num_threads(1)
 
     def scaling(self, call):
-        return ratio(_with_threads(2, call), _with_threads(1, call), seconds=1.0)
+        return ratio(with_threads(2, call), with_threads(1, call), seconds=1.0)
 
 
 class LayerThreads(_TwoThreads):

@@ -7,7 +7,9 @@ dtype, and what would be right.
 
 from __future__ import annotations
 
+import operator
 import sys
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,6 +92,34 @@ def check_choice(function: str, name: str, value: Any, choices: tuple[str, ...])
     if not isinstance(value, str) or value not in choices:
         allowed = ", ".join(repr(c) for c in choices)
         raise ValueError(f"{function}: {name} is {value!r}: choose from {allowed}")
+
+
+def check_count(function: str, name: str, value: Any) -> int:
+    """Return `value` as an int, or raise unless it is a positive integer."""
+    index: Any = None if isinstance(value, bool) else value
+    try:
+        count = operator.index(index)
+    except TypeError:
+        kind = type(value).__name__
+        raise TypeError(f"{function}: {name} is a {kind}: give a positive integer") from None
+    if count < 1:
+        raise ValueError(f"{function}: {name} is {count}: give a positive integer")
+    return count
+
+
+def check_number(function: str, name: str, value: Any) -> float:
+    """Return `value` as a float, or raise unless it is a real number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{function}: {name} is a {type(value).__name__}: give a number")
+    return float(value)
+
+
+def random_generator(function: str, seed: Any) -> np.random.Generator:
+    """Return NumPy's generator of this seed, or raise by name what NumPy raises."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{function}: seed is {seed!r}: give an integer >= 0") from None
 
 
 def check_out(

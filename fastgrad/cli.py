@@ -86,10 +86,10 @@ def _parser() -> argparse.ArgumentParser:
         help=f"samples x inputs x outputs of the layers (default: {SHAPES}); or 'grid', for "
         f"{GRID}")  # fmt: skip
     add("--dtype", choices=(*DTYPES, "both"), default="both", help="default: both")
-    add("--threads", type=_threads, default=1, metavar="N",
+    add("--threads", type=thread_count, default=1, metavar="N",
         help="threads of fastgrad and of NumPy's BLAS (default: 1)")  # fmt: skip
     add("--quick", action="store_true", help=f"measure less: {QUICK_SHAPES} unless told otherwise")
-    add("--json", type=_output, metavar="FILE", help="write everything there")
+    add("--json", type=output_path, metavar="FILE", help="write everything there")
     add("--plot", type=_plot, metavar="FILE.png", help="draw a bar chart (needs matplotlib)")
     compare.set_defaults(command=_compare)
 
@@ -134,13 +134,14 @@ def _shape(text: str) -> Shape:
     return n, d, k
 
 
-def _threads(text: str) -> int:
+def thread_count(text: str) -> int:
+    """Return the number of threads that an argument asks for."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads: give 1 or more")
     return int(text)
 
 
-def _output(text: str) -> Path:
+def output_path(text: str) -> Path:
     """Check before a minute of work that its result has a place."""
     path = Path(text)
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
@@ -149,7 +150,7 @@ def _output(text: str) -> Path:
 
 
 def _plot(text: str) -> Path:
-    path = _output(text)
+    path = output_path(text)
     if path.suffix not in PLOT_SUFFIXES:
         raise argparse.ArgumentTypeError(f"{text!r} must end in {', '.join(PLOT_SUFFIXES)}")
     if find_spec("matplotlib") is None:

@@ -24,14 +24,13 @@ import numpy as np
 from fastgrad import threads
 from fastgrad.activations import identity
 from fastgrad.arrays import Array
+from fastgrad.kernels.target import BATCH_BLOCK
 from fastgrad.layer import ACCUMULATE, WANT, Layer
 
-BATCH_BLOCK = 256  # as in kernels/target.py
 EDGE = 96  # outputs are cut at multiples of this: whole register tiles
 FEATURES = 48  # and rows of grad_w of this
-TILE = (
-    12  # but among threads at any register tile: 512 rows for two are 264 and 248, not 288 and 224
-)
+# But among threads at any register tile: 512 rows for two are 264 and 248, not 288 and 224.
+TILE = 12
 ACTIVATION = 16  # multiply-adds that an activation is reckoned as
 
 Tile = tuple[slice, slice]

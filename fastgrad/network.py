@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad.activations import Activation
-from fastgrad.arrays import FLOAT32, FLOAT64, Array, as_array, check_choice
+from fastgrad.arrays import FLOAT32, FLOAT64, Array, as_array, check_choice, random_generator
 from fastgrad.layer import resolve
 from fastgrad.losses import LAYOUTS, LOSSES, REDUCTIONS, ArrayLoss, Loss
 from fastgrad.optimizers import Optimizer
@@ -146,7 +146,7 @@ class MLP:
         >>> net.init(seed=1).shape
         (10,)
         """  # noqa: D205
-        rng, params = np.random.default_rng(seed), np.zeros(self.size, self.dtype)
+        rng, params = random_generator("MLP.init", seed), np.zeros(self.size, self.dtype)
         for layer, views in zip(self._network.layers, self.layers(params), strict=True):
             gain = 2 if layer.activation.name in _HALVING else 1
             w = rng.standard_normal((layer.inputs, layer.outputs)) * np.sqrt(gain / layer.inputs)

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad import activations, losses
-from fastgrad.arrays import Array, as_array, check_choice, common_dtypes
+from fastgrad.arrays import Array, as_array, check_choice, common_dtypes, random_generator
 from fastgrad.functional import (
     DenseCache,
     dense,
@@ -186,7 +186,7 @@ class Dense(Layer):
 
         rows = samples == "rows"
         limit = math.sqrt(6.0 / (input_dim + output_dim))
-        rng = np.random.Generator(np.random.PCG64(seed))
+        rng = random_generator(name, seed)
         w = rng.uniform(-limit, limit, (input_dim, output_dim)).astype(dtype)
         self.w: Array = w if rows else w.T.copy()
         self.b = np.zeros((output_dim,) if rows else (output_dim, 1), dtype) if bias else None

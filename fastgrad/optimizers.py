@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgrad.arrays import Array
+from fastgrad.arrays import Array, check_number
 from fastgrad.kernels import plan_table as at
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
@@ -44,9 +44,7 @@ class Optimizer:
             value = getattr(self, name)
             for number in value if isinstance(value, tuple) else (value,):
                 kind = type(self).__name__
-                if isinstance(number, bool) or not isinstance(number, int | float | np.number):
-                    given = type(number).__name__
-                    raise TypeError(f"{kind}: {name} is a {given}: give a number")
+                check_number(kind, name, number)
                 positive = name in ("lr", "eps")
                 if not low <= number < high or (positive and number == 0):
                     rule = "positive" if positive else "at least 0"

@@ -50,7 +50,6 @@ class Samples(NamedTuple):
     target: Array | None  # (n, k), or the classes (n,)
     labels: bool
     native: bool  # whether the kernel takes both as they are
-    single: bool  # one sample, given as a vector
 
 
 @dataclass
@@ -96,7 +95,9 @@ class Network:
                 self.loss.rowwise,
                 isinstance(self.loss, ArrayLoss),
             )
-            plan = make_plan(stages, dtype, self.size, self.columns, loss)
+            # Fewer samples are one uninterruptible call in one thread.
+            most = max(2, threads.SHARE_FROM // self.cost)
+            plan = make_plan(stages, dtype, self.size, self.columns, most, loss)
             self._plan, self.words = plan, plan.words
         return self._plan
 
@@ -116,13 +117,6 @@ class Network:
         """
         self.calls[what] += 1
         return self.calls[what] > 1
-
-    def _entry(self, unit: str, function: str) -> Callable[..., Any]:
-        """Return an entry point for calls small enough for one uninterruptible thread."""
-        from fastgrad.kernels.library import entry
-
-        most = max(1, threads.SHARE_FROM // self.cost)
-        return entry(unit, function, self.dtype.name, self.size * most)  # type: ignore[no-any-return]
 
     # -- checks -------------------------------------------------------------------------------
     def check_params(self, caller: str, params: Array) -> None:
@@ -147,14 +141,14 @@ class Network:
             rule = "takes no target" if target is not None else "needs a target"
             raise TypeError(f"{caller}: the loss {self.loss.name} {rule}")
         if target is None:
-            return Samples(inputs, None, False, self._takes(inputs), single)
+            return Samples(inputs, None, False, self._takes(inputs))
         goal = as_array(caller, "target", target)
         shape = (self.outputs,) if single else (n, self.outputs)
         if self.columns and not single:
             shape = shape[::-1]
         if self.loss.rowwise and goal.ndim == len(shape) - 1:
             classes = self._classes(caller, goal.reshape(-1) if single else goal, n)
-            return Samples(inputs, classes, True, self._takes(inputs), single)
+            return Samples(inputs, classes, True, self._takes(inputs))
         if goal.shape != shape:
             classes_too = f", or classes of shape ({n},)" if self.loss.rowwise else ""
             raise ValueError(
@@ -162,7 +156,7 @@ class Network:
                 f"x of shape {np.shape(x)} has shape {shape}{classes_too}"
             )
         goal = goal[None] if single else goal.T if self.columns else goal
-        return Samples(inputs, goal, False, self._takes(inputs, goal), single)
+        return Samples(inputs, goal, False, self._takes(inputs, goal))
 
     def _inputs(self, caller: str, x: ArrayLike) -> Array:
         array = as_array(caller, "x", x)
@@ -202,14 +196,17 @@ class Network:
     def predict(self, caller: str, params: ArrayLike, x: ArrayLike, out: Array | None) -> Array:
         """Return the last layer's output for every sample."""
         if self.direct_predict is None and self.called_again("predict"):
-            self.direct_predict = self._entry("predict", "network_predict")
+            from fastgrad.kernels.library import entry
+
+            self.plan()
+            self.direct_predict = entry("predict", "network_predict", self.dtype.name)
         p, inputs = self.native_params(caller, params), self._inputs(caller, x)
         n, k = len(inputs), self.outputs
         if out is not None:
             shape = (k,) if np.ndim(x) == 1 else (k, n) if self.columns else (n, k)
             check_out(caller, "out", out, shape, self.dtype, {"params": params, "x": x})
         y = np.empty((n, k), self.dtype)
-        data = Samples(inputs, None, False, self._takes(inputs), False)
+        data = Samples(inputs, None, False, self._takes(inputs))
         if n:
             Job(self, p, None, data, n, out=y).run()
         y = y[0] if np.ndim(x) == 1 else y.T if self.columns else y
@@ -225,7 +222,10 @@ class Network:
     ) -> tuple[float, Array]:
         """Return the loss and its gradient with respect to `params`."""
         if self.direct is None and self.called_again("gradient"):
-            self.direct = self._entry("network", "network_value_and_grad")
+            from fastgrad.kernels.library import entry
+
+            self.plan()
+            self.direct = entry("network", "network_value_and_grad", self.dtype.name)
         p, data = self.native_params(caller, params), self.samples(caller, x, target)
         if out is not None:
             inputs = {"params": params, "x": x, "target": target}
@@ -286,11 +286,11 @@ class Job:
 
     def run(self, progress: Callable[[int], None] | None = None) -> None:
         """Run all blocks; `progress` is told the number of samples after each piece."""
-        from fastgrad.kernels.library import c_function
+        from fastgrad.kernels.library import plain_function
 
         network = self.network
         spaces = [network.take_space(self.parts > 1) for _ in range(self.parts)]
-        work = c_function("plan", "plan_work", network.dtype.name, words=2)
+        work = plain_function("plan", "plan_work", network.dtype.name, words=2)
         tasks = [
             partial(work, self.words.ctypes.data, -(-space.ctypes.data // 64) * 64)
             for space in spaces

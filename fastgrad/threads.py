@@ -18,6 +18,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fastgrad.arrays import check_count
+
 __all__ = ["get_num_threads", "set_num_threads"]
 
 # Multiply-adds below which one thread is as fast: about 2 ms of float32 on one core.
@@ -62,11 +64,7 @@ def set_num_threads(n: int) -> None:
     >>> fg.set_num_threads(before)
     """
     global _count
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"set_num_threads: n is a {type(n).__name__}: give a positive integer")
-    if n < 1:
-        raise ValueError(f"set_num_threads: n is {n}: give a positive integer")
-    _count = int(n)
+    _count = check_count("set_num_threads", "n", n)
 
 
 def get_num_threads() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arrays import Array
+from fastgrad.arrays import Array, check_count, check_number, random_generator
 from fastgrad.optimizers import Adam, Optimizer
 from fastgrad.passes import Job, Network
 from fastgrad.tables import Progress
@@ -55,7 +54,10 @@ class EarlyStopping:
     """
 
     def __init__(self, patience: int = 5, min_delta: float = 0.0) -> None:
-        self.patience, self.min_delta = _count("EarlyStopping", "patience", patience), min_delta
+        self.patience = check_count("EarlyStopping", "patience", patience)
+        self.min_delta = check_number("EarlyStopping", "min_delta", min_delta)
+        if not self.min_delta >= 0:
+            raise ValueError(f"EarlyStopping: min_delta is {min_delta}: give a number >= 0")
         self.best, self.waited = np.inf, 0
 
     def __call__(self, state: FitState) -> bool:
@@ -92,11 +94,14 @@ def train(
         raise TypeError(f"{caller}: optimizer is a {given}: give fg.SGD, fg.Adam or fg.AdamW")
     if callback is not None and not callable(callback):
         raise TypeError(f"{caller}: callback is a {type(callback).__name__}: give a function")
-    epochs, batch_size = _count(caller, "epochs", epochs), _count(caller, "batch_size", batch_size)
+    epochs, batch_size = (
+        check_count(caller, "epochs", epochs),
+        check_count(caller, "batch_size", batch_size),
+    )
     n = len(data.x)
     if n == 0:
         raise ValueError(f"{caller}: x has shape {np.shape(x)}: there are no samples")
-    rng = np.random.default_rng(seed)
+    rng = random_generator(caller, seed)
     gradient = np.empty(network.size, network.dtype)
     table, state = optimizer.table(network.size, network.dtype.name)
     losses: list[float] = []
@@ -134,16 +139,3 @@ def train(
         bar.finish(f"{len(losses)} epochs  loss {losses[-1]:.4g}  {perf_counter() - start:.3g} s")
     del state  # until here the kernel used it through addresses
     return FitResult(p, np.array(losses))
-
-
-def _count(caller: str, name: str, value: Any) -> int:
-    """Return `value` as an int, or raise unless it is a positive integer."""
-    index: Any = None if isinstance(value, bool) else value
-    try:
-        count = operator.index(index)
-    except TypeError:
-        kind = type(value).__name__
-        raise TypeError(f"{caller}: {name} is a {kind}: give a positive integer") from None
-    if count < 1:
-        raise ValueError(f"{caller}: {name} is {count}: give a positive integer")
-    return count

@@ -20,13 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arrays import Array, as_array, check_choice
+from fastgrad.arrays import Array, as_array, check_choice, check_number
 
 __all__ = ["GradReport", "check_grad", "deriv", "jacobian", "numerical_grad"]
 
@@ -267,7 +266,7 @@ def check_grad(
     """
     function = "check_grad"
     for name, tol in (("rtol", rtol), ("atol", atol)):
-        if tol is not None and not _number(function, name, tol) >= 0:
+        if tol is not None and not check_number(function, name, tol) >= 0:
             raise ValueError(f"{function}: {name} is {tol}: give a number >= 0")
     point = as_array(function, "x", x)
     if callable(grad):
@@ -394,14 +393,8 @@ def _moved(point: Array, index: tuple[int, ...], value: complex) -> Array:
 
 
 def _check_delta(function: str, delta: float) -> None:
-    if not (_number(function, "delta", delta) > 0 and np.isfinite(delta)):
+    if not (check_number(function, "delta", delta) > 0 and np.isfinite(delta)):
         raise ValueError(f"{function}: delta is {delta}: give a positive number")
-
-
-def _number(function: str, name: str, value: Any) -> float:
-    if not isinstance(value, Real):
-        raise TypeError(f"{function}: {name} is a {type(value).__name__}: give a number")
-    return float(value)
 
 
 def _vanished(function: str, delta: float, point: Array) -> str:

@@ -375,6 +375,10 @@ def errors() -> dict[str, tuple[Callable[[], Any], type[Exception], str]]:
         "epochs": (lambda: fit(p, x, t, epochs=0), ValueError, "epochs is 0"),
         "batch": (lambda: fit(p, x, t, batch_size=2.5), TypeError, "batch_size is a float"),  # type: ignore[arg-type]
         "empty": (lambda: fit(p, x[:0], t[:0]), ValueError, "there are no samples"),
+        "init seed": (lambda: net.init(seed=-1), ValueError, r"MLP.init: seed is -1"),
+        "fit seed": (lambda: fit(p, x, t, seed="a"), TypeError, r"MLP.fit: seed is 'a'"),  # type: ignore[arg-type]
+        "patience": (lambda: fg.EarlyStopping(0), ValueError, "EarlyStopping: patience is 0"),
+        "min_delta": (lambda: fg.EarlyStopping(min_delta=-1), ValueError, "min_delta is -1"),
         "lr": (lambda: fg.SGD(lr=0.0), ValueError, "SGD: lr is 0.0"),
         "momentum": (lambda: fg.SGD(lr=1.0, momentum=1.0), ValueError, "below 1"),
         "nesterov": (lambda: fg.SGD(lr=1.0, nesterov=True), ValueError, "needs a momentum"),

@@ -28,8 +28,9 @@ def peers(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(variable, "1")  # the package sets them for good; undo that afterwards
     monkeypatch.syspath_prepend(ROOT)
-    names = ("bars", "chart", "implementations", "report", "timing", "verify", "worker")
+    names = ("bars", "chart", "implementations", "report", "verify", "worker")
     modules = {name: importlib.import_module(f"benchmarks.peers.{name}") for name in names}
+    modules["timing"] = importlib.import_module("benchmarks.timing")
     workloads = importlib.import_module("benchmarks.peers.workloads")
     main = importlib.import_module("benchmarks.peers.__main__")
     yield SimpleNamespace(main=main, workloads=workloads, **modules)

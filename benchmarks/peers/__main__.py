@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from fastgrad.cli import output_path, thread_count
 from fastgrad.tables import Progress
 
 from .bars import checklist, verdicts
@@ -73,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TEXT",
         help="only cells with this in their name, such as 'tanh 1x8x8 float32 both'",
     )
-    add("--threads", type=_positive, default=1, metavar="N", help="of each library (default: 1)")
+    add("--threads", type=thread_count, default=1, metavar="N", help="of each library (default: 1)")
     add(
         "--seconds",
         type=float,
@@ -86,10 +87,10 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="let peers convert from NumPy arrays, and back, at each call",
     )
-    add("--json", type=_output, metavar="FILE", help="write everything there")
+    add("--json", type=output_path, metavar="FILE", help="write everything there")
     add("--load", type=_input, metavar="FILE", help="show what --json wrote; measure nothing")
-    add("--chart", type=_output, metavar="FILE.png", help="draw it (needs matplotlib)")
-    add("--markdown", type=_output, metavar="FILE", help="write the README's table there")
+    add("--chart", type=output_path, metavar="FILE.png", help="draw it (needs matplotlib)")
+    add("--markdown", type=output_path, metavar="FILE", help="write the README's table there")
     add("--progress", action=argparse.BooleanOptionalAction,
         help="show a progress bar (default: if standard error is a terminal)")  # fmt: skip
     return parser
@@ -107,20 +108,6 @@ def _names(known: Sequence[str] | dict[str, Any]) -> Callable[[str], list[str]]:
         return names
 
     return parse
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads: give 1 or more")
-    return int(text)
-
-
-def _output(text: str) -> Path:
-    """Check before minutes of work that their result has a place."""
-    path = Path(text)
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise argparse.ArgumentTypeError(f"cannot write {text}: no such directory, or no right to")
-    return path
 
 
 def _input(text: str) -> dict[str, Any]:

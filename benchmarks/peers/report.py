@@ -10,8 +10,8 @@ from typing import Any
 
 from fastgrad.tables import duration, factor, table
 
+from ..timing import Spread
 from .implementations import PEERS
-from .timing import Spread
 from .workloads import Cell
 
 __all__ = ["Row", "losing", "markdown", "means", "report", "rows_of"]

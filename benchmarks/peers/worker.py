@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from ..timing import Pair, compare
 from . import verify, workloads
 from .implementations import Implementation, Unsupported, load
-from .timing import Pair, compare
 from .workloads import Array, Cell
 
 __all__ = ["measure", "run"]

@@ -41,8 +41,7 @@ def build(dtype_name: str) -> str:
     # Rows whose outputs (bytes) are finished before the activation passes over them.
     FORWARD_BLOCK_BYTES = 64 * 1024
 
-    @kernel
-    def product(
+    def multiply(
         m: int, n: int, k: int, a: int, a_row: int, a_col: int, b: int, b_row: int, b_col: int,
         c: int, c_row: int, c_col: int, mode: int, a_space: int, b_space: int,
     ) -> None:  # fmt: skip
@@ -57,11 +56,7 @@ def build(dtype_name: str) -> str:
             b, b_row, panel = b_space, NR, k * NR
         gemm(m, n, k, a, a_row, a_col, b, b_row, panel, c, c_row, mode, 0, a_space)
 
-    def multiply(
-        m: int, n: int, k: int, a: int, a_row: int, a_col: int, b: int, b_row: int, b_col: int,
-        c: int, c_row: int, c_col: int, mode: int, a_space: int, b_space: int,
-    ) -> None:  # fmt: skip
-        product(m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, c_col, mode, a_space, b_space)
+    product = kernel(multiply)  # the same, for callers in this unit
 
     def layer_forward(
         n: int, d: int, k: int, x: int, x_row: int, x_col: int, w: int, w_row: int, w_panel: int,

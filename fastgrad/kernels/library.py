@@ -13,13 +13,14 @@ whatever does not match its checksum is compiled again.
 
 from __future__ import annotations
 
-import concurrent.futures.thread
+# These two hook into forks, and Numba imports them: not while a fork waits for a compilation.
+import concurrent.futures.thread  # noqa: F401
 import ctypes
 import gc
 import hashlib
 import importlib
 import importlib.metadata
-import logging
+import logging  # noqa: F401
 import os
 import sys
 import tempfile
@@ -94,8 +95,6 @@ class Library:
         self._engines: list[Any] = []
         self.compiled: list[str] = []  # units compiled, not found, by this process
         self._held = False  # by a fork
-        # What Numba imports that hooks into forks, too, must not do so while a fork waits.
-        assert logging and concurrent.futures.thread
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
                 before=self._hold_lock,
@@ -302,7 +301,14 @@ def write_sealed(path: Path | None, code: bytes) -> None:
 LIBRARY = Library()
 
 
-# -- entry points callable from Python --------------------------------------------------------
+# -- functions callable from Python --------------------------------------------------------
+
+
+@cache
+def plain_function(unit_name: str, function: str, dtype: str, words: int) -> Any:
+    """Return a unit's C function of so many words (ctypes: 1 us a call, without the GIL)."""
+    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_ssize_t] * words)
+    return kind(LIBRARY.address(unit_name, function, dtype))
 
 
 class _MethodDef(ctypes.Structure):
@@ -314,13 +320,6 @@ class _MethodDef(ctypes.Structure):
         ("flags", ctypes.c_int),
         ("doc", ctypes.c_char_p),
     )
-
-
-@cache
-def c_function(unit_name: str, function: str, dtype: str, words: int) -> Any:
-    """Return a unit's C function of so many words; a call costs 1 us and releases the GIL."""
-    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_ssize_t] * words)
-    return kind(LIBRARY.address(unit_name, function, dtype))
 
 
 _METH_FASTCALL = 0x0080

@@ -20,6 +20,7 @@ from fastgrad.kernels.pyobject import (
     array_type,
     class_descr,
     data,
+    decrement,
     descr_of,
     dimensions,
     flags_of,
@@ -31,7 +32,6 @@ from fastgrad.kernels.pyobject import (
     not_taken,
     release_gil,
     shape_of,
-    share_from,
     strides_of,
     tuple_new,
     tuple_set,
@@ -68,9 +68,7 @@ def job_opener(dtype_name: str) -> Any:
         if not (ok and whole):
             return 0
         ok, x, n, d, x_row, x_col = matrix(x_object, words, size, word(plan, at.COLUMNS))
-        if not ok or d != word(plan + FIRST, at.INPUTS):
-            return 0
-        if parameters * n >= share_from(words):
+        if not ok or d != word(plan + FIRST, at.INPUTS) or n >= word(plan, at.MOST):
             return 0
         job = as_pointer(job_at, types.intp)
         job[at.PLAN], job[at.PARAMS], job[at.UPDATE], job[at.ORDER] = plan, p, 0, 0
@@ -89,7 +87,6 @@ def build(dtype_name: str) -> str:
     dtype, wide = getattr(types, dtype_name), types.float64
     size = dtype.bitwidth // 8
     work = external("plan_work", dtype_name, WORK)
-
     open_job = job_opener(dtype_name)
 
     def network_value_and_grad(self: int, args: int, count: int) -> int:
@@ -157,13 +154,15 @@ def build(dtype_name: str) -> str:
         work(address_of(job), round_up(data(space), 64))
         if state != 0:
             acquire_gil(state)
-        terms = as_pointer(address_of(job), wide)[at.TERMS]
+        terms = as_pointer(address_of(job), wide)[at.ALL_TERMS]
         reduction = word(plan, at.REDUCTION)
         if reduction == at.SAMPLES or word(plan, at.PER_SAMPLE):
             k = 1
         value = float_new(terms if reduction == at.SUM else terms / (n * k))
         pair = tuple_new(2)
         if value == 0 or pair == 0:
+            for made in (grad, value, pair):  # Py_DecRef takes a null pointer, too
+                decrement(made)
             return 0
         tuple_set(pair, 0, value)
         tuple_set(pair, 1, grad)

@@ -180,7 +180,7 @@ def build(dtype_name: str) -> str:
         return cells[1]
 
     @kernel
-    def commit(job: int, space: int, terms: float, opens: bool, closes: bool, batch: int) -> None:
+    def commit(job: int, space: int, terms: float, opens: bool, closes: bool) -> None:
         """Add a block's part to the batch's; after the last one, update the parameters."""
         plan, gradient = word(job, at.PLAN), word(job, at.GRADIENT)
         count = word(plan, at.SIZE)
@@ -244,7 +244,7 @@ def build(dtype_name: str) -> str:
                 while read_shared(job + 8 * at.COMMITTED) < block:
                     yield_processor()
             if out == 0:
-                commit(job, space, terms, opens, closes, in_batch)
+                commit(job, space, terms, opens, closes)
             if closes:
                 write_shared(job + 8 * at.STEPS, step + 1)
             write_shared(job + 8 * at.COMMITTED, block + 1)

@@ -18,10 +18,11 @@ from fastgrad.kernels.target import BATCH_BLOCK, tile
 # -- a plan: HEADER words, then LAYER words for each layer ---------------------------------------
 (
     LAYERS, SIZE, COLUMNS,
+    MOST,  # samples from which on Python runs the job: in pieces, over threads
     LOSS, REDUCTION, PER_SAMPLE, ONE_ARRAY,  # the loss has a term a sample; it takes no target
     GRAD, OTHER_GRAD, X_ROWS, TARGET_ROWS, A_SPACE, B_SPACE, PARTIAL,  # places in the workspace
     HEADER,
-) = range(15)  # fmt: skip
+) = range(16)  # fmt: skip
 (
     INPUTS, OUTPUTS, FORWARD, BACKWARD,  # widths; addresses of the activation's row kernels
     W, B,  # elements into the flat vector; B is -1 where there is no bias
@@ -29,7 +30,7 @@ from fastgrad.kernels.target import BATCH_BLOCK, tile
     W_PACKED, WT_PACKED,  # places: packed weights; 0 where they are used as they lie
     LAYER,
 ) = range(11)  # fmt: skip
-MEAN, SUM, SAMPLES = range(3)  # REDUCTION, as losses.REDUCTIONS counts them
+SUM, SAMPLES = 1, 2  # REDUCTION, as losses.REDUCTIONS counts them; 0 is the mean
 
 # -- a job ----------------------------------------------------------------------------------------
 (
@@ -85,11 +86,13 @@ def make_plan(
     dtype: str,
     size: int,
     columns: bool,
+    most: int,
     loss: tuple[int, int, bool, bool],
 ) -> Plan:
     """Return the plan of a network of `size` parameters.
 
-    `loss` is the address of its kernel, the reduction, PER_SAMPLE and ONE_ARRAY.
+    `most` is the word MOST; `loss` is the address of its kernel, the reduction, PER_SAMPLE and
+    ONE_ARRAY.
     """
     t = tile(dtype)
     used = 2 * ONE
@@ -118,7 +121,7 @@ def make_plan(
         row[WT_PACKED] = 0 if i == 0 or (direct and columns) else place(panels(k, d))
         row[Y] = place(rows(k))
         row[Z] = place(rows(k)) if stage.keep_z else 0
-    words[[LAYERS, SIZE, COLUMNS]] = len(stages), size, columns
+    words[[LAYERS, SIZE, COLUMNS, MOST]] = len(stages), size, columns, most
     words[[LOSS, REDUCTION, PER_SAMPLE, ONE_ARRAY]] = loss
     words[GRAD], words[OTHER_GRAD] = place(rows(max(widths[1:]))), place(rows(max(widths[1:])))
     words[X_ROWS] = place(rows(widths[0]))

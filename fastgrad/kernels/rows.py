@@ -88,7 +88,8 @@ def forward_kernel(dtype_name: str, value: Any) -> Any:
                 if count & (STRIP - 1):
                     copy_elements(rest, source, count)
                     source = rest
-                # Branches on `parts` are decided when this is compiled.
+                # Branches on `parts` are decided when this is compiled. In a helper of their own,
+                # inlined, the loops are slower (sigmoid float32 0.69 ns, not 0.47).
                 if parts == 0:
                     for i in range(round_up(count, STRIP)):
                         after[i] = first(source[i])

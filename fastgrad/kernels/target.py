@@ -2,7 +2,7 @@
 
 Nothing here decides a result: every tile size and vector width gives the same bits
 (each output element is one chain of fused multiply-adds in increasing k). Imports no Numba,
-so that finding a cached kernel does not cost Numba's import.
+so that finding a cached kernel does not cost Numba's import; and llvmlite only when asked.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import lru_cache
-
-import llvmlite.binding as llvm
 
 # Rows of the batch whose contribution to a weight or bias gradient is summed as one chain;
 # the blocks' sums are then added in order. Part of the definition of the result: never tune it.
@@ -73,6 +71,8 @@ def _vector_bytes(cpu: str, features: dict[str, bool]) -> int:
 @lru_cache(maxsize=1)
 def host() -> Target:
     """The processor to compile for: this one, or what Numba's own variables ask for."""
+    import llvmlite.binding as llvm
+
     cpu = os.environ.get("NUMBA_CPU_NAME", "")
     asked = os.environ.get("NUMBA_CPU_FEATURES")
     features: dict[str, bool] = {}
