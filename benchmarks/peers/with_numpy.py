@@ -1,7 +1,8 @@
 """NumPy: layers by `fastgrad.reference`, whole networks as a notebook writes them.
 
 The reference checks its arguments and takes any layout; at 4 inputs and 2 samples that costs
-more than twice the arithmetic. A network here is nothing but the arithmetic.
+more than twice the arithmetic. A network here is nothing but the arithmetic. An epoch's order is
+drawn beforehand, as for the other peers; `fit` draws it each time.
 """
 
 from __future__ import annotations
