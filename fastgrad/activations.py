@@ -37,7 +37,7 @@ class Activation:
     formula : str
         ``act(z)``, for people.
     from_output : bool
-        Whether the derivative is a function of the output y, so that z need not be kept.
+        Whether the derivative is a function of the output y, so that a layer keeps nothing else.
     kinks : tuple of float
         Where the derivative jumps; it takes the value from the left.
     ulp : tuple of float
@@ -81,22 +81,29 @@ class Activation:
 
     # -- compiled kernels -----------------------------------------------------------------
     def address(self, function: str, dtype: str) -> int:
-        """Return the address of the row kernel ``forward``, ``backward_z`` or ``backward_y``."""
+        """Return the address of a row kernel: see `kernels.rows` for their names."""
         from fastgrad.kernels.library import LIBRARY
 
-        kind = "slopes" if function == "backward_z" and self.from_output else "rows"
+        kind = "slopes" if function == "backward_z" else "rows"
         return LIBRARY.address(f"{kind}.{self.name}", f"{function}_{self.name}", dtype)
 
     def record(self, dtype: str) -> Array:
-        """Return what the compiled layers need to know: the addresses of two row kernels."""
+        """Return what the compiled layers need to know: the addresses of three row kernels.
+
+        They go forward, forward where something is kept for the way back, and back.
+        """
         record = self._records.get(dtype)
         if record is None:
-            words = [0, 0]  # the identity has no kernels
+            words = [0, 0, 0]  # the identity has no kernels
             if self.name != "identity":
-                source = "backward_y" if self.from_output else "backward_z"
-                words = [self.address("forward", dtype), self.address(source, dtype)]
+                words = [self.address(name, dtype) for name in self._layer_kernels()]
             record = self._records[dtype] = np.array(words, np.int64)
         return record
+
+    def _layer_kernels(self) -> tuple[str, str, str]:
+        if self.from_output:  # y is kept
+            return "forward", "forward", "backward_y"
+        return "forward", "forward_and_slope", "backward_slope"
 
     # -- value and derivatives ------------------------------------------------------------
     def __call__(self, z: ArrayLike, *, out: Array | None = None, **axis: int) -> Array:
@@ -258,6 +265,9 @@ class DefinedActivation(Activation):
             from fastgrad.kernels.user import row_kernel
 
         return row_kernel(self.name, function, self.functions[function], dtype)
+
+    def _layer_kernels(self) -> tuple[str, str, str]:
+        return "forward", "forward", "backward_z"  # z is kept
 
 
 # One row per activation: name, formula, then what is special about it. The ULP bounds are

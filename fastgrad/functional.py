@@ -55,7 +55,7 @@ class DenseCache(NamedTuple):
     x: Array
     w: Array
     b: Array | None
-    saved: Array  # y where the derivative is a function of y, else z
+    saved: Array  # y where act' is a function of y, else act'(z); z of a user's function
     layer: Layer
     shape: tuple[int, ...] | None = None  # of x, where it had leading batch axes
     dtypes: Dtypes | None = None  # where the results are not of the arrays' own dtype
@@ -149,12 +149,12 @@ def dense_forward(
     if out is None:
         try:
             layer = LAYERS[x.dtype, activation, samples]  # type: ignore[union-attr]
-            y = layer.forward(x, w, b, None, layer.keep_z, layer.record, layer.columns)
+            y = layer.forward(x, w, b, None, layer.keeps, layer.record, layer.columns)
         except (KeyError, AttributeError, TypeError, ValueError):
             y = None
         if y is not None:
             saved = y
-            if layer.keep_z:
+            if layer.keeps:
                 y, saved = y
             return y, _new(DenseCache, (x, w, b, saved, layer, None, None))
     return _forward("dense_forward", x, w, b, activation, samples, out, keep=True)
@@ -273,7 +273,7 @@ def _forward(
     shape = x_array.shape
     k = w_array.shape[layer.columns ^ 1]
     batched = len(shape) > 2
-    keep_z = layer.keep_z and keep
+    keeps = layer.keeps and keep
     if batched:
         x_array = x_array.reshape(math.prod(shape[:-1]), shape[-1])
     y_shape = (k, *shape[1:]) if layer.columns else (*shape[:-1], k)
@@ -283,11 +283,11 @@ def _forward(
         check_out(function, "out", out, y_shape, dtypes.result, given)
 
     into = None
-    if _kernels_take(out, dtypes.work) and not (layer.function or batched or keep_z):
+    if _kernels_take(out, dtypes.work) and not (layer.function or batched or keeps):
         into = out if _sample_contiguous(out, layer.columns) else None
-    y = any_forward(layer, x_array, w_array, b_array, into, keep_z)
+    y = any_forward(layer, x_array, w_array, b_array, into, keeps)
     saved = y
-    if keep_z:
+    if keeps:
         y, saved = y
     if layer.function is not None:
         y = apply_callable(function, layer.function, saved)

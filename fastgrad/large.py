@@ -37,22 +37,22 @@ Tile = tuple[slice, slice]
 
 
 def any_forward(
-    layer: Layer, x: Array, w: Array, b: Array | None, out: Array | None, keep_z: bool
+    layer: Layer, x: Array, w: Array, b: Array | None, out: Array | None, keeps: bool
 ) -> Any:
-    """Run the forward kernel on native arrays of any size; return y, or (y, z) if `keep_z`."""
+    """Run the forward kernel on native arrays of any size; return y, or (y, kept) if `keeps`."""
     rows, weights = _rows(x, layer), _rows(w, layer)
     (n, d), k = rows.shape, weights.shape[1]
     work = n * k * (d + ACTIVATION)
     count = threads.shares(work)
     if count == 1 and work <= threads.SLICE:
-        return layer.whole_forward(x, w, b, out, keep_z, layer.record, layer.columns)
+        return layer.whole_forward(x, w, b, out, keeps, layer.record, layer.columns)
     parts = _tiles(n, k, d + ACTIVATION, count)
     # A softmax needs whole rows: where they are cut, it follows when all of z is there.
     apart = layer.activation.rowwise and any(
         j.stop - j.start < k for part in parts for _, j in part
     )
     y = _outputs(x, k, layer) if out is None or apart else out
-    z = _outputs(x, k, layer) if keep_z else None
+    z = _outputs(x, k, layer) if keeps else None
     to_y, to_z = _rows(y, layer), None if z is None else _rows(z, layer)
     bias = None if b is None else b.reshape(-1)
     record = identity.record(x.dtype.name) if apart else layer.record

@@ -28,7 +28,7 @@ class Layer(NamedTuple):
     whole_backward: Callable[..., Any]
     record: Array
     columns: int
-    keep_z: bool
+    keeps: bool  # something beside y for the way back
     activation: Activation
     samples: str
     function: Callable[[Array], Array] | None = None  # a plain Python callable as activation

@@ -66,6 +66,15 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     return rng_of(request.node.name)
 
 
+@pytest.fixture
+def restored() -> Any:
+    """Take activations that a test defines out of the table again."""
+    known = dict(fastgrad.activations.ACTIVATIONS)
+    yield
+    fastgrad.activations.ACTIVATIONS.clear()
+    fastgrad.activations.ACTIVATIONS.update(known)
+
+
 def turn(array: Array, samples: str) -> Array:
     """Return row-layout data in the layout `samples`, C-contiguous; vectors stay."""
     return np.ascontiguousarray(array.T) if samples == "columns" else array

@@ -487,7 +487,7 @@ _WRAPPERS = [
     ),
     Fault(
         "saved-z", "functional.py",
-        "keep_z = layer.keep_z and keep", "keep_z = False",
+        "keeps = layer.keeps and keep", "keeps = False",
         "gelu's slope is taken at y instead of z",
     ),
     Fault(
@@ -605,8 +605,21 @@ _NETWORKS = [
         "a batch never ends",
     ),
     Fault(
-        "plan-saved", "kernels/plan.py", "saved = word(layer, at.Z)", "saved = word(layer, at.Y)",
-        "the slope of gelu is taken at y",
+        "plan-saved", "kernels/plan.py", "saved = word(layer, at.KEPT)",
+        "saved = word(layer, at.Y)", "the output of gelu is taken for its slope",
+    ),
+    Fault(
+        "plan-keeps", "kernels/plan.py", "if kept != 0 and out == 0:",
+        "if kept != 0 and out == -1:", "no slope of gelu is kept",
+    ),
+    Fault(
+        "rows-kept", "kernels/rows.py", "copy_elements(shift(z, j), after, count)",
+        "copy_elements(shift(z, j), values, count)", "gelu itself is kept instead of its slope",
+    ),
+    Fault(
+        "record-keeping", "kernels/dense.py",
+        "read_word(record + (FORWARD_KEEPING if z != 0 else FORWARD))",
+        "read_word(record + FORWARD)", "z is kept where backward wants the slope",
     ),
     Fault(
         "plan-input-row", "kernels/plan.py", "word(layer - ROW, at.Y), d, 1",

@@ -196,9 +196,12 @@ def test_every_activation_has_its_other_places(name: str) -> None:
         f"{name}: from_output in fastgrad/activations.py and the formula from y in "
         "fastgrad/kernels/formulas.py must agree"
     )
-    made = {f"forward_{name}", f"backward_{'y' if row.from_output else 'z'}_{name}"}
+    kinds = {"forward", "backward_y"}
+    if not row.from_output:
+        kinds = {"forward", "forward_and_slope", "backward_slope"}
+    made = {f"{kind}_{name}" for kind in kinds}
     assert exported == made, (
-        f"{name}: fastgrad/kernels/formulas.py makes {made}, but KEEP_Z in "
+        f"{name}: fastgrad/kernels/formulas.py makes {made}, but KEEP_SLOPE in "
         f"fastgrad/kernels/library.py exports {exported}"
     )
 

@@ -918,15 +918,6 @@ def _cube_slope(z: float) -> float:
     return 3 * z * z
 
 
-@pytest.fixture
-def restored() -> Any:
-    """Take activations that a test defines out of the table again."""
-    known = dict(fg.activations.ACTIVATIONS)
-    yield
-    fg.activations.ACTIVATIONS.clear()
-    fg.activations.ACTIVATIONS.update(known)
-
-
 @layouts
 @dtypes
 def test_defined_activation(dtype: str, samples: str, restored: None) -> None:

@@ -137,7 +137,7 @@ def test_no_bias(samples: str) -> None:
     check(net, params, x, target)
 
 
-def test_defined_activation() -> None:
+def test_defined_activation(restored: None) -> None:
     cube = fg.define_activation("cube_of_network", lambda z: z**3, lambda z: 3 * z**2)
     check(*make((3, 4, 2), (cube, None), n=7))
     check(*make((3, 4, 2), ("cube_of_network", None), n=7, dtype="float64"))

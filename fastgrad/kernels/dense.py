@@ -1,7 +1,7 @@
 """The entry points of one dense layer: arrays in, `layer`'s blocks, arrays out.
 
 The column layout is the row layout on transposed views (`pyobject.matrix`). What backward will
-need (y, or z where the derivative is not a function of y) is what the caller keeps. Backward
+need (y, or act'(z) where that is not a function of y) is what the caller keeps. Backward
 goes by BATCH_BLOCK rows: ``grad_z = grad_y * act'`` into a workspace, and what follows from it
 while it is in cache. The workspace does not grow with the batch.
 """
@@ -51,7 +51,7 @@ from fastgrad.kernels.target import BATCH_BLOCK
 from fastgrad.kernels.target import tile as tile_for
 
 # Words of an activation's record, an int64 array (see activations.record).
-FORWARD, BACKWARD = 0, 8
+FORWARD, FORWARD_KEEPING, BACKWARD = 0, 8, 16
 # Bits of the `wanted` argument of dense_backward.
 WANT_X, WANT_W, WANT_B, WANT_Z, ACCUMULATE = 1, 2, 4, 8, 16
 
@@ -96,7 +96,7 @@ def build(dtype_name: str) -> str:
             bias = a_space + A_PACK + b_bytes
         layer_forward(
             n, d, k, x, x_row, x_col, b, b_row, panel, bias, y, y_row, z, z_row,
-            read_word(record + FORWARD), a_space,
+            read_word(record + (FORWARD_KEEPING if z != 0 else FORWARD)), a_space,
         )  # fmt: skip
         free(space)
         return True
@@ -188,7 +188,7 @@ def build(dtype_name: str) -> str:
         """(x, w, b, y, z, record, columns) -> y, or (y, z) if z is True.
 
         b may be None; y may be None and is then a new array. z is an array to fill, True for a
-        new one, or False for none.
+        new one, or False for none; it ends up holding what `record` keeps for the way back.
         """
         words = data(self)
         nothing = none(words)

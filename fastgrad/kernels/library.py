@@ -41,8 +41,8 @@ from fastgrad.kernels.target import host
 DTYPES = ("float32", "float64")
 
 
-# Activations whose derivative is not a function of the output y: layers keep z.
-KEEP_Z = ("gelu", "gelu_tanh", "silu")
+# Activations whose derivative is not a function of the output y: layers keep it beside y.
+KEEP_SLOPE = ("gelu", "gelu_tanh", "silu")
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,10 @@ def unit(name: str) -> Unit:
     """Return the unit called `name`: ``"dense"``, ``"rows.tanh"``, ``"loss.mse"`` ..."""
     kind, _, row = name.partition(".")
     if kind == "rows":
-        source = "z" if row in KEEP_Z else "y"
-        return Unit("rows", (f"forward_{row}", f"backward_{source}_{row}"), argument=row)
+        functions: tuple[str, ...] = (f"forward_{row}", f"backward_y_{row}")
+        if row in KEEP_SLOPE:
+            functions = f"forward_{row}", f"forward_and_slope_{row}", f"backward_slope_{row}"
+        return Unit("rows", functions, argument=row)
     if kind == "slopes":  # what layers do not need is not compiled with them
         return Unit("slopes", (f"backward_z_{row}",), argument=row)
     if kind == "loss":
@@ -185,7 +187,7 @@ def link_externals() -> None:
 
 def build(wanted: Unit, dtype: str) -> bytes:
     """Compile a unit to an object file."""
-    with numba_enabled(), collector_paused():
+    with numba_enabled(), numba_unoptimized(), collector_paused():
         module = importlib.import_module(f"fastgrad.kernels.{wanted.module}")
         arguments = (dtype,) if wanted.argument is None else (dtype, wanted.argument)
         assembly: str = module.build(*arguments)
@@ -202,6 +204,20 @@ def numba_enabled() -> Iterator[None]:
         yield
     finally:
         config.DISABLE_JIT = disabled
+
+
+@contextmanager
+def numba_unoptimized() -> Iterator[None]:
+    """Compile without Numba's own optimization: a unit is optimized once, as a whole."""
+    from numba import config
+    from numba.core.compiler_lock import global_compiler_lock
+
+    with global_compiler_lock:  # nobody else's functions
+        level, config.OPT = config.OPT, type(config.OPT)(0)
+        try:
+            yield
+        finally:
+            config.OPT = level
 
 
 @contextmanager

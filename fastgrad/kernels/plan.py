@@ -69,7 +69,7 @@ def build(dtype_name: str) -> str:
     def forward(
         plan: int, params: int, space: int, x: int, x_row: int, x_col: int, m: int, out: int
     ) -> None:  # fmt: skip
-        """Run all layers; the last one's output goes to `out` unless that is 0."""
+        """Run all layers, for the way back; or only for the last one's output, to `out`."""
         layers = word(plan, at.LAYERS)
         for i in range(layers):
             layer = plan + FIRST + i * ROW
@@ -78,14 +78,16 @@ def build(dtype_name: str) -> str:
             packed = word(layer, at.W_PACKED)
             if packed != 0:
                 w, w_row, w_panel = space + packed, NR, d * NR
-            b, z = word(layer, at.B), word(layer, at.Z)
-            y = space + word(layer, at.Y)
+            b, kept = word(layer, at.B), word(layer, at.KEPT)
+            y, z, activation = space + word(layer, at.Y), 0, word(layer, at.FORWARD)
+            if kept != 0 and out == 0:
+                z, activation = space + kept, word(layer, at.FORWARD_KEEPING)
             if i == layers - 1 and out != 0:
                 y = out
             layer_forward(
                 m, d, k, x, x_row, x_col, w, w_row, w_panel,
-                params + b * size if b >= 0 else 0, y, k, space + z if z != 0 else 0, k,
-                word(layer, at.FORWARD), space + word(plan, at.A_SPACE),
+                params + b * size if b >= 0 else 0, y, k, z, k, activation,
+                space + word(plan, at.A_SPACE),
             )  # fmt: skip
             x, x_row, x_col = y, k, 1
 
@@ -103,7 +105,7 @@ def build(dtype_name: str) -> str:
             d, k = word(layer, at.INPUTS), word(layer, at.OUTPUTS)
             activation = word(layer, at.BACKWARD)
             if activation != 0:
-                saved = word(layer, at.Z)
+                saved = word(layer, at.KEPT)
                 if saved == 0:
                     saved = word(layer, at.Y)
                 call_address(activation, (g, k, space + saved, k, g, k, m, k))

@@ -24,12 +24,13 @@ from fastgrad.kernels.target import BATCH_BLOCK, tile
     HEADER,
 ) = range(16)  # fmt: skip
 (
-    INPUTS, OUTPUTS, FORWARD, BACKWARD,  # widths; addresses of the activation's row kernels
+    INPUTS, OUTPUTS,
+    FORWARD, FORWARD_KEEPING, BACKWARD,  # addresses of the activation's row kernels
     W, B,  # elements into the flat vector; B is -1 where there is no bias
-    Y, Z,  # places: output, and pre-activation where backward needs it (else 0)
+    Y, KEPT,  # places: output, and what backward needs beside it (else 0)
     W_PACKED, WT_PACKED,  # places: packed weights; 0 where they are used as they lie
     LAYER,
-) = range(11)  # fmt: skip
+) = range(12)  # fmt: skip
 SUM, SAMPLES = 1, 2  # REDUCTION, as losses.REDUCTIONS counts them; 0 is the mean
 
 # -- a job ----------------------------------------------------------------------------------------
@@ -68,8 +69,8 @@ class Stage:
     outputs: int
     w: int
     b: int
-    record: Any  # addresses of the forward and the backward row kernel, 0 for the identity
-    keep_z: bool
+    record: Any  # addresses of the activation's row kernels, 0 for the identity
+    keeps: bool  # something beside y for the way back
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,12 @@ def make_plan(
         row = words[HEADER + i * LAYER :][:LAYER]
         direct = d * k * t.itemsize <= t.direct_b
         row[[INPUTS, OUTPUTS, W, B]] = d, k, stage.w, stage.b
-        row[[FORWARD, BACKWARD]] = stage.record
+        row[[FORWARD, FORWARD_KEEPING, BACKWARD]] = stage.record
         # Rows keep w (d, k): as it lies for y, transposed for grad_x. Columns the other way round.
         row[W_PACKED] = 0 if direct and not columns else place(panels(d, k))
         row[WT_PACKED] = 0 if i == 0 or (direct and columns) else place(panels(k, d))
         row[Y] = place(rows(k))
-        row[Z] = place(rows(k)) if stage.keep_z else 0
+        row[KEPT] = place(rows(k)) if stage.keeps else 0
     words[[LAYERS, SIZE, COLUMNS, MOST]] = len(stages), size, columns, most
     words[[LOSS, REDUCTION, PER_SAMPLE, ONE_ARRAY]] = loss
     words[GRAD], words[OTHER_GRAD] = place(rows(max(widths[1:]))), place(rows(max(widths[1:])))

@@ -8,6 +8,12 @@ row strides in elements, contiguous columns, and may work in place:
 ``backward_z(g, g_row, z, z_row, out, out_row, m, n)``             out = g * act'(z)
 ``backward_y(g, g_row, y, y_row, out, out_row, m, n)``             the same, act' from y
 
+Where act' is no function of y, a layer computes it on the way forward, which has most of what
+both need (gelu float64: 3.7 ns an element, not 2.9 and again 3.0):
+
+``forward_and_slope(z, z_row, y, y_row, m, n)``                    y = act(z), z = act'(z)
+``backward_slope(g, g_row, s, s_row, out, out_row, m, n)``         out = g * s
+
 Results pass through a buffer that nothing else points to: LLVM sees that no store can change
 a load and writes vector code, in place or not. The rest of a row is padded and goes through
 the same loop.
@@ -21,7 +27,7 @@ import numpy as np
 from numba import types
 
 from fastgrad.kernels.compile import assemble, inlined, kernel
-from fastgrad.kernels.formulas import formulas
+from fastgrad.kernels.formulas import Formula, formulas
 from fastgrad.kernels.pointers import (
     as_pointer,
     copy_elements,
@@ -47,17 +53,20 @@ CHUNK, STRIP = 256, 32
 def build(dtype_name: str, activation: str) -> str:
     """Return the LLVM IR of the row kernels that layers need of one activation."""
     if activation == "softmax":
-        return assemble(dtype_name, softmax_kernels(dtype_name))
+        return assemble(dtype_name, softmax_kernels(dtype_name), interleave=4)
     formula = formulas(dtype_name)[activation]
-    forward = forward_kernel(dtype_name, formula.value)
-    from_output = formula.from_output
-    source, slope = ("z", formula.derivative) if from_output is None else ("y", from_output)
+    forward: dict[str, Any] = {"forward": forward_kernel(dtype_name, formula.value)}
+    if formula.from_output is not None:
+        backward = {"backward_y": backward_kernel(dtype_name, formula.from_output)}
+    else:
+        forward["forward_and_slope"] = forward_and_slope_kernel(dtype_name, formula)
+        itself = inlined(lambda slope: slope)
+        backward = {"backward_slope": backward_kernel(dtype_name, itself)}
     return assemble(
         dtype_name,
-        {
-            f"forward_{activation}": (FORWARD, forward),
-            f"backward_{source}_{activation}": (BACKWARD, backward_kernel(dtype_name, slope)),
-        },
+        {f"{kind}_{activation}": (FORWARD, kernel) for kind, kernel in forward.items()}
+        | {f"{kind}_{activation}": (BACKWARD, kernel) for kind, kernel in backward.items()},
+        interleave=4,
     )
 
 
@@ -104,6 +113,46 @@ def forward_kernel(dtype_name: str, value: Any) -> Any:
                     for i in range(round_up(count, STRIP)):
                         after[i] = finish(source[i], after[i], other[i])
                 copy_elements(shift(y, j), after, count)
+
+    return forward
+
+
+def forward_and_slope_kernel(dtype_name: str, formula: Formula) -> Any:
+    """Return the row kernel ``y = act(z), z = act'(z)`` of two `Staged` functions' common parts."""
+    dtype = getattr(types, dtype_name)
+    size = dtype.bitwidth // 8
+    parts, first, finish = steps_of(formula.value)
+    parts_of_slope, first_of_slope, finish_slope = steps_of(formula.derivative)
+    assert parts == parts_of_slope and first is first_of_slope
+
+    def forward(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:
+        if z_row == n and y_row == n:
+            m, n = 1, m * n
+        rest, values = zeroed(CHUNK, dtype), scratch(CHUNK, dtype)
+        after, other = scratch(CHUNK, dtype), scratch(CHUNK, dtype)
+        for row in range(m):
+            z = as_pointer(z_at + row * z_row * size, dtype)
+            y = as_pointer(y_at + row * y_row * size, dtype)
+            for j in range(0, n, CHUNK):
+                count = least(CHUNK, n - j)
+                source = shift(z, j)
+                if count & (STRIP - 1):
+                    copy_elements(rest, source, count)
+                    source = rest
+                if parts == 1:
+                    for i in range(round_up(count, STRIP)):
+                        after[i] = first(source[i])
+                    for i in range(round_up(count, STRIP)):
+                        values[i] = finish(source[i], after[i])
+                        after[i] = finish_slope(source[i], after[i])
+                else:
+                    for i in range(round_up(count, STRIP)):
+                        after[i], other[i] = first(source[i])
+                    for i in range(round_up(count, STRIP)):
+                        values[i] = finish(source[i], after[i], other[i])
+                        after[i] = finish_slope(source[i], after[i], other[i])
+                copy_elements(shift(y, j), values, count)
+                copy_elements(shift(z, j), after, count)
 
     return forward
 
