@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad.arrays import (
+    UNCHECKED,
     Array,
     Dtypes,
     as_array,
@@ -70,8 +71,13 @@ class Activation:
         self.from_output, self.kinks, self.ulp, self.rowwise = from_output, kinks, ulp, rowwise
         self.__doc__ = f"{name}: y = {formula}"
         self._records: dict[str, Array] = {}
-        # By dtype: the compiled entry point and the forward kernel, for calls of plain arrays.
-        self._direct: dict[np.dtype[Any], tuple[Callable[..., Any], int]] = {}
+        # By dtype: the compiled entry point and the row kernel, for calls of plain arrays.
+        self._direct: dict[str, dict[np.dtype[Any], tuple[Callable[..., Any], int]]] = {
+            "forward": {},
+            "backward_z": {},
+            "backward_y": {},
+        }
+        self._flags = int(not rowwise)
 
     def __repr__(self) -> str:
         return f"<activation {self.name}: {self.formula}>"
@@ -121,10 +127,11 @@ class Activation:
         TypeError, ValueError
             For a dtype fastgrad does not compute in, an unsuitable `out` or a bad `axis`.
         """
-        if out is None and not axis:
+        if not axis:
             try:
-                run, address = self._direct[z.dtype]  # type: ignore[union-attr]
-                y = run(z, None, address, not self.rowwise)
+                run, address = self._direct["forward"][z.dtype]  # type: ignore[union-attr]
+                flags = self._flags if out is None else self._flags + UNCHECKED
+                y = run(z, out, address, flags)
             except (AttributeError, KeyError, TypeError):
                 y = None
             if y is not None:
@@ -152,6 +159,10 @@ class Activation:
         self, grad_y: ArrayLike, z: ArrayLike, *, out: Array | None = None, **axis: int
     ) -> Array:
         """Return ``grad_z = grad_y * act'(z)`` (softmax: ``y * (grad_y - grad_y . y)``)."""
+        if not axis:
+            grad_z = self._direct_backward("backward_z", grad_y, z, out)
+            if grad_z is not None:
+                return grad_z
         arguments = {"grad_y": grad_y, "z": z}
         if not self.rowwise:
             return self._run(".backward", "backward_z", arguments, out, axis)
@@ -179,9 +190,22 @@ class Activation:
                 f"{self.name}.backward_from_output: the derivative of {self.name} is not a "
                 f"function of its output: use {self.name}.backward(grad_y, z)"
             )
+        if not axis:
+            grad_z = self._direct_backward("backward_y", grad_y, y, out)
+            if grad_z is not None:
+                return grad_z
         return self._run(
             ".backward_from_output", "backward_y", {"grad_y": grad_y, "y": y}, out, axis
         )
+
+    def _direct_backward(self, function: str, grad_y: Any, source: Any, out: Any) -> Array | None:
+        """Run a kernel on the arguments as they are, or return None: not in its form."""
+        try:
+            run, address = self._direct[function][source.dtype]
+            flags = self._flags if out is None else self._flags + UNCHECKED
+            return run(grad_y, source, out, address, flags)  # type: ignore[no-any-return]
+        except (AttributeError, KeyError, TypeError):
+            return None
 
     def _run(
         self,
@@ -206,13 +230,11 @@ class Activation:
         dtype = dtypes.work.name
         address = self.address(function, dtype)
         run = entry("apply", "apply_forward" if len(views) == 1 else "apply_backward", dtype)
-        if function == "forward":
-            self._direct[dtypes.work] = run, address
-        elementwise = int(not self.rowwise)
-        result = run(*(as_native(v, dtypes.work) for v in views), None, address, elementwise)
+        self._direct[function][dtypes.work] = run, address
+        result = run(*(as_native(v, dtypes.work) for v in views), None, address, self._flags)
         if result is None:  # not contiguous, or not in the same order
             rows = (np.ascontiguousarray(as_native(v, dtypes.work)) for v in views)
-            result = run(*rows, None, address, elementwise)
+            result = run(*rows, None, address, self._flags)
         if self.rowwise:
             result = np.moveaxis(result, last, axis)
         return deliver(result.reshape(shape), dtypes.result, out)

@@ -122,6 +122,11 @@ def random_generator(function: str, seed: Any) -> np.random.Generator:
         raise type(error)(f"{function}: seed is {seed!r}: give an integer >= 0") from None
 
 
+# Beside a flag of an entry point: its outputs are a user's, and the kernel looks whether it can
+# write to them. As in kernels/pyobject.py.
+UNCHECKED = 2
+
+
 def check_out(
     function: str,
     name: str,

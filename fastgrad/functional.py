@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from fastgrad.activations import LAYERS
 from fastgrad.arrays import (
+    UNCHECKED,
     Array,
     Dtypes,
     as_array,
@@ -64,6 +65,7 @@ class DenseCache(NamedTuple):
 _NEED: tuple[str, ...] = ("x", "w", "b")
 _ARRAYS = ("x", "w", "saved")  # of a cache; b may be missing
 _WANTED = {_NEED: WANT["x"] + WANT["w"] + WANT["b"]}  # by need, as calls have asked
+_ADDED_BY_PYTHON = WANT["x"] | WANT["z"]  # kernels accumulate w and b
 
 
 def dense(
@@ -83,14 +85,14 @@ def dense(
     >>> fg.dense([[1.0, 2.0]], [[1.0], [1.0]], [-5.0], "relu")
     array([[0.]])
     """
-    if out is None:
-        try:
-            layer = LAYERS[x.dtype, activation, samples]  # type: ignore[union-attr]
-            y = layer.forward(x, w, b, None, False, layer.record, layer.columns)
-        except (KeyError, AttributeError, TypeError, ValueError):
-            y = None
-        if y is not None:
-            return y  # type: ignore[no-any-return]
+    try:
+        layer = LAYERS[x.dtype, activation, samples]  # type: ignore[union-attr]
+        flags = layer.columns if out is None else layer.columns + UNCHECKED
+        y = layer.forward(x, w, b, out, False, layer.record, flags)
+    except (KeyError, AttributeError, TypeError, ValueError):
+        y = None
+    if y is not None:
+        return y  # type: ignore[no-any-return]
     return _forward("dense", x, w, b, activation, samples, out, keep=False)[0]
 
 
@@ -146,17 +148,17 @@ def dense_forward(
     >>> grads.x.tolist(), grads.w.tolist(), grads.b.tolist()
     ([[0.5, 0.25]], [[1.0], [2.0]], [1.0])
     """
-    if out is None:
-        try:
-            layer = LAYERS[x.dtype, activation, samples]  # type: ignore[union-attr]
-            y = layer.forward(x, w, b, None, layer.keeps, layer.record, layer.columns)
-        except (KeyError, AttributeError, TypeError, ValueError):
-            y = None
-        if y is not None:
-            saved = y
-            if layer.keeps:
-                y, saved = y
-            return y, _new(DenseCache, (x, w, b, saved, layer, None, None))
+    try:
+        layer = LAYERS[x.dtype, activation, samples]  # type: ignore[union-attr]
+        flags = layer.columns if out is None else layer.columns + UNCHECKED
+        y = layer.forward(x, w, b, out, layer.keeps, layer.record, flags)
+    except (KeyError, AttributeError, TypeError, ValueError):
+        y = None
+    if y is not None:
+        saved = y
+        if layer.keeps:
+            y, saved = y
+        return y, _new(DenseCache, (x, w, b, saved, layer, None, None))
     return _forward("dense_forward", x, w, b, activation, samples, out, keep=True)
 
 
@@ -204,22 +206,34 @@ def dense_backward(
     >>> grads.w, grads.z.tolist(), grads.x
     (array([[3.]]), [[1.0], [1.0]], None)
     """
-    if out is None and accumulate is False:
-        try:
-            x, w, b, saved, layer, shape, _ = cache
-            if shape is None and layer.function is None:
-                grads = layer.backward(
-                    grad_y, x, w, b, saved, layer.record, _WANTED[need], layer.columns,  # type: ignore[index]
-                    None, None, None, None,
-                )  # fmt: skip
-                if grads is not None:
-                    return _new(DenseGrads, grads)  # type: ignore[no-any-return]
-        except (AttributeError, KeyError, TypeError, ValueError):
-            pass  # said properly below
+    try:
+        x, w, b, saved, layer, shape, _ = cache
+        if shape is None and layer.function is None:
+            wanted, flags, into = _WANTED[need], layer.columns, _NOTHING  # type: ignore[index]
+            if out is not None:
+                flags, into = flags + UNCHECKED, tuple(_fields(out).values())
+            if accumulate is not False:
+                wanted = _adding(wanted, into, accumulate, b is not None)
+            grads = layer.backward(grad_y, x, w, b, saved, layer.record, wanted, flags, *into)
+            if grads is not None:
+                return _new(DenseGrads, grads)  # type: ignore[no-any-return]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass  # said properly below
     return _backward(grad_y, cache, need, out, accumulate)
 
 
 _new: Callable[..., Any] = tuple.__new__  # a NamedTuple's own constructor costs three times this
+_NOTHING = (None, None, None, None)
+
+
+def _adding(wanted: int, into: tuple[Any, ...], accumulate: Any, has_bias: bool) -> int:
+    """Return `wanted` with its bit ACCUMULATE; raise where kernels can't add all of it."""
+    _, grad_w, grad_b, _ = into
+    w_is_new = wanted & WANT["w"] and grad_w is None
+    b_is_new = wanted & WANT["b"] and grad_b is None and has_bias
+    if accumulate is not True or wanted & _ADDED_BY_PYTHON or w_is_new or b_is_new:
+        raise ValueError("not directly")
+    return wanted | ACCUMULATE
 
 
 # -- the checked path --------------------------------------------------------------------------
@@ -408,6 +422,18 @@ def _needed(function: str, need: Iterable[str]) -> list[str]:
     return [name for name in WANT if name in names]
 
 
+def _fields(out: Any) -> dict[str, Any]:
+    """Return the fields x, w, b, z of `out`; None stands for one it does not have."""
+    if isinstance(out, Mapping) and any(n in out for n in "xwbz"):
+        return {n: out.get(n) for n in "xwbz"}
+    if any(hasattr(out, n) for n in "xwbz"):
+        return {n: getattr(out, n, None) for n in "xwbz"}
+    raise TypeError(
+        f"dense_backward: out is a {type(out).__name__}: give a DenseGrads, a mapping or an "
+        "object with fields x, w, b, z"
+    )
+
+
 def _outputs(
     function: str,
     out: Any,
@@ -419,18 +445,10 @@ def _outputs(
     """Return the arrays of `out` that are wanted, checked."""
     if out is None:
         return {}
-    if isinstance(out, Mapping) and any(n in out for n in "xwbz"):
-        fields = {n: out.get(n) for n in "xwbz"}
-    elif any(hasattr(out, n) for n in "xwbz"):
-        fields = {n: getattr(out, n, None) for n in "xwbz"}
-    else:
-        raise TypeError(
-            f"{function}: out is a {type(out).__name__}: give a DenseGrads, a mapping or an "
-            "object with fields x, w, b, z"
-        )
+    fields = _fields(out)
     taken: dict[str, Array] = {}
     for name in names:
-        field: Any = fields[name]
+        field = fields[name]
         if field is not None:
             others = {**inputs, **{f"out.{n}": a for n, a in taken.items()}}
             check_out(function, f"out.{name}", field, shapes[name], dtype, others)

@@ -62,15 +62,17 @@ class _Loss:
         return found
 
     def _direct(
-        self, pred: Any, target: Any, reduction: str, samples: str
+        self, pred: Any, target: Any, reduction: str, samples: str, out: Any
     ) -> tuple[float, Array] | None:
         """Run the kernel on the arguments as they are, or return None: not in its form."""
+        if out is not None and type(out) is not np.ndarray:
+            return None
         try:
             run, address = self._kernels[pred.dtype]
             code, columns = _CODES[reduction], _COLUMNS[samples]
             if not columns:
-                pair = run(pred, target, None, None, address, code, self.rowwise)
-            elif pred.ndim == 2 and type(pred) is np.ndarray:
+                pair = run(pred, target, None, out, address, code, self.rowwise)
+            elif out is None and pred.ndim == 2 and type(pred) is np.ndarray:
                 flipped = None
                 if target is not None:
                     flipped = np.ascontiguousarray(target.T) if type(target) is np.ndarray else 0
@@ -204,8 +206,8 @@ class Loss(_Loss):
         TypeError, ValueError
             For dtypes, shapes, names or class indices that do not fit.
         """
-        if out is None and target is not None:
-            pair = self._direct(pred, target, reduction, samples)
+        if target is not None:
+            pair = self._direct(pred, target, reduction, samples, out)
             if pair is not None:
                 return pair
         caller = f"{self.name}.value_and_grad"
@@ -238,10 +240,9 @@ class ArrayLoss(_Loss):
         out: Array | None = None,
     ) -> tuple[float, Array]:
         """Return the loss and ``grad_y``; parameters as for `Loss.value_and_grad`."""
-        if out is None:
-            pair = self._direct(y, None, reduction, samples)
-            if pair is not None:
-                return pair
+        pair = self._direct(y, None, reduction, samples, out)
+        if pair is not None:
+            return pair
         caller = f"{self.name}.value_and_grad"
         value, grad = self._evaluate(caller, y, None, reduction, samples, out, True)
         return value, grad

@@ -460,7 +460,9 @@ _WRAPPERS = [
     ),
     Fault(
         "softmax-axis", "activations.py",
-        "if out is None and not axis:", "if out is None:", "axis= is ignored",
+        """if not axis:
+            try:""", """if True:
+            try:""", "axis= is ignored",
     ),
     Fault(
         "need-memory", "functional.py",
@@ -654,8 +656,28 @@ _NETWORKS = [
         "a class beyond the last is read out of bounds",
     ),
     Fault(
-        "network-overlap", "kernels/network.py", "or not disjoint(x_object, start, stop)",
-        "or False", "out may overwrite x",
+        "network-overlap", "kernels/network.py", "for other in (params, x_object):",
+        "for other in (params, params):", "out may overwrite x",
+    ),
+    Fault(
+        "out-disjoint", "kernels/pyobject.py", "return high + size <= start or",
+        "return high <= start or", "out may begin with an input's last element",
+    ),
+    Fault(
+        "out-writeable", "kernels/pyobject.py", "flags & WRITEABLE != 0 and ", "",
+        "read-only arrays are written to",
+    ),
+    Fault(
+        "out-each-other", "kernels/dense.py", "for j in range(i):", "for j in range(0):",
+        "gradients may overwrite each other",
+    ),
+    Fault(
+        "out-loss", "losses.py", "if out is not None and type(out) is not np.ndarray:",
+        "if False:", "out=False means no gradient",
+    ),
+    Fault(
+        "out-adding", "functional.py", "accumulate is not True or wanted & _ADDED_BY_PYTHON or",
+        "accumulate is not True or", "grad_x is not added to",
     ),
     Fault(
         "update-momentum", "kernels/update.py", "velocity = momentum * v[i] + slope",

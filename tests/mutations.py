@@ -35,13 +35,14 @@ NOT_COPIED = shutil.ignore_patterns(
 # By file: the test files that are likely to notice, the quickest first.
 _PRODUCT = ("test_gemm.py", "test_golden.py", "test_dense.py", "test_bits.py")
 _NETWORK = ("test_network.py", "test_training.py", "test_network_twins.py")
-_LOSS = ("test_losses.py", "test_errors.py")
+_LOSS = ("test_losses.py", "test_errors.py", "test_out.py")
 _ACTIVATION = ("test_activations.py", "test_golden.py", "test_dense.py")
 LIKELY = {
     "kernels/vector_math.py": ("test_accuracy.py", "test_vector_math.py"),
     "kernels/coefficients.py": ("test_accuracy.py", "test_vector_math.py"),
     "kernels/formulas.py": _ACTIVATION,
     "kernels/rows.py": _ACTIVATION,
+    "kernels/pyobject.py": ("test_out.py", "test_errors.py", "test_dense.py"),
     "kernels/reductions.py": ("test_activations.py", "test_golden.py", "test_losses.py"),
     "kernels/apply.py": (*_LOSS, "test_activations.py"),
     "kernels/loss.py": _LOSS,
@@ -58,7 +59,7 @@ LIKELY = {
     "large.py": ("test_large.py", "test_golden.py", "test_bits.py"),
     "layer.py": ("test_golden.py", "test_dense.py", "test_errors.py", "test_bits.py"),
     "threads.py": ("test_golden.py", "test_bits.py"),
-    "functional.py": ("test_errors.py", "test_dense.py"),
+    "functional.py": ("test_errors.py", "test_out.py", "test_dense.py"),
     "nn.py": ("test_nn.py",),
     "verify.py": ("test_verify.py",),
 }

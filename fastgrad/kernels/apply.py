@@ -14,8 +14,11 @@ from fastgrad.kernels.compile import assemble, kernel
 from fastgrad.kernels.pointers import address_of, call_address, read_word, scratch
 from fastgrad.kernels.pyobject import (
     ALIGNED,
+    C_ORDER,
     ENTRY,
+    F_ORDER,
     RELEASE_FROM,
+    UNCHECKED,
     acquire_gil,
     arguments,
     array_maker,
@@ -25,6 +28,7 @@ from fastgrad.kernels.pyobject import (
     decrement,
     descr_of,
     dimensions,
+    disjoint,
     flags_of,
     float_new,
     increment,
@@ -32,7 +36,9 @@ from fastgrad.kernels.pyobject import (
     native_descr,
     none,
     not_taken,
+    receives,
     release_gil,
+    same_shape,
     shape_of,
     tuple_new,
     tuple_set,
@@ -40,7 +46,6 @@ from fastgrad.kernels.pyobject import (
     type_of,
 )
 
-C_ORDER, F_ORDER = 0x0001, 0x0002  # NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_F_CONTIGUOUS
 SUM, SAMPLES = 1, 2  # codes of losses.REDUCTIONS; 0 is the mean
 
 
@@ -55,17 +60,6 @@ def order(array: int, words: int, allowed: int) -> int:
     if flags & C_ORDER:
         return C_ORDER
     return flags & allowed
-
-
-@kernel
-def same_shape(a: int, b: int) -> bool:
-    """Return whether two arrays have the same shape."""
-    if dimensions(a) != dimensions(b):
-        return False
-    for i in range(dimensions(a)):
-        if read_word(shape_of(a) + 8 * i) != read_word(shape_of(b) + 8 * i):
-            return False
-    return True
 
 
 @kernel
@@ -85,6 +79,16 @@ def new_array_like(words: int, like: int, fortran: int) -> int:
 
 
 @kernel
+def fits(out: int, like: int, words: int) -> bool:
+    """Return whether a user's `out` can receive a result made from `like`, in `like`'s order."""
+    return (
+        receives(out, words)
+        and same_shape(out, like)
+        and flags_of(out) & flags_of(like) & (C_ORDER | F_ORDER) != 0
+    )
+
+
+@kernel
 def target_array(given: int, like: int, words: int, fortran: int) -> int:
     """Return a new reference to `given`, or a new array like `like` where it is None."""
     if given == none(words):
@@ -96,14 +100,17 @@ def target_array(given: int, like: int, words: int, fortran: int) -> int:
 def build(dtype_name: str) -> str:
     """Return the LLVM IR of the entry points for one dtype."""
     wide: Any = types.float64
+    size = getattr(types, dtype_name).bitwidth // 8
 
     def apply_forward(self: int, args: int, count: int) -> int:
-        """(z, out or None, kernel address, elementwise) -> act(z)."""
+        """(z, out or None, kernel address, flags) -> act(z); flags: elementwise + UNCHECKED."""
         words = data(self)
-        z, given, address, elementwise = arguments(args, 4)
-        allowed = C_ORDER | F_ORDER if as_integer(elementwise) else C_ORDER
-        layout = order(z, words, allowed)
+        z, given, address, flags_object = arguments(args, 4)
+        flags = as_integer(flags_object)
+        layout = order(z, words, C_ORDER | F_ORDER if flags & 1 else C_ORDER)
         if layout == 0:
+            return not_taken(words)
+        if flags & UNCHECKED and not (fits(given, z, words) and disjoint(given, z, words, size)):
             return not_taken(words)
         y = target_array(given, z, words, 1 if layout == F_ORDER else 0)
         if y == 0:
@@ -118,13 +125,19 @@ def build(dtype_name: str) -> str:
         return y
 
     def apply_backward(self: int, args: int, count: int) -> int:
-        """(g, s, out or None, kernel address, elementwise) -> g * act', act' from s (y or z)."""
+        """(g, s, out or None, kernel address, flags) -> g * act', act' from s (y or z)."""
         words = data(self)
-        g, s, given, address, elementwise = arguments(args, 5)
-        allowed = C_ORDER | F_ORDER if as_integer(elementwise) else C_ORDER
+        g, s, given, address, flags_object = arguments(args, 5)
+        flags = as_integer(flags_object)
+        allowed = C_ORDER | F_ORDER if flags & 1 else C_ORDER
         layout = order(g, words, allowed)
         if layout == 0 or order(s, words, allowed) != layout or not same_shape(g, s):
             return not_taken(words)
+        if flags & UNCHECKED:
+            if not fits(given, g, words) or not disjoint(given, g, words, size):
+                return not_taken(words)
+            if not disjoint(given, s, words, size):
+                return not_taken(words)
         out = target_array(given, g, words, 1 if layout == F_ORDER else 0)
         if out == 0:
             return 0
@@ -140,8 +153,8 @@ def build(dtype_name: str) -> str:
     def apply_loss(self: int, args: int, count: int) -> int:
         """(pred, target or None, labels, grad, kernel address, reduction, rowwise).
 
-        `labels` is None or an int64 vector of classes. `grad` is an array to fill, None for a
-        new one, or False for none. Returns a float, or (float, grad) where there is one.
+        `labels` is None or an int64 vector of classes. `grad` is a user's array to fill, None for
+        a new one, or False for none. Returns a float, or (float, grad) where there is one.
         """
         words = data(self)
         nothing = none(words)
@@ -165,6 +178,11 @@ def build(dtype_name: str) -> str:
                     return not_taken(words)
         grad, grad_at = nothing, 0
         want = type_of(given) == array_type(words) or given == nothing
+        if want and given != nothing:
+            if not fits(given, pred, words) or not disjoint(given, pred, words, size):
+                return not_taken(words)
+            if not disjoint(given, target, words, size) or not disjoint(given, labels, words, 8):
+                return not_taken(words)
         if want:
             grad = target_array(given, pred, words, 0)
             if grad == 0:

@@ -24,6 +24,7 @@ from fastgrad.kernels.pointers import (
 from fastgrad.kernels.pyobject import (
     ENTRY,
     RELEASE_FROM,
+    UNCHECKED,
     acquire_gil,
     arguments,
     array_type,
@@ -31,6 +32,7 @@ from fastgrad.kernels.pyobject import (
     data,
     decrement,
     dimensions,
+    disjoint,
     free,
     increment,
     malloc,
@@ -39,7 +41,9 @@ from fastgrad.kernels.pyobject import (
     no_memory,
     none,
     not_taken,
+    receives,
     release_gil,
+    same_shape,
     shape_of,
     share_from,
     true,
@@ -185,15 +189,16 @@ def build(dtype_name: str) -> str:
         return array, at, row, col
 
     def dense_forward(self: int, args: int, count: int) -> int:
-        """(x, w, b, y, z, record, columns) -> y, or (y, z) if z is True.
+        """(x, w, b, y, z, record, columns + UNCHECKED) -> y, or (y, z) if z is True.
 
         b may be None; y may be None and is then a new array. z is an array to fill, True for a
         new one, or False for none; it ends up holding what `record` keeps for the way back.
         """
         words = data(self)
         nothing = none(words)
-        x_object, w_object, b_object, y_object, z_given, record, columns_object = arguments(args, 7)
-        columns = as_integer(columns_object)
+        x_object, w_object, b_object, y_object, z_given, record, flags_object = arguments(args, 7)
+        flags = as_integer(flags_object)
+        columns = flags & 1
         ok, x, n, d, x_row, x_col = matrix(x_object, words, size, columns)
         w_ok, w, w_d, k, w_row, w_col = matrix(w_object, words, size, columns)
         if not (ok and w_ok and d == w_d and dimensions(w_object) == 2):
@@ -207,6 +212,15 @@ def build(dtype_name: str) -> str:
                 return not_taken(words)
         ndim = dimensions(x_object)
         first, second = k if columns or ndim == 1 else n, n if columns else k
+        if flags & UNCHECKED:
+            ok, _, y_n, y_k, _, y_col = matrix(y_object, words, size, columns)
+            if not (ok and y_n == n and y_k == k and y_col == 1 and dimensions(y_object) == ndim):
+                return not_taken(words)
+            if not receives(y_object, words):
+                return not_taken(words)
+            for other in (x_object, w_object, b_object):
+                if not disjoint(y_object, other, words, size):
+                    return not_taken(words)
         if y_object == nothing:
             y_object = new_array(words, ndim, first, second, columns)
             if y_object == 0:
@@ -240,17 +254,19 @@ def build(dtype_name: str) -> str:
         return result
 
     def dense_backward(self: int, args: int, count: int) -> int:
-        """(grad_y, x, w, b, saved, record, wanted, columns, gx, gw, gb, gz) -> (gx, gw, gb, gz).
+        """(grad_y, x, w, b, saved, record, wanted, flags, gx, gw, gb, gz) -> (gx, gw, gb, gz).
 
-        `wanted` is a sum of WANT_* bits; gx .. gz may be None (made where wanted), and so may b.
+        `wanted` is a sum of WANT_* bits, `flags` is columns + UNCHECKED; gx .. gz may be None
+        (made where wanted), and so may b.
         """
         words = data(self)
         nothing = none(words)
         (
             g_object, x_object, w_object, b_object, saved_object, record,
-            wanted_object, columns_object, gx_given, gw_given, gb_given, gz_given,
+            wanted_object, flags_object, gx_given, gw_given, gb_given, gz_given,
         ) = arguments(args, 12)  # fmt: skip
-        wanted, columns = as_integer(wanted_object), as_integer(columns_object)
+        wanted, flags = as_integer(wanted_object), as_integer(flags_object)
+        columns = flags & 1
         g_ok, g, n, k, g_row, g_col = matrix(g_object, words, size, columns)
         ok, x, x_n, d, x_row, x_col = matrix(x_object, words, size, columns)
         w_ok, w, w_d, w_k, w_row, w_col = matrix(w_object, words, size, columns)
@@ -270,6 +286,32 @@ def build(dtype_name: str) -> str:
             ok, _, b_rows, b_k, _, _ = matrix(b_object, words, size, columns)
             if not (ok and b_rows == 1 and b_k == k):
                 return not_taken(words)
+        if flags & UNCHECKED:
+            for other in (b_object, saved_object):  # not looked at so far, if not needed
+                if other != nothing and type_of(other) != array_type(words):
+                    return not_taken(words)
+            if wanted & WANT_X == 0:
+                gx_given = nothing
+            if wanted & WANT_W == 0:
+                gw_given = nothing
+            if not want_b:
+                gb_given = nothing
+            if wanted & WANT_Z and gz_given != nothing:
+                return not_taken(words)
+            outs = (gx_given, gw_given, gb_given)
+            likes = (x_object, w_object, b_object)
+            for i in range(3):
+                out = outs[i]
+                if out == nothing:
+                    continue
+                if not receives(out, words) or not same_shape(out, likes[i]):
+                    return not_taken(words)
+                for other in (g_object, x_object, w_object, b_object, saved_object):
+                    if not disjoint(out, other, words, size):
+                        return not_taken(words)
+                for j in range(i):
+                    if not disjoint(out, outs[j], words, size):
+                        return not_taken(words)
         gx_object, gx, gx_row, gx_col = result(
             x_object, gx_given, wanted & WANT_X != 0, words, columns
         )

@@ -14,7 +14,6 @@ from fastgrad.kernels.pyobject import (
     ALIGNED,
     ENTRY,
     RELEASE_FROM,
-    WRITEABLE,
     acquire_gil,
     arguments,
     array_type,
@@ -23,6 +22,7 @@ from fastgrad.kernels.pyobject import (
     decrement,
     descr_of,
     dimensions,
+    disjoint,
     flags_of,
     float_new,
     increment,
@@ -30,7 +30,9 @@ from fastgrad.kernels.pyobject import (
     new_array,
     none,
     not_taken,
+    receives,
     release_gil,
+    same_shape,
     shape_of,
     strides_of,
     tuple_new,
@@ -40,19 +42,6 @@ from fastgrad.kernels.pyobject import (
 from fastgrad.kernels.target import BATCH_BLOCK
 
 JOB = at.JOB
-
-
-@kernel
-def disjoint(array: int, start: int, stop: int) -> bool:
-    """Return whether an array lies wholly outside of the bytes from `start` to `stop`."""
-    low = high = data(array)
-    for i in range(dimensions(array)):
-        reach = (read_word(shape_of(array) + 8 * i) - 1) * read_word(strides_of(array) + 8 * i)
-        if reach < 0:
-            low += reach
-        else:
-            high += reach
-    return high + 8 <= start or low >= stop
 
 
 def job_opener(dtype_name: str) -> Any:
@@ -138,15 +127,12 @@ def build(dtype_name: str) -> str:
             if grad == 0:
                 return 0
         else:
-            ok, start, _, length, _, step = matrix(given, words, size, 0)
-            stop = start + length * size
-            if not ok or dimensions(given) != 1 or length != parameters or step != 1:
+            if not receives(given, words) or not same_shape(given, params):
                 return not_taken(words)
-            if flags_of(given) & WRITEABLE == 0 or not disjoint(x_object, start, stop):
-                return not_taken(words)
-            if not disjoint(params, start, stop):
-                return not_taken(words)
-            if target != nothing and not disjoint(target, start, stop):
+            for other in (params, x_object):
+                if not disjoint(given, other, words, size):
+                    return not_taken(words)
+            if not disjoint(given, target, words, 8 if job[at.LABELS] else size):
                 return not_taken(words)
             increment(given)
         job[at.GRADIENT], job[at.OUT] = data(grad), 0

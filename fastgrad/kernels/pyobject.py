@@ -29,7 +29,10 @@ HEADER = object.__basicsize__  # reference count and type; the type is its last 
 assert struct.calcsize("P") == 8, "fastgrad needs a 64-bit Python"
 TYPE = HEADER - 8
 DATA, NDIM, SHAPE, STRIDES, DESCR, FLAGS = (HEADER + o for o in (0, 8, 16, 24, 40, 48))
+C_ORDER, F_ORDER = 0x0001, 0x0002  # NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_F_CONTIGUOUS
 ALIGNED, WRITEABLE = 0x0100, 0x0400  # NPY_ARRAY_ALIGNED, NPY_ARRAY_WRITEABLE
+# A bit beside an entry point's last flag: its outputs are a user's, unchecked (see `receives`).
+UNCHECKED = 2
 
 increment = types.ExternalFunction("Py_IncRef", types.void(WORD))
 decrement = types.ExternalFunction("Py_DecRef", types.void(WORD))
@@ -124,6 +127,47 @@ def matrix(array: int, words: int, size: int, columns: int) -> tuple[bool, int, 
         col = size
     whole = row % size == 0 and col % size == 0
     return whole, data(array), rows, cols, row // size, col // size
+
+
+@kernel
+def same_shape(a: int, b: int) -> bool:
+    """Return whether two arrays have the same shape."""
+    if dimensions(a) != dimensions(b):
+        return False
+    for i in range(dimensions(a)):
+        if read_word(shape_of(a) + 8 * i) != read_word(shape_of(b) + 8 * i):
+            return False
+    return True
+
+
+@kernel
+def receives(array: int, words: int) -> bool:
+    """Return whether results can go straight into an array: native, writeable, in one piece."""
+    if type_of(array) != array_type(words) or descr_of(array) != native_descr(words):
+        return False
+    flags = flags_of(array)
+    return flags & ALIGNED != 0 and flags & WRITEABLE != 0 and flags & (C_ORDER | F_ORDER) != 0
+
+
+@kernel
+def disjoint(array: int, other: int, words: int, size: int) -> bool:
+    """Return whether a contiguous array lies wholly outside of another, or that is None.
+
+    `size` is the size of both arrays' elements, or of the larger ones.
+    """
+    if other == none(words):
+        return True
+    start, length = data(array), size
+    for i in range(dimensions(array)):
+        length *= read_word(shape_of(array) + 8 * i)
+    low = high = data(other)
+    for i in range(dimensions(other)):
+        reach = (read_word(shape_of(other) + 8 * i) - 1) * read_word(strides_of(other) + 8 * i)
+        if reach < 0:
+            low += reach
+        else:
+            high += reach
+    return high + size <= start or low >= start + length
 
 
 @intrinsic
