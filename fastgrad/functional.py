@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
@@ -88,7 +89,7 @@ def dense(
     try:
         layer = LAYERS[x.dtype, activation, samples]  # type: ignore[union-attr]
         flags = layer.columns if out is None else layer.columns + UNCHECKED
-        y = layer.forward(x, w, b, out, False, layer.record, flags)
+        y = layer.forward(x, w, b, out, False, layer.record, flags, None, None)
     except (KeyError, AttributeError, TypeError, ValueError):
         y = None
     if y is not None:
@@ -151,14 +152,11 @@ def dense_forward(
     try:
         layer = LAYERS[x.dtype, activation, samples]  # type: ignore[union-attr]
         flags = layer.columns if out is None else layer.columns + UNCHECKED
-        y = layer.forward(x, w, b, out, layer.keeps, layer.record, flags)
+        pair = layer.forward(x, w, b, out, layer.keeps, layer.record, flags, DenseCache, layer)
     except (KeyError, AttributeError, TypeError, ValueError):
-        y = None
-    if y is not None:
-        saved = y
-        if layer.keeps:
-            y, saved = y
-        return y, _new(DenseCache, (x, w, b, saved, layer, None, None))
+        pair = None
+    if pair is not None:
+        return pair  # type: ignore[no-any-return]
     return _forward("dense_forward", x, w, b, activation, samples, out, keep=True)
 
 
@@ -209,21 +207,23 @@ def dense_backward(
     try:
         x, w, b, saved, layer, shape, _ = cache
         if shape is None and layer.function is None:
-            wanted, flags, into = _WANTED[need], layer.columns, _NOTHING  # type: ignore[index]
-            if out is not None:
-                flags, into = flags + UNCHECKED, tuple(_fields(out).values())
-            if accumulate is not False:
-                wanted = _adding(wanted, into, accumulate, b is not None)
-            grads = layer.backward(grad_y, x, w, b, saved, layer.record, wanted, flags, *into)
+            wanted, flags, run = _WANTED[need], layer.columns, layer.backward  # type: ignore[index]
+            if out is None and accumulate is False:
+                grads = run(
+                    grad_y, x, w, b, saved, layer.record, wanted, flags, DenseGrads,
+                    None, None, None, None,
+                )  # fmt: skip
+            else:
+                into = tuple(_fields(out).values())
+                if accumulate is not False:
+                    wanted = _adding(wanted, into, accumulate, b is not None)
+                flags += UNCHECKED
+                grads = run(grad_y, x, w, b, saved, layer.record, wanted, flags, DenseGrads, *into)
             if grads is not None:
-                return _new(DenseGrads, grads)  # type: ignore[no-any-return]
+                return grads  # type: ignore[no-any-return]
     except (AttributeError, KeyError, TypeError, ValueError):
         pass  # said properly below
     return _backward(grad_y, cache, need, out, accumulate)
-
-
-_new: Callable[..., Any] = tuple.__new__  # a NamedTuple's own constructor costs three times this
-_NOTHING = (None, None, None, None)
 
 
 def _adding(wanted: int, into: tuple[Any, ...], accumulate: Any, has_bias: bool) -> int:
@@ -351,8 +351,9 @@ def _backward(
     given = grad
     dtypes = common_dtypes(grad, np.empty(0, saved.dtype if kept is None else kept.result))
     if dtypes.work != saved.dtype:  # float64 grad_y for a float32 layer, say
-        layer = compiled_layer(function, layer.activation, layer.samples, dtypes.work)._replace(
-            function=layer.function
+        layer = replace(
+            compiled_layer(function, layer.activation, layer.samples, dtypes.work),
+            function=layer.function,
         )
     x, w, saved = (as_native(a, dtypes.work) for a in (x, w, saved))
     b = None if b is None else as_native(b, dtypes.work)

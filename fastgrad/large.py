@@ -45,7 +45,7 @@ def any_forward(
     work = n * k * (d + ACTIVATION)
     count = threads.shares(work)
     if count == 1 and work <= threads.SLICE:
-        return layer.whole_forward(x, w, b, out, keeps, layer.record, layer.columns)
+        return layer.whole_forward(x, w, b, out, keeps, layer.record, layer.columns, None, None)
     parts = _tiles(n, k, d + ACTIVATION, count)
     # A softmax needs whole rows: where they are cut, it follows when all of z is there.
     apart = layer.activation.rowwise and any(
@@ -61,7 +61,7 @@ def any_forward(
             [
                 partial(
                     layer.whole_forward, rows[i], weights[:, j], None if bias is None else bias[j],
-                    to_y[i, j], False if to_z is None else to_z[i, j], record, 0,
+                    to_y[i, j], False if to_z is None else to_z[i, j], record, 0, None, None,
                 )
                 for i, j in part
             ]
@@ -90,7 +90,7 @@ def any_backward(
     count = threads.shares(n * per_sample)
     if count == 1 and n * per_sample <= threads.SLICE:
         return layer.whole_backward(
-            grad, x, w, b, saved, layer.record, flags, layer.columns,
+            grad, x, w, b, saved, layer.record, flags, layer.columns, None,
             into["x"], into["w"], into["b"], None,
         )  # fmt: skip
     made = {
@@ -135,7 +135,7 @@ class _Backward:
                 [
                     partial(
                         self.layer.whole_backward, self.grad[at], self.x[at], self.w, self.bias,
-                        self.saved[at], self.layer.record, wanted | self.added(at), 0,
+                        self.saved[at], self.layer.record, wanted | self.added(at), 0, None,
                         _part(self.gx, at), self.gw, self.gb, _part(self.gz, at),
                     )
                     for at in threads.cut(slice(0, len(self.x)), most, BATCH_BLOCK)
@@ -176,7 +176,7 @@ class _Backward:
                 [
                     partial(
                         self.layer.whole_backward, self.grad[i], self.x[i], self.w, None,
-                        self.saved[i], self.layer.record, wanted, 0,
+                        self.saved[i], self.layer.record, wanted, 0, None,
                         _part(gx, i), None, None, _part(self.gz, i),
                     )
                     for i, _ in part
@@ -230,7 +230,7 @@ class _Backward:
         """Run the backward kernel from grad_z, for some samples and some input features."""
         self.layer.whole_backward(
             _part(self.gz, i), self.x[i, j], self.w[j], self.bias, None, self.plain, flags, 0,
-            gx, gw, gb, None,
+            None, gx, gw, gb, None,
         )  # fmt: skip
 
 

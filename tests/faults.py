@@ -164,9 +164,17 @@ _KERNELS = [
     ),
     Fault(
         "dense-panel", "kernels/dense.py",
-        "b, b_row, panel = a_space + A_PACK, NR, d * NR",
-        "b, b_row, panel = a_space + A_PACK, NR, k * NR",
+        "b, b_row, panel = a_space + a_bytes, NR, d * NR",
+        "b, b_row, panel = a_space + a_bytes, NR, k * NR",
         "distance of packed panels",
+    ),
+    Fault(
+        "dense-stack", "kernels/dense.py", "a_bytes = A_PACK if k >= PACK_A_COLUMNS else 0",
+        "a_bytes = 0", "blocks of A are packed over the packed weights",
+    ),
+    Fault(
+        "dense-cache", "kernels/dense.py", "tuple_set(cache, 3, z_object)",
+        "tuple_set(cache, 3, y_object)", "the output is kept where its slope is wanted",
     ),
     Fault(
         "dense-in-place", "kernels/dense.py",

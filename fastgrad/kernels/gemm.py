@@ -37,9 +37,8 @@ def build(dtype_name: str) -> str:
     MR, AR, NR, KC, MC = tile.mr, tile.ar, tile.nr, tile.kc, tile.mc
     lanes = tile.lanes
     panel = external("panel", dtype_name, PANEL)
-    # Packing A pays from about this many columns on, where its steps are this wide (bytes).
-    PACK_A_COLUMNS = 8 * NR
-    PACK_A_STEP = 1024
+    PACK_A_COLUMNS = tile.pack_a_columns
+    PACK_A_STEP = 1024  # bytes of a step along A from which on packing it pays
 
     # MR rows of A are some whole squares and a rest.
     squares = MR // lanes * lanes

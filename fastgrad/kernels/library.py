@@ -162,6 +162,7 @@ _PYTHON = [
     "PyErr_NoMemory",
     "PyTuple_New",
     "PyTuple_SetItem",
+    "PyType_GenericAlloc",
     "PyLong_AsSsize_t",
     "PyFloat_FromDouble",
     "PyEval_SaveThread",

@@ -39,6 +39,7 @@ decrement = types.ExternalFunction("Py_DecRef", types.void(WORD))
 no_memory = types.ExternalFunction("PyErr_NoMemory", WORD())
 tuple_new = types.ExternalFunction("PyTuple_New", WORD(WORD))
 tuple_set = types.ExternalFunction("PyTuple_SetItem", types.intc(WORD, WORD, WORD))
+instance_new = types.ExternalFunction("PyType_GenericAlloc", WORD(WORD, WORD))  # class, items
 as_integer = types.ExternalFunction("PyLong_AsSsize_t", WORD(WORD))
 float_new = types.ExternalFunction("PyFloat_FromDouble", WORD(types.float64))
 release_gil = types.ExternalFunction("PyEval_SaveThread", WORD())

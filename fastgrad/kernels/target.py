@@ -45,6 +45,11 @@ class Tile:
     direct_b = 16 * 1024
 
     @property
+    def pack_a_columns(self) -> int:
+        """Columns of a product from which on packing blocks of A may pay."""
+        return 8 * self.nr
+
+    @property
     def nr(self) -> int:
         """Columns of the register tile."""
         return self.lanes * self.nv
