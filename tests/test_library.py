@@ -561,3 +561,33 @@ def test_other_ways_to_start_a_process(method: str, tmp_path: Path) -> None:
         text=True,
     )
     assert output(process) == "all right"
+
+
+# -- how units are compiled ------------------------------------------------------------------------
+
+
+def test_compiling_leaves_numba_as_it_was() -> None:
+    """Units are compiled without Numba's own optimization; what a user compiles is not."""
+    from numba import config
+
+    before = config.OPT, config.DISABLE_JIT
+    code = library.build(library.unit("slopes.relu"), "float32")
+    assert code[:4] == b"\x7fELF" or sys.platform != "linux"
+    assert before == (config.OPT, config.DISABLE_JIT)
+    assert type(config.OPT) is type(before[0])
+    with pytest.raises(ZeroDivisionError), library.numba_unoptimized():
+        assert config.OPT == 0
+        _ = 1 / 0
+    assert before[0] == config.OPT
+
+
+@pytest.mark.parametrize("dtype", library.DTYPES)
+def test_long_chains_run_side_by_side(dtype: str) -> None:
+    """As many vectors as INTERLEAVE, each with a chain of its own: see compile._interleaved."""
+    from fastgrad.kernels import coefficients, rows, target
+
+    with library.numba_enabled(), library.numba_unoptimized():
+        text = rows.build(dtype, "exp")
+    kind = f"v{target.tile(dtype).lanes}{'f32' if dtype == 'float32' else 'f64'}"
+    chain = len(getattr(coefficients, dtype.upper()).exp)
+    assert text.count(f"@llvm.fma.{kind}(") >= rows.INTERLEAVE * chain  # backward has none

@@ -29,7 +29,7 @@ from fastgrad.kernels.pointers import (
     zeroed,
 )
 from fastgrad.kernels.reductions import row_max, row_sum
-from fastgrad.kernels.rows import CHUNK, STRIP, difference_exponential
+from fastgrad.kernels.rows import CHUNK, INTERLEAVE, difference_exponential, strip
 from fastgrad.kernels.vector_math import build as vector_math
 
 LOSS = types.void(*([types.intp] * 11))
@@ -93,12 +93,13 @@ def elementwise_terms(dtype_name: str, loss: str) -> Terms:
 def build(dtype_name: str, loss: str) -> str:
     """Return the LLVM IR of one loss for one dtype."""
     make = softmax_cross_entropy if loss == "softmax_cross_entropy" else elementwise
-    return assemble(dtype_name, {f"loss_{loss}": (LOSS, make(dtype_name, loss))})
+    return assemble(dtype_name, {f"loss_{loss}": (LOSS, make(dtype_name, loss))}, INTERLEAVE)
 
 
 def elementwise(dtype_name: str, loss: str) -> Any:
     """Return the kernel of an elementwise loss."""
     dtype, size = getattr(types, dtype_name), np.dtype(dtype_name).itemsize
+    STRIP = strip(dtype_name)
     wide = types.float64
     terms = elementwise_terms(dtype_name, loss)
     term, slope = terms.term, terms.slope
@@ -145,6 +146,7 @@ def softmax_cross_entropy(dtype_name: str, loss: str) -> Any:
     ``sum_j t_j (log s + (top - z_j))``, the gradient ``exp(z - top) / s * sum_j t_j - t``.
     """
     dtype, size = getattr(types, dtype_name), np.dtype(dtype_name).itemsize
+    STRIP = strip(dtype_name)
     wide, zero = types.float64, np.float64(0)
     begin, finish = difference_exponential(dtype_name)
     log = vector_math(np.dtype(np.float64)).log

@@ -39,21 +39,27 @@ from fastgrad.kernels.pointers import (
     zeroed,
 )
 from fastgrad.kernels.reductions import row_dot, row_max, row_sum
+from fastgrad.kernels.target import tile
 from fastgrad.kernels.vector_math import Staged
 from fastgrad.kernels.vector_math import build as vector_math
 
 FORWARD = types.void(*([types.intp] * 6))
 BACKWARD = types.void(*([types.intp] * 8))
 # Elements a buffer holds: long enough that a pass's start-up is nothing, small enough (2 KiB)
-# that the copy out of it stays in L1. A pass covers whole STRIPs: the widest unrolled vector
-# loop LLVM makes, so that nothing is left to a scalar remainder.
-CHUNK, STRIP = 256, 32
+# that the copy out of it stays in L1.
+CHUNK = 256
+INTERLEAVE = 4  # vectors side by side in a loop
+
+
+def strip(dtype_name: str) -> int:
+    """Return the elements of a step of a vector loop: passes cover whole ones."""
+    return INTERLEAVE * tile(dtype_name).lanes
 
 
 def build(dtype_name: str, activation: str) -> str:
     """Return the LLVM IR of the row kernels that layers need of one activation."""
     if activation == "softmax":
-        return assemble(dtype_name, softmax_kernels(dtype_name), interleave=4)
+        return assemble(dtype_name, softmax_kernels(dtype_name), INTERLEAVE)
     formula = formulas(dtype_name)[activation]
     forward: dict[str, Any] = {"forward": forward_kernel(dtype_name, formula.value)}
     if formula.from_output is not None:
@@ -66,7 +72,7 @@ def build(dtype_name: str, activation: str) -> str:
         dtype_name,
         {f"{kind}_{activation}": (FORWARD, kernel) for kind, kernel in forward.items()}
         | {f"{kind}_{activation}": (BACKWARD, kernel) for kind, kernel in backward.items()},
-        interleave=4,
+        INTERLEAVE,
     )
 
 
@@ -80,7 +86,7 @@ def steps_of(function: Any) -> tuple[int, Any, Any]:
 def forward_kernel(dtype_name: str, value: Any) -> Any:
     """Return the forward row kernel of a scalar (or `Staged`) function."""
     dtype = getattr(types, dtype_name)
-    size = dtype.bitwidth // 8
+    size, STRIP = dtype.bitwidth // 8, strip(dtype_name)
     parts, first, finish = steps_of(value)
 
     def forward(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:
@@ -120,7 +126,7 @@ def forward_kernel(dtype_name: str, value: Any) -> Any:
 def forward_and_slope_kernel(dtype_name: str, formula: Formula) -> Any:
     """Return the row kernel ``y = act(z), z = act'(z)`` of two `Staged` functions' common parts."""
     dtype = getattr(types, dtype_name)
-    size = dtype.bitwidth // 8
+    size, STRIP = dtype.bitwidth // 8, strip(dtype_name)
     parts, first, finish = steps_of(formula.value)
     parts_of_slope, first_of_slope, finish_slope = steps_of(formula.derivative)
     assert parts == parts_of_slope and first is first_of_slope
@@ -160,7 +166,7 @@ def forward_and_slope_kernel(dtype_name: str, formula: Formula) -> Any:
 def backward_kernel(dtype_name: str, slope: Any) -> Any:
     """Return the row kernel ``out = g * slope(s)`` of a scalar (or `Staged`) function."""
     dtype = getattr(types, dtype_name)
-    size = dtype.bitwidth // 8
+    size, STRIP = dtype.bitwidth // 8, strip(dtype_name)
     parts, first, finish = steps_of(slope)
 
     def backward(
@@ -202,7 +208,7 @@ def backward_kernel(dtype_name: str, slope: Any) -> Any:
 def softmax_kernels(dtype_name: str) -> dict[str, Any]:
     """Return softmax's row kernels: exp(z - max) / sum, and y * (g - g . y)."""
     dtype = getattr(types, dtype_name)
-    size = dtype.bitwidth // 8
+    size, STRIP = dtype.bitwidth // 8, strip(dtype_name)
     begin, finish = difference_exponential(dtype_name)
 
     @kernel

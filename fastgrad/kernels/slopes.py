@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastgrad.kernels.compile import assemble
 from fastgrad.kernels.formulas import formulas
-from fastgrad.kernels.rows import BACKWARD, backward_kernel
+from fastgrad.kernels.rows import BACKWARD, INTERLEAVE, backward_kernel
 
 
 def build(dtype_name: str, activation: str) -> str:
     """Return the LLVM IR of ``backward_z`` of one activation."""
     slope = formulas(dtype_name)[activation].derivative
     functions = {f"backward_z_{activation}": (BACKWARD, backward_kernel(dtype_name, slope))}
-    return assemble(dtype_name, functions)
+    return assemble(dtype_name, functions, INTERLEAVE)
