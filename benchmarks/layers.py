@@ -66,6 +66,19 @@ class CallOverhead:
         self.call()
 
 
+class CallOverheadInto:
+    """The same forward and backward, into arrays of the caller's."""
+
+    params = (COMPILED_AND_NUMPY, DTYPES)
+    param_names = ("implementation", "dtype")
+
+    def setup(self, implementation, dtype):
+        self.call = layer_call(implementation, "sigmoid", dtype, "1x8x8", "into")
+
+    def time_1x8x8(self, implementation, dtype):
+        self.call()
+
+
 class ActivationRatio:
     """Time of fastgrad over time of NumPy, forward and backward at 32x64x64."""
 
