@@ -66,6 +66,7 @@ class DenseCache(NamedTuple):
 _NEED: tuple[str, ...] = ("x", "w", "b")
 _ARRAYS = ("x", "w", "saved")  # of a cache; b may be missing
 _WANTED = {_NEED: WANT["x"] + WANT["w"] + WANT["b"]}  # by need, as calls have asked
+_FIELDS = frozenset(WANT)
 _ADDED_BY_PYTHON = WANT["x"] | WANT["z"]  # kernels accumulate w and b
 
 
@@ -214,7 +215,7 @@ def dense_backward(
                     None, None, None, None,
                 )  # fmt: skip
             else:
-                into = tuple(_fields(out).values())
+                into = out if type(out) is DenseGrads else tuple(_fields(out).values())
                 if accumulate is not False:
                     wanted = _adding(wanted, into, accumulate, b is not None)
                 flags += UNCHECKED
@@ -425,7 +426,7 @@ def _needed(function: str, need: Iterable[str]) -> list[str]:
 
 def _fields(out: Any) -> dict[str, Any]:
     """Return the fields x, w, b, z of `out`; None stands for one it does not have."""
-    if isinstance(out, Mapping) and any(n in out for n in "xwbz"):
+    if isinstance(out, (dict, Mapping)) and not _FIELDS.isdisjoint(out):  # a dict answers sooner
         return {n: out.get(n) for n in "xwbz"}
     if any(hasattr(out, n) for n in "xwbz"):
         return {n: getattr(out, n, None) for n in "xwbz"}
