@@ -72,7 +72,10 @@ def compiled_layer(function: str, activation: Any, samples: str, dtype: np.dtype
     """Return the compiled layer, and remember it for the direct path."""
     from fastgrad.kernels.library import entry
 
-    act, callable_ = resolve(function, activation)
+    try:
+        return LAYERS[dtype, activation, samples]  # type: ignore[no-any-return]
+    except (KeyError, TypeError):  # not yet made, or activation is no key
+        act, callable_ = resolve(function, activation)
     layer = Layer(
         entry("dense", "dense_forward", dtype.name, threads.SHARE_FROM),
         entry("dense", "dense_backward", dtype.name, threads.SHARE_FROM),
