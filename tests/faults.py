@@ -159,8 +159,21 @@ _KERNELS = [
     ),
     Fault(
         "dense-direct", "kernels/dense.py",
-        "direct = w_col == 1 and d * k * size <= DIRECT_B", "direct = d * k * size <= DIRECT_B",
+        "direct = w_col == 1 and (n == 1", "direct = (n == 1",
         "a transposed w is read as if its rows were contiguous",
+    ),
+    Fault(
+        "gemm-single-bias", "kernels/gemm.py",
+        "block_bias + j * size if block_bias else 0, SINGLE * NR,",
+        "block_bias, SINGLE * NR,", "the bias of a single row's later columns",
+    ),
+    Fault(
+        "gemm-single-packed", "kernels/gemm.py", "if m == 1 and b_panel == NR:", "if m == 1:",
+        "packed panels are read as rows",
+    ),
+    Fault(
+        "plan-lies-well", "kernels/plan.py", "return contiguous and (samples == 1 or few)",
+        "return samples == 1 or few", "transposed weights are read as if their rows were contiguous",
     ),
     Fault(
         "dense-panel", "kernels/dense.py",

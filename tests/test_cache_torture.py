@@ -309,6 +309,7 @@ def test_a_read_only_directory_as_another_user(copy: Path, tmp_path: Path) -> No
 import os
 from fastgrad.kernels import library
 library.build(library.unit("rows.relu"), "float32")
+library.cache_path("rows.relu", "float32")
 os.setgid(65534); os.setuid(65534); assert os.geteuid() != 0
 """
         + SMALL

@@ -68,7 +68,8 @@ def build(dtype_name: str) -> str:
     dtype = getattr(types, dtype_name)
     size = dtype.bitwidth // 8
     tile = tile_for(dtype_name)
-    NR, DIRECT_B, A_PACK, PACK_A_COLUMNS = tile.nr, tile.direct_b, tile.a_pack, tile.pack_a_columns
+    NR, A_PACK, PACK_A_COLUMNS = tile.nr, tile.a_pack, tile.pack_a_columns
+    DIRECT_B, DIRECT_B_FEW, FEW = tile.direct_b, tile.direct_b_few, tile.few
     # Bytes of workspace on the stack: malloc and free cost small layers 0.1 us a call.
     ON_STACK = 16 * 1024
     layer_forward = external("layer_forward", dtype_name, LAYER_FORWARD)
@@ -89,7 +90,8 @@ def build(dtype_name: str) -> str:
         n: int, d: int, k: int, x: int, x_row: int, x_col: int, w: int, w_row: int, w_col: int,
         bias: int, bias_step: int, y: int, y_row: int, z: int, z_row: int, record: int,
     ) -> bool:  # fmt: skip
-        direct = w_col == 1 and d * k * size <= DIRECT_B
+        most = DIRECT_B_FEW if n <= FEW else DIRECT_B
+        direct = w_col == 1 and (n == 1 or d * k * size <= most)
         b_bytes = 0 if direct else d * round_up(k, NR) * size
         bias_bytes = round_up(k * size, 64) if bias != 0 and bias_step != 1 else 0
         a_bytes = A_PACK if k >= PACK_A_COLUMNS else 0

@@ -16,7 +16,7 @@ from numba import types
 
 from fastgrad.kernels import transpose
 from fastgrad.kernels.compile import assemble, external, kernel
-from fastgrad.kernels.microkernel import CHAIN
+from fastgrad.kernels.microkernel import CHAIN, SINGLE
 from fastgrad.kernels.pointers import as_pointer, copy_vector, greatest, least, shift
 from fastgrad.kernels.target import tile as tile_for
 
@@ -89,7 +89,16 @@ def build(dtype_name: str) -> str:
                     pack_a(mc, kc, source, a_row, a_col, as_pointer(workspace, dtype))
                     block = workspace
                     row, col, group = 1, AR, AR * kc
-                for j in range(0, n, NR):
+                done = 0
+                if m == 1 and b_panel == NR:
+                    done = n // (SINGLE * NR) * (SINGLE * NR)
+                for j in range(0, done, SINGLE * NR):
+                    panel(
+                        1, kc, block, row, col, group, b_block + j * size, b_row, 0,
+                        c + j * size, c_row, block_mode,
+                        block_bias + j * size if block_bias else 0, SINGLE * NR,
+                    )  # fmt: skip
+                for j in range(done, n, NR):
                     at = b_block + (j // NR) * b_panel * size
                     panel(
                         mc, kc, block, row, col, group, at, b_row,

@@ -44,11 +44,12 @@ _ARGUMENTS = [
     "bias",
     "columns",
 ]
+SINGLE = 4  # panels that a single row is multiplied with at once
 PREFETCH = 16  # cache lines of the next panel of B that each tile asks for
 
 
 class _PanelWriter:
-    """Writes one function: a panel of `nv` vectors of columns, for any number of rows."""
+    """Writes one function: a panel of `nv` vectors of columns, for any number of rows or one."""
 
     b_: Any  # the builder at the current place
     m: Any
@@ -66,8 +67,11 @@ class _PanelWriter:
     bias: Any
     columns: Any
 
-    def __init__(self, module: Any, element: Any, tile: Tile, nv: int, ragged: bool) -> None:
+    def __init__(
+        self, module: Any, element: Any, tile: Tile, nv: int, ragged: bool, single: bool = False
+    ) -> None:
         self.tile, self.nv, self.ragged, self.element = tile, nv, ragged, element
+        self.single = single
         self.vector = ir.VectorType(element, tile.lanes)
         self.pointer = element.as_pointer()
         suffix = f"v{tile.lanes}{'f32' if element == ir.FloatType() else 'f64'}"
@@ -165,6 +169,12 @@ class _PanelWriter:
         self.b_ = ir.IRBuilder(entry)
         if self.ragged:
             self.mask = self._column_mask()
+        if self.single:
+            for unused in (head, full, rest, done):
+                self.function.blocks.remove(unused)
+            self._tile(1, self.a, self.c)
+            self.b_.ret_void()
+            return
         self.b_.branch(head)
 
         self.b_ = ir.IRBuilder(head)
@@ -318,7 +328,8 @@ def build(dtype: str) -> str:
     """Return the LLVM IR of the C function ``panel`` for one dtype.
 
     ``panel(m, k, a, a_row, a_col, a_step, b, b_row, b_next, c, c_row, mode, bias, columns)``
-    computes `m` rows x `columns` columns (1 to NR) of C over `k` steps. Successive groups of MR
+    computes `m` rows x `columns` columns (1 to NR; one row: also SINGLE * NR, which keeps as many
+    chains in flight as six rows do) of C over `k` steps. Successive groups of MR
     rows of A are `a_step` elements apart (``MR * a_row`` unpacked, ``MR * k`` packed). `bias` may
     be null. Meanwhile the panel at `b_next`, unless null, comes into L1: without that, the
     first tile of each panel waits for L2 or L3 (5 % of a 512 x 1024 x 1024 product).
@@ -334,6 +345,8 @@ def build(dtype: str) -> str:
         for nv in range(1, tile.nv + 1)
         for ragged in (False, True)
     }
+    wide = SINGLE * tile.nv
+    panels[wide, False] = _PanelWriter(module, element, tile, wide, False, single=True).function
     function = ir.Function(module, panels[1, False].function_type, symbol("panel", dtype))
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     done = function.append_basic_block("done")

@@ -45,13 +45,20 @@ def build(dtype_name: str) -> str:
     """Return the LLVM IR of ``plan_work`` for one dtype."""
     dtype, wide = getattr(types, dtype_name), types.float64
     size = dtype.bitwidth // 8
-    NR = tile_for(dtype_name).nr
+    tile = tile_for(dtype_name)
+    NR, FEW, DIRECT_B_FEW = tile.nr, tile.few, tile.direct_b_few
     layer_forward = external("layer_forward", dtype_name, LAYER_FORWARD)
     layer_backward = external("layer_backward", dtype_name, LAYER_BACKWARD)
     pack_b = external("pack_b", dtype_name, PACK_B)
 
     @kernel
-    def pack_weights(plan: int, params: int, space: int, backward: bool) -> None:
+    def lies_well(rows: int, columns: int, samples: int, contiguous: bool) -> bool:
+        """Return whether so few samples multiply weights sooner where they lie than packed."""
+        few = samples <= FEW and rows * columns * size <= DIRECT_B_FEW
+        return contiguous and (samples == 1 or few)
+
+    @kernel
+    def pack_weights(plan: int, params: int, space: int, backward: bool, batch: int) -> None:
         columns = word(plan, at.COLUMNS)
         for i in range(word(plan, at.LAYERS)):
             layer = plan + FIRST + i * ROW
@@ -59,24 +66,25 @@ def build(dtype_name: str) -> str:
             w = params + word(layer, at.W) * size
             row, col = (1, d) if columns else (k, 1)
             packed = word(layer, at.W_PACKED)
-            if packed != 0:
+            if packed != 0 and not lies_well(d, k, batch, columns == 0):
                 pack_b(d, k, w, row, col, space + packed)
             transposed = word(layer, at.WT_PACKED)
-            if backward and transposed != 0:
+            if backward and transposed != 0 and not lies_well(k, d, batch, columns != 0):
                 pack_b(k, d, w, col, row, space + transposed)
 
     @kernel
     def forward(
-        plan: int, params: int, space: int, x: int, x_row: int, x_col: int, m: int, out: int
+        plan: int, params: int, space: int, x: int, x_row: int, x_col: int, m: int, out: int,
+        batch: int,
     ) -> None:  # fmt: skip
         """Run all layers, for the way back; or only for the last one's output, to `out`."""
-        layers = word(plan, at.LAYERS)
+        layers, columns = word(plan, at.LAYERS), word(plan, at.COLUMNS)
         for i in range(layers):
             layer = plan + FIRST + i * ROW
             d, k = word(layer, at.INPUTS), word(layer, at.OUTPUTS)
             w, w_row, w_panel = params + word(layer, at.W) * size, k, NR
             packed = word(layer, at.W_PACKED)
-            if packed != 0:
+            if packed != 0 and not lies_well(d, k, batch, columns == 0):
                 w, w_row, w_panel = space + packed, NR, d * NR
             b, kept = word(layer, at.B), word(layer, at.KEPT)
             y, z, activation = space + word(layer, at.Y), 0, word(layer, at.FORWARD)
@@ -94,7 +102,7 @@ def build(dtype_name: str) -> str:
     @kernel
     def backward(
         plan: int, params: int, space: int, x: int, x_row: int, x_col: int, m: int,
-        gradient: int, add: int,
+        gradient: int, add: int, batch: int,
     ) -> None:  # fmt: skip
         """Go back from the last output's gradient, at GRAD; `gradient` is laid out as `params`."""
         columns = word(plan, at.COLUMNS)
@@ -116,7 +124,7 @@ def build(dtype_name: str) -> str:
             w = word(layer, at.W)
             wt, wt_row, wt_panel = params + w * size, d, NR
             packed = word(layer, at.WT_PACKED)
-            if packed != 0:
+            if packed != 0 and not lies_well(k, d, batch, columns != 0):
                 wt, wt_row, wt_panel = space + packed, NR, k * NR
             b = word(layer, at.B)
             layer_backward(
@@ -227,7 +235,7 @@ def build(dtype_name: str) -> str:
             if step != packed_for:
                 while read_shared(job + 8 * at.STEPS) < step:
                     yield_processor()
-                pack_weights(plan, params, space, out == 0)
+                pack_weights(plan, params, space, out == 0, in_batch)
                 packed_for = step
             x_row, x_col = word(job, at.X_ROW), word(job, at.X_COL)
             x = x_at + first * x_row * size
@@ -236,12 +244,12 @@ def build(dtype_name: str) -> str:
                 gather(order, first, m, d, x_at, x_row, x_col, x)
                 x_row, x_col = d, 1
             y = out + first * k * size if out != 0 else 0
-            forward(plan, params, space, x, x_row, x_col, m, y)
+            forward(plan, params, space, x, x_row, x_col, m, y, in_batch)
             opens, closes, terms = part == 0, part + m == in_batch, 0.0
             if out == 0:
                 terms = loss_terms(job, space, first, m, in_batch)
                 add = 0 if opens or shared else 1
-                backward(plan, params, space, x, x_row, x_col, m, gradient, add)
+                backward(plan, params, space, x, x_row, x_col, m, gradient, add, in_batch)
             if shared:
                 while read_shared(job + 8 * at.COMMITTED) < block:
                     yield_processor()
