@@ -173,7 +173,7 @@ _KERNELS = [
     ),
     Fault(
         "plan-lies-well", "kernels/plan.py", "return contiguous and (samples == 1 or few)",
-        "return samples == 1 or few", "transposed weights are read as if their rows were contiguous",
+        "return samples == 1 or few", "transposed weights are read as if they lay in rows",
     ),
     Fault(
         "dense-panel", "kernels/dense.py",
