@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,14 @@ def restored() -> Any:
     yield
     fastgrad.activations.ACTIVATIONS.clear()
     fastgrad.activations.ACTIVATIONS.update(known)
+
+
+@pytest.fixture
+def python_handler() -> Iterator[None]:
+    """Ctrl-C as in a fresh Python, though the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def turn(array: Array, samples: str) -> Array:

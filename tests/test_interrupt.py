@@ -15,7 +15,10 @@ import pytest
 import fastgrad as fg
 from fastgrad import threads
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signals of POSIX")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signals of POSIX"),
+    pytest.mark.usefixtures("python_handler"),
+]
 
 SOON = 0.5  # seconds from the signal to the exception
 
@@ -91,14 +94,6 @@ def interrupt(work: Callable[[], Any], after: float) -> float:
     came = time.monotonic()
     sender.join()
     return came - sent[0]
-
-
-@pytest.fixture(autouse=True)
-def python_handler() -> Iterator[None]:
-    """Ctrl-C as in a fresh Python, whoever runs the tests."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("parts", [1, 2])

@@ -149,6 +149,7 @@ def test_progress_is_shown_on_standard_error(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("python_handler")
 @pytest.mark.parametrize("batch_size", [32, 100_000])
 def test_interrupt_keeps_the_parameters_so_far(batch_size: int) -> None:
     x, target = problem(100_000, "float32")
