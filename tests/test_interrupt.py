@@ -7,10 +7,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import output, start
 
 import fastgrad as fg
 from fastgrad import threads
@@ -124,6 +126,29 @@ def test_interrupting_at_any_moment(
     print(f"{case} {dtype} {parts}: median {took[10]:.3f} s, longest {took[-1]:.3f} s")
     assert took[-2] < SOON, took
     assert small() == 1500
+
+
+COLD = """
+import os, signal, threading, time
+import numpy as np, fastgrad as fg
+signal.signal(signal.SIGINT, signal.default_int_handler)
+x = np.ones((3, 4), "f4")
+threading.Timer({after}, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    fg.dense(x, x.T, None, "relu")
+    time.sleep(30)
+except KeyboardInterrupt:
+    print(fg.dense(x, x.T, None, "relu").tolist() == [[4.0] * 3] * 3)
+"""
+
+
+@pytest.mark.parametrize(
+    "after", [0.1, *(pytest.param(t, marks=pytest.mark.exhaustive) for t in (0.2, 0.3, 0.5, 1, 2))]
+)
+def test_interrupting_the_first_compilation(after: float, tmp_path: Path) -> None:
+    """It waits for the kernel at hand, and the next call compiles what is missing."""
+    process = start(COLD.format(after=after), FASTGRAD_CACHE_DIR=str(tmp_path))
+    assert output(process) == "True"
 
 
 def test_a_second_interrupt_waits_for_the_threads() -> None:

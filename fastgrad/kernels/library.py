@@ -22,6 +22,7 @@ import importlib
 import importlib.metadata
 import logging  # noqa: F401
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -188,11 +189,28 @@ def link_externals() -> None:
 
 def build(wanted: Unit, dtype: str) -> bytes:
     """Compile a unit to an object file."""
-    with numba_enabled(), numba_unoptimized(), collector_paused():
+    with interrupts_deferred(), numba_enabled(), numba_unoptimized(), collector_paused():
         module = importlib.import_module(f"fastgrad.kernels.{wanted.module}")
         arguments = (dtype,) if wanted.argument is None else (dtype, wanted.argument)
         assembly: str = module.build(*arguments)
     return bytes(machine().emit_object(llvm.parse_assembly(assembly)))
+
+
+@contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Let Ctrl-C wait for the end: Numba, stopped while it is imported, cannot be used again."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    waiting: list[tuple[int, Any]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: waiting.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if waiting:
+            before(*waiting[0])
 
 
 @contextmanager
