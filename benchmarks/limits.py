@@ -85,7 +85,35 @@ def elements(dtype: str) -> None:
         spent = best(lambda w=words, f=kernel: f(*w), 0.3)
         spent -= best(lambda w=nothing, f=kernel: f(*w), 0.1)
         times.append(f"{name} {spent / z.size * 1e9:.2f}")
+    kernel = plain_function("rows.gelu", "forward_and_slope_gelu", dtype, words=6)
+    z *= 0.5  # its slopes replace it, and stay between 0 and 1.2 from then on
+    spent = best(lambda: kernel(*words), 0.3) - best(lambda: kernel(*nothing), 0.1)
+    times.append(f"gelu with its slope {spent / z.size * 1e9:.2f}")
     print(f"  ns per element: {', '.join(times)}")
+
+
+def calls() -> None:
+    """Print the time of calls so small that only the way into the kernel and back counts."""
+    x, w, b, g = (np.ones(s, np.float32) for s in ((1, 8), (8, 8), 8, (1, 8)))
+    y, outs = np.empty_like(g), {"x": x.copy(), "w": w.copy(), "b": b.copy()}
+    grads, lists = fg.DenseGrads(**outs), x.tolist()
+    _, cache = fg.dense_forward(x, w, b, "tanh")
+    net = fg.MLP((784, 100, 10), ("tanh", None), "softmax_cross_entropy")
+    params, image = net.init(), np.ones((1, 784), np.float32)
+    (w1, b1), (w2, b2) = net.layers(params)
+    net.predict(params, image)
+    cases: dict[str, Callable[[], Any]] = {
+        "forward": lambda: fg.dense_forward(x, w, b, "tanh"),
+        "backward": lambda: fg.dense_backward(g, cache),
+        "forward, out=": lambda: fg.dense_forward(x, w, b, "tanh", out=y),
+        "backward, out= a dict": lambda: fg.dense_backward(g, cache, out=outs),
+        "backward, out= DenseGrads": lambda: fg.dense_backward(g, cache, out=grads),
+        "forward of lists": lambda: fg.dense_forward(lists, w, b, "tanh"),
+        "784-100-10, one sample": lambda: net.predict(params, image),
+        "784-100-10, one sample, by hand in NumPy": lambda: np.tanh(image @ w1 + b1) @ w2 + b2,
+    }
+    for name, call in cases.items():
+        print(f"  {name:42} {best(call, 0.3) * 1e6:.1f} us")
 
 
 def two_threads() -> None:
@@ -152,6 +180,8 @@ def main() -> None:
         print(f"{dtype}: {2 * top / 1e9:.1f} GFLOP/s of multiply-adds at most")
         products(dtype, top)
         elements(dtype)
+    print("calls, 1x8x8 float32")
+    calls()
     print("two threads over one: median, quartiles")
     two_threads()
     print("memory")
