@@ -241,13 +241,13 @@ _KERNELS = [
     # -- activations
     Fault(
         "rows-tail-saved", "kernels/rows.py",
-        "copy_elements(s_rest, saved, count)", "copy_elements(s_rest, given, count)",
+        "padded(s_rest, saved, count)", "padded(s_rest, given, count)",
         "the slope of a row's rest is taken at grad_y",
     ),
     Fault(
         "rows-tail-dropped", "kernels/rows.py",
-        "copy_elements(shift(out, j), after, count)\n\n    return backward",
-        "copy_elements(shift(out, j), after, count & -STRIP)\n\n    return backward",
+        "copy_elements(shift(out, j), values, count)",
+        "copy_elements(shift(out, j), values, count & -STRIP)",
         "a backward pass leaves out the rest of a row",
     ),
     Fault(
@@ -262,8 +262,8 @@ _KERNELS = [
     ),
     Fault(
         "softmax-no-max", "kernels/rows.py",
-        "top = row_max(z, n)\n        for j in range(0, n, CHUNK):",
-        "top = z[0]\n        for j in range(0, n, CHUNK):",
+        "top = row_max(z, n)\n            for j in range(0, n, CHUNK):",
+        "top = z[0]\n            for j in range(0, n, CHUNK):",
         "a wide softmax overflows",
     ),
     Fault(
@@ -273,13 +273,35 @@ _KERNELS = [
     ),
     Fault(
         "softmax-sign", "kernels/rows.py",
-        "saved[i] * (given[i] - dot)", "saved[i] * (given[i] + dot)",
+        "y[j] * (g[j] - dot)", "y[j] * (g[j] + dot)",
         "sign in the softmax gradient",
     ),
     Fault(
         "softmax-correction", "kernels/rows.py",
-        "parts(d, low if low == low else zero)", "parts(d, zero)",
+        "return d, (a - (d - back)) - (b + back)", "return d, d - d",
         "the rounding of z - max is forgotten: some ULP",
+    ),
+    Fault(
+        "softmax-large-correction", "kernels/vector_math.py",
+        "select(vanishes, exp_low, x), select(vanishes, zero, low)",
+        "select(vanishes, exp_low, x), select(vanishes, select(low == low, low, zero), low)",
+        "the rounding of a huge z - max counts: NaN",
+    ),
+    Fault(
+        "loss-weight-scale", "kernels/loss.py", "log(weight * last)", "log(weight)",
+        "cross-entropy is off by log of the exponentials' scale",
+    ),
+    Fault(
+        "rows-padding", "kernels/rows.py",
+        "zero_vector(shift(buffer, (count - 1) & -STRIP), STRIP)",
+        "zero_vector(shift(buffer, count & -STRIP), STRIP)",
+        "beyond a full buffer, as users' activations fill it, memory is cleared",
+    ),
+    Fault(
+        "rows-padded-late", "kernels/rows.py",
+        "        copy_elements(buffer, source, count)\n\n    return padded",
+        "        copy_elements(buffer, source, count & -STRIP)\n\n    return padded",
+        "the last elements of a row are not copied",
     ),
     Fault(
         "sigmoid-slope", "kernels/formulas.py",
@@ -636,7 +658,7 @@ _NETWORKS = [
         "if kept != 0 and out == -1:", "no slope of gelu is kept",
     ),
     Fault(
-        "rows-kept", "kernels/rows.py", "copy_elements(shift(z, j), after, count)",
+        "rows-kept", "kernels/rows.py", "copy_elements(shift(z, j), rest, count)",
         "copy_elements(shift(z, j), values, count)", "gelu itself is kept instead of its slope",
     ),
     Fault(

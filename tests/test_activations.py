@@ -338,6 +338,27 @@ def test_softmax_of_extreme_rows(dtype: str) -> None:
     assert fg.softmax(long)[0, 577] == 1
 
 
+def every_magnitude(m: int, n: int, dtype: str) -> Array:
+    """Return rows of logits from 2**-8 to the largest numbers, of either sign."""
+    rng = rng_of("magnitudes", n)
+    size = rng.uniform(-8, np.finfo(dtype).maxexp - 1, (m, n))
+    return (rng.choice([-1, 1], (m, n)) * 2.0**size).astype(dtype)
+
+
+@dtypes
+@pytest.mark.parametrize("n", [2, 5, 17, 300])
+def test_softmax_of_logits_of_every_magnitude(n: int, dtype: str) -> None:
+    """The rounding error of z - max, beside a large z large itself, does no harm."""
+    for row in every_magnitude(600 // n, n, dtype):
+        top = float(row.max())
+        e = [mp.exp(v) if v > -800 else mp.mpf(0) for v in (mp.mpf(float(z)) - top for z in row)]
+        true = np.array([float(v / mp.fsum(e)) for v in e])
+        y = fg.softmax(row).astype(np.float64)
+        info = np.finfo(dtype)
+        bound = SOFTMAX_EPS * info.eps * true + info.smallest_subnormal
+        assert (abs(y - true) <= bound).all(), row
+
+
 def test_softmax_has_no_elementwise_derivative() -> None:
     with pytest.raises(ValueError) as error:
         fg.softmax.derivative([1.0, 2.0])

@@ -583,7 +583,7 @@ def test_compiling_leaves_numba_as_it_was() -> None:
 
 @pytest.mark.parametrize("dtype", library.DTYPES)
 def test_long_chains_run_side_by_side(dtype: str) -> None:
-    """As many vectors as INTERLEAVE, each with a chain of its own: see compile._interleaved."""
+    """As many vectors as INTERLEAVE, each with a chain of its own: see compile._parallel."""
     from fastgrad.kernels import coefficients, rows, target
 
     with library.numba_enabled(), library.numba_unoptimized():

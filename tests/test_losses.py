@@ -285,6 +285,22 @@ def test_extreme_logits_are_finite(dtype: str) -> None:
 
 
 @dtypes
+@pytest.mark.parametrize("n", [2, 17, 300])
+def test_cross_entropy_of_logits_of_every_magnitude(n: int, dtype: str) -> None:
+    rng = np.random.default_rng(n)
+    size = rng.uniform(-8, np.finfo(dtype).maxexp - 2, (40, n))
+    z = (rng.choice([-1, 1], size.shape) * 2.0**size).astype(dtype)
+    label, rows = rng.integers(0, n, 40), np.arange(40)
+    value, grad = fg.losses.softmax_cross_entropy.value_and_grad(z, label, "sum")
+    wide = z.astype(np.longdouble)
+    true = (np.logaddexp.reduce(wide, axis=1) - wide[rows, label]).sum()
+    assert value == pytest.approx(float(true), rel=2e-15)
+    expected = fg.softmax(z)
+    expected[rows, label] -= 1
+    np.testing.assert_allclose(grad, expected, rtol=0, atol=2 * np.finfo(dtype).eps)
+
+
+@dtypes
 def test_small_probabilities_keep_their_digits(dtype: str) -> None:
     """log(1 + exp(-z)) for large z, and the loss of a sure and right prediction."""
     z = np.array([30.0], dtype)

@@ -26,10 +26,15 @@ from fastgrad.kernels.pointers import (
     round_up,
     scratch,
     shift,
-    zeroed,
 )
 from fastgrad.kernels.reductions import row_max, row_sum
-from fastgrad.kernels.rows import CHUNK, INTERLEAVE, difference_exponential, strip
+from fastgrad.kernels.rows import (
+    CHUNK,
+    INTERLEAVE,
+    exponential_of_difference,
+    padding,
+    strip,
+)
 from fastgrad.kernels.vector_math import build as vector_math
 
 LOSS = types.void(*([types.intp] * 11))
@@ -99,7 +104,7 @@ def build(dtype_name: str, loss: str) -> str:
 def elementwise(dtype_name: str, loss: str) -> Any:
     """Return the kernel of an elementwise loss."""
     dtype, size = getattr(types, dtype_name), np.dtype(dtype_name).itemsize
-    STRIP = strip(dtype_name)
+    STRIP, padded = strip(dtype_name), padding(dtype_name)
     wide = types.float64
     terms = elementwise_terms(dtype_name, loss)
     term, slope = terms.term, terms.slope
@@ -112,28 +117,34 @@ def elementwise(dtype_name: str, loss: str) -> Any:
             m, n = 1, m * n
         scale = dtype(as_pointer(scale_at, wide)[0])
         total = as_pointer(total_at, wide)
-        p_rest, t_rest = zeroed(CHUNK, dtype), zeroed(CHUNK, dtype)
-        values, slopes = scratch(CHUNK, wide), scratch(CHUNK, dtype)
+        p_rest, t_rest, s_rest = scratch(CHUNK, dtype), scratch(CHUNK, dtype), scratch(CHUNK, dtype)
+        values, zeros = scratch(CHUNK, wide), scratch(CHUNK, dtype)
+        if target == 0:
+            for i in range(CHUNK):
+                zeros[i] = 0
         for row in range(m):
             for j in range(0, n, CHUNK):
                 count = least(CHUNK, n - j)
                 p = as_pointer(pred + (row * pred_row + j) * size, dtype)
-                t = t_rest
+                t = zeros
                 if target != 0:
                     t = as_pointer(target + (row * target_row + j) * size, dtype)
-                if count & (STRIP - 1):
-                    copy_elements(p_rest, p, count)
-                    p = p_rest
+                place = as_pointer(grad + (row * grad_row + j) * size, dtype)
+                slopes = place
+                ragged = count & (STRIP - 1)
+                if ragged:
+                    padded(p_rest, p, count)
+                    p, slopes = p_rest, s_rest
                     if target != 0:
-                        copy_elements(t_rest, t, count)
+                        padded(t_rest, t, count)
                         t = t_rest
                 for i in range(round_up(count, STRIP)):
                     values[i] = term(p[i], t[i])
                 if grad != 0:
                     for i in range(round_up(count, STRIP)):
                         slopes[i] = slope(p[i], t[i]) * scale
-                    place = as_pointer(grad + (row * grad_row + j) * size, dtype)
-                    copy_elements(place, slopes, count)
+                    if ragged:
+                        copy_elements(place, slopes, count)
                 total[0] += row_sum(values, count)
 
     return kernel
@@ -144,11 +155,13 @@ def softmax_cross_entropy(dtype_name: str, loss: str) -> Any:
 
     Per row, with top = max z and s = sum exp(z - top): the term is
     ``sum_j t_j (log s + (top - z_j))``, the gradient ``exp(z - top) / s * sum_j t_j - t``.
+    The exponentials, and so `weight`, are those times a power of two, 1 / `last`.
     """
     dtype, size = getattr(types, dtype_name), np.dtype(dtype_name).itemsize
-    STRIP = strip(dtype_name)
+    STRIP, padded = strip(dtype_name), padding(dtype_name)
     wide, zero = types.float64, np.float64(0)
-    begin, finish = difference_exponential(dtype_name)
+    exp = exponential_of_difference(dtype_name)
+    difference, begin, finish, last = exp.difference, exp.begin, exp.finish, wide(1 / exp.scale)
     log = vector_math(np.dtype(np.float64)).log
 
     def kernel(
@@ -157,8 +170,7 @@ def softmax_cross_entropy(dtype_name: str, loss: str) -> Any:
     ) -> None:  # fmt: skip
         scale = as_pointer(scale_at, wide)[0]
         total = as_pointer(total_at, wide)
-        rest, part = zeroed(CHUNK, dtype), scratch(CHUNK, dtype)
-        other = scratch(CHUNK, dtype)
+        rest, part, other = scratch(CHUNK, dtype), scratch(CHUNK, dtype), scratch(CHUNK, dtype)
         values = scratch(CHUNK, wide)
         for row in range(m):
             z = as_pointer(pred + row * pred_row * size, dtype)
@@ -169,16 +181,17 @@ def softmax_cross_entropy(dtype_name: str, loss: str) -> Any:
                 count = least(CHUNK, n - j)
                 source = shift(z, j)
                 if count & (STRIP - 1):
-                    copy_elements(rest, source, count)
+                    padded(rest, source, count)
                     source = rest
                 for i in range(round_up(count, STRIP)):
-                    part[i], other[i] = begin(source[i], top)
+                    d, low = difference(source[i], top)
+                    part[i], other[i] = begin(d, low)
                 for i in range(round_up(count, STRIP)):
                     part[i] = finish(part[i], other[i])
                 weight += row_sum(part, count)
                 if grad != 0:
                     copy_elements(shift(out, j), part, count)
-            log_sum = log(weight)
+            log_sum = log(weight * last)
             if labels:
                 label = read_word(target + row * 8)
                 total[0] += log_sum + (wide(top) - wide(z[label]))

@@ -124,6 +124,20 @@ def copy_vector(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
     return types.void(target, source, count), codegen
 
 
+@intrinsic(prefer_literal=True)
+def zero_vector(typingctx: Any, target: Any, count: Any) -> Any:
+    """Clear `count` elements (a constant)."""
+    elements, size = count.literal_value, target.dtype.bitwidth // 8
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector = ir.VectorType(context.get_value_type(target.dtype), elements)
+        place = builder.bitcast(args[0], vector.as_pointer())
+        builder.store(ir.Constant(vector, None), place, align=size)
+        return context.get_dummy_value()
+
+    return types.void(target, count), codegen
+
+
 @intrinsic
 def copy_elements(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
     """Copy `count` elements between places that do not overlap."""

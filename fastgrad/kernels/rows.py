@@ -14,20 +14,20 @@ both need (gelu float64: 3.4 ns an element, not 2.9 and again 3.0):
 ``forward_and_slope(z, z_row, y, y_row, m, n)``                    y = act(z), z = act'(z)
 ``backward_slope(g, g_row, s, s_row, out, out_row, m, n)``         out = g * s
 
-Results pass through a buffer that nothing else points to: LLVM sees that no store can change
-a load and writes vector code, in place or not. The rest of a row is padded and goes through
-the same loop.
+Loops cover whole steps of several vectors and write where the result belongs: `assemble` tells
+LLVM that their steps are independent, so that in place, too, they become vector code. A chunk
+that ends within a step is padded and goes through buffers.
 """
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 from numba import types
 
 from fastgrad.kernels.compile import assemble, inlined, kernel
-from fastgrad.kernels.formulas import Formula, formulas
+from fastgrad.kernels.formulas import formulas
 from fastgrad.kernels.pointers import (
     as_pointer,
     copy_elements,
@@ -36,6 +36,7 @@ from fastgrad.kernels.pointers import (
     round_up,
     scratch,
     shift,
+    zero_vector,
     zeroed,
 )
 from fastgrad.kernels.reductions import row_dot, row_max, row_sum
@@ -46,7 +47,7 @@ from fastgrad.kernels.vector_math import build as vector_math
 FORWARD = types.void(*([types.intp] * 6))
 BACKWARD = types.void(*([types.intp] * 8))
 # Elements a buffer holds: long enough that a pass's start-up is nothing, small enough (2 KiB)
-# that the copy out of it stays in L1.
+# that what one pass leaves there for the next stays in L1.
 CHUNK = 256
 INTERLEAVE = 4  # vectors side by side in a loop
 
@@ -65,7 +66,8 @@ def build(dtype_name: str, activation: str) -> str:
     if formula.from_output is not None:
         backward = {"backward_y": backward_kernel(dtype_name, formula.from_output)}
     else:
-        forward["forward_and_slope"] = forward_and_slope_kernel(dtype_name, formula)
+        with_slope = forward_kernel(dtype_name, formula.value, formula.derivative)
+        forward["forward_and_slope"] = with_slope
         itself = inlined(lambda slope: slope)
         backward = {"backward_slope": backward_kernel(dtype_name, itself)}
     return assemble(
@@ -83,124 +85,118 @@ def steps_of(function: Any) -> tuple[int, Any, Any]:
     return 0, function, function
 
 
-def forward_kernel(dtype_name: str, value: Any) -> Any:
-    """Return the forward row kernel of a scalar (or `Staged`) function."""
+def padding(dtype_name: str) -> Any:
+    """Return ``padded(buffer, source, count)``: a copy, with zeros up to a whole step."""
+    STRIP = strip(dtype_name)
+
+    @inlined
+    def padded(buffer: Any, source: Any, count: Any) -> None:
+        zero_vector(shift(buffer, (count - 1) & -STRIP), STRIP)
+        copy_elements(buffer, source, count)
+
+    return padded
+
+
+def forward_kernel(dtype_name: str, value: Any, slope: Any = None, parallel: bool = True) -> Any:
+    """Return the row kernel ``y = value(z)``, with a slope ``y = value(z), z = slope(z)``.
+
+    The functions are scalar ones or `Staged`, both of the same parts. With ``parallel=False`` it
+    is right, too, where `assemble` does not compile it.
+    """
     dtype = getattr(types, dtype_name)
     size, STRIP = dtype.bitwidth // 8, strip(dtype_name)
     parts, first, finish = steps_of(value)
+    padded = padding(dtype_name)
+    keep, finish_slope, copies = 0, finish, int(not parallel)
+    if slope is not None:
+        keep, finish_slope = 1, slope.finish
+        assert (slope.count, slope.parts) == (parts, first)
 
     def forward(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:
         if z_row == n and y_row == n:
             m, n = 1, m * n
-        rest, after = zeroed(CHUNK, dtype), scratch(CHUNK, dtype)
-        other = scratch(CHUNK, dtype)
+        after, other = scratch(CHUNK, dtype), scratch(CHUNK, dtype)
+        rest, values = scratch(CHUNK, dtype), scratch(CHUNK, dtype)
         for row in range(m):
             z = as_pointer(z_at + row * z_row * size, dtype)
             y = as_pointer(y_at + row * y_row * size, dtype)
             for j in range(0, n, CHUNK):
                 count = least(CHUNK, n - j)
-                source = shift(z, j)
-                if count & (STRIP - 1):
-                    copy_elements(rest, source, count)
-                    source = rest
+                source, target = shift(z, j), shift(y, j)
+                ragged = count & (STRIP - 1) or copies
+                if ragged:
+                    padded(rest, source, count)
+                    source, target = rest, values
                 # Branches on `parts` are decided when this is compiled. In a helper of their own,
                 # inlined, the loops are slower (sigmoid float32 0.69 ns, not 0.47).
                 if parts == 0:
                     for i in range(round_up(count, STRIP)):
-                        after[i] = first(source[i])
+                        target[i] = first(source[i])
                 elif parts == 1:
                     for i in range(round_up(count, STRIP)):
                         after[i] = first(source[i])
                     for i in range(round_up(count, STRIP)):
-                        after[i] = finish(source[i], after[i])
+                        x, one = source[i], after[i]
+                        target[i] = finish(x, one)
+                        if keep:
+                            source[i] = finish_slope(x, one)
                 else:
                     for i in range(round_up(count, STRIP)):
                         after[i], other[i] = first(source[i])
                     for i in range(round_up(count, STRIP)):
-                        after[i] = finish(source[i], after[i], other[i])
-                copy_elements(shift(y, j), after, count)
+                        x, one, two = source[i], after[i], other[i]
+                        target[i] = finish(x, one, two)
+                        if keep:
+                            source[i] = finish_slope(x, one, two)
+                if ragged:
+                    copy_elements(shift(y, j), values, count)
+                    if keep:
+                        copy_elements(shift(z, j), rest, count)
 
     return forward
 
 
-def forward_and_slope_kernel(dtype_name: str, formula: Formula) -> Any:
-    """Return the row kernel ``y = act(z), z = act'(z)`` of two `Staged` functions' common parts."""
-    dtype = getattr(types, dtype_name)
-    size, STRIP = dtype.bitwidth // 8, strip(dtype_name)
-    parts, first, finish = steps_of(formula.value)
-    parts_of_slope, first_of_slope, finish_slope = steps_of(formula.derivative)
-    assert parts == parts_of_slope and first is first_of_slope
-
-    def forward(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:
-        if z_row == n and y_row == n:
-            m, n = 1, m * n
-        rest, values = zeroed(CHUNK, dtype), scratch(CHUNK, dtype)
-        after, other = scratch(CHUNK, dtype), scratch(CHUNK, dtype)
-        for row in range(m):
-            z = as_pointer(z_at + row * z_row * size, dtype)
-            y = as_pointer(y_at + row * y_row * size, dtype)
-            for j in range(0, n, CHUNK):
-                count = least(CHUNK, n - j)
-                source = shift(z, j)
-                if count & (STRIP - 1):
-                    copy_elements(rest, source, count)
-                    source = rest
-                if parts == 1:
-                    for i in range(round_up(count, STRIP)):
-                        after[i] = first(source[i])
-                    for i in range(round_up(count, STRIP)):
-                        values[i] = finish(source[i], after[i])
-                        after[i] = finish_slope(source[i], after[i])
-                else:
-                    for i in range(round_up(count, STRIP)):
-                        after[i], other[i] = first(source[i])
-                    for i in range(round_up(count, STRIP)):
-                        values[i] = finish(source[i], after[i], other[i])
-                        after[i] = finish_slope(source[i], after[i], other[i])
-                copy_elements(shift(y, j), values, count)
-                copy_elements(shift(z, j), after, count)
-
-    return forward
-
-
-def backward_kernel(dtype_name: str, slope: Any) -> Any:
+def backward_kernel(dtype_name: str, slope: Any, parallel: bool = True) -> Any:
     """Return the row kernel ``out = g * slope(s)`` of a scalar (or `Staged`) function."""
     dtype = getattr(types, dtype_name)
     size, STRIP = dtype.bitwidth // 8, strip(dtype_name)
     parts, first, finish = steps_of(slope)
+    padded, copies = padding(dtype_name), int(not parallel)
 
     def backward(
         g_at: int, g_row: int, s_at: int, s_row: int, out_at: int, out_row: int, m: int, n: int
     ) -> None:
         if g_row == n and s_row == n and out_row == n:
             m, n = 1, m * n
-        g_rest, s_rest = zeroed(CHUNK, dtype), zeroed(CHUNK, dtype)
         after, other = scratch(CHUNK, dtype), scratch(CHUNK, dtype)
+        g_rest, s_rest, values = scratch(CHUNK, dtype), scratch(CHUNK, dtype), scratch(CHUNK, dtype)
         for row in range(m):
             g = as_pointer(g_at + row * g_row * size, dtype)
             s = as_pointer(s_at + row * s_row * size, dtype)
             out = as_pointer(out_at + row * out_row * size, dtype)
             for j in range(0, n, CHUNK):
                 count = least(CHUNK, n - j)
-                given, saved = shift(g, j), shift(s, j)
-                if count & (STRIP - 1):
-                    copy_elements(g_rest, given, count)
-                    copy_elements(s_rest, saved, count)
-                    given, saved = g_rest, s_rest
+                given, saved, target = shift(g, j), shift(s, j), shift(out, j)
+                ragged = count & (STRIP - 1) or copies
+                if ragged:
+                    padded(g_rest, given, count)
+                    padded(s_rest, saved, count)
+                    given, saved, target = g_rest, s_rest, values
                 if parts == 0:
                     for i in range(round_up(count, STRIP)):
-                        after[i] = given[i] * first(saved[i])
+                        target[i] = given[i] * first(saved[i])
                 elif parts == 1:
                     for i in range(round_up(count, STRIP)):
                         after[i] = first(saved[i])
                     for i in range(round_up(count, STRIP)):
-                        after[i] = given[i] * finish(saved[i], after[i])
+                        target[i] = given[i] * finish(saved[i], after[i])
                 else:
                     for i in range(round_up(count, STRIP)):
                         after[i], other[i] = first(saved[i])
                     for i in range(round_up(count, STRIP)):
-                        after[i] = given[i] * finish(saved[i], after[i], other[i])
-                copy_elements(shift(out, j), after, count)
+                        target[i] = given[i] * finish(saved[i], after[i], other[i])
+                if ragged:
+                    copy_elements(shift(out, j), values, count)
 
     return backward
 
@@ -209,92 +205,96 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
     """Return softmax's row kernels: exp(z - max) / sum, and y * (g - g . y)."""
     dtype = getattr(types, dtype_name)
     size, STRIP = dtype.bitwidth // 8, strip(dtype_name)
-    begin, finish = difference_exponential(dtype_name)
+    padded = padding(dtype_name)
+    exp = exponential_of_difference(dtype_name)
+    difference, begin, finish = exp.difference, exp.begin, exp.finish
 
     @kernel
-    def wide_row(z: Any, y: Any, n: int) -> None:
-        rest, after = zeroed(CHUNK, dtype), scratch(CHUNK, dtype)
-        other = scratch(CHUNK, dtype)
-        top = row_max(z, n)
-        for j in range(0, n, CHUNK):
-            count = least(CHUNK, n - j)
-            source = shift(z, j)
-            if count & (STRIP - 1):
-                copy_elements(rest, source, count)
-                source = rest
-            for i in range(round_up(count, STRIP)):
-                after[i], other[i] = begin(source[i], top)
-            for i in range(round_up(count, STRIP)):
-                after[i] = finish(after[i], other[i])
-            copy_elements(shift(y, j), after, count)
-        scale = dtype(1.0 / row_sum(y, n))
-        for j in range(n):
-            y[j] = y[j] * scale
-
-    @kernel
-    def narrow_rows(z: Any, z_row: int, y: Any, y_row: int, m: int, n: int) -> None:
-        """Softmax of m rows whose m * n elements fit the buffers: one pass of exp for all."""
-        before, tops, after = zeroed(CHUNK, dtype), zeroed(CHUNK, dtype), scratch(CHUNK, dtype)
+    def wide_rows(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:
+        after, other, rest = scratch(CHUNK, dtype), scratch(CHUNK, dtype), scratch(CHUNK, dtype)
         for row in range(m):
-            source, start = shift(z, row * z_row), row * n
-            top = row_max(source, n)
-            for j in range(n):
-                before[start + j] = source[j]
-                tops[start + j] = top
-        for i in range(round_up(m * n, STRIP)):
-            after[i], tops[i] = begin(before[i], tops[i])
-        for i in range(round_up(m * n, STRIP)):
-            after[i] = finish(after[i], tops[i])
-        for row in range(m):
-            values, target = shift(after, row * n), shift(y, row * y_row)
-            scale = dtype(1.0 / row_sum(values, n))
-            for j in range(n):
-                target[j] = values[j] * scale
-
-    def forward(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:
-        group = CHUNK // greatest(n, 1)
-        for row in range(0, m, greatest(group, 1)):
             z = as_pointer(z_at + row * z_row * size, dtype)
             y = as_pointer(y_at + row * y_row * size, dtype)
-            if group > 1:
-                narrow_rows(z, z_row, y, y_row, least(group, m - row), n)
-            else:
-                wide_row(z, y, n)
+            top = row_max(z, n)
+            for j in range(0, n, CHUNK):
+                count = least(CHUNK, n - j)
+                source, target = shift(z, j), shift(y, j)
+                ragged = count & (STRIP - 1)
+                if ragged:
+                    padded(rest, source, count)
+                    source, target = rest, rest
+                for i in range(round_up(count, STRIP)):
+                    d, low = difference(source[i], top)
+                    after[i], other[i] = begin(d, low)
+                for i in range(round_up(count, STRIP)):
+                    target[i] = finish(after[i], other[i])
+                if ragged:
+                    copy_elements(shift(y, j), rest, count)
+            scale = dtype(1.0 / row_sum(y, n))
+            for j in range(n):
+                y[j] = y[j] * scale
+
+    @kernel
+    def narrow_rows(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:
+        """Take as many rows at a time as the buffers hold: one pass of exp for all of them."""
+        before, low = zeroed(CHUNK, dtype), zeroed(CHUNK, dtype)
+        group = CHUNK // greatest(n, 1)
+        for start in range(0, m, group):
+            rows = least(group, m - start)
+            for row in range(rows):
+                z = as_pointer(z_at + (start + row) * z_row * size, dtype)
+                top = row_max(z, n)
+                for j in range(n):
+                    before[row * n + j], low[row * n + j] = difference(z[j], top)
+            for i in range(round_up(rows * n, STRIP)):
+                before[i], low[i] = begin(before[i], low[i])
+            for i in range(round_up(rows * n, STRIP)):
+                before[i] = finish(before[i], low[i])
+            for row in range(rows):
+                values = shift(before, row * n)
+                y = as_pointer(y_at + (start + row) * y_row * size, dtype)
+                scale = dtype(1.0 / row_sum(values, n))
+                for j in range(n):
+                    y[j] = values[j] * scale
+
+    def forward(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:
+        if 2 * n <= CHUNK:
+            narrow_rows(z_at, z_row, y_at, y_row, m, n)
+        else:
+            wide_rows(z_at, z_row, y_at, y_row, m, n)
 
     def backward_y(
         g_at: int, g_row: int, y_at: int, y_row: int, out_at: int, out_row: int, m: int, n: int
     ) -> None:
-        after = scratch(CHUNK, dtype)
         for row in range(m):
             g = as_pointer(g_at + row * g_row * size, dtype)
             y = as_pointer(y_at + row * y_row * size, dtype)
             out = as_pointer(out_at + row * out_row * size, dtype)
             dot = dtype(row_dot(g, y, n))
-            for j in range(0, n, CHUNK):
-                count = least(CHUNK, n - j)
-                given, saved = shift(g, j), shift(y, j)
-                for i in range(count):
-                    after[i] = saved[i] * (given[i] - dot)
-                copy_elements(shift(out, j), after, count)
+            for j in range(n):
+                out[j] = y[j] * (g[j] - dot)
 
     return {"forward_softmax": (FORWARD, forward), "backward_y_softmax": (BACKWARD, backward_y)}
 
 
-def difference_exponential(dtype_name: str) -> tuple[Any, Any]:
-    """Return exp(a - b) for a <= b in two steps: ``finish(*begin(a, b))``.
+def exponential_of_difference(dtype_name: str) -> SimpleNamespace:
+    """Return exp(a - b) for a <= b in steps: ``finish(*begin(*difference(a, b))) / scale``.
 
     The rounding error of the difference is carried along: without it that error, up to half an
     ULP of the difference, is an error of |a - b| / 2 ULP in the result. TwoDiff: Knuth, TAOCP
-    4.2.2.
+    4.2.2. The power of two `scale` keeps what `finish` returns from being subnormal.
     """
-    m, zero = vector_math(dtype_name), np.dtype(dtype_name).type(0)
-    parts, finish = m.exp_sum_parts, m.exp_sum_of
+    m = vector_math(dtype_name)
 
     @inlined
-    def begin(a: Any, b: Any) -> Any:
+    def difference(a: Any, b: Any) -> Any:
         d = a - b
         back = d - a
-        low = (a - (d - back)) - (b + back)
-        return parts(d, low if low == low else zero)
+        return d, (a - (d - back)) - (b + back)
 
-    return begin, finish
+    return SimpleNamespace(
+        difference=difference,
+        begin=m.exp_sum_parts,
+        finish=m.exp_sum_of,
+        scale=m.exp_scale,
+    )

@@ -20,8 +20,8 @@ from fastgrad.kernels.rows import BACKWARD, FORWARD, backward_kernel, forward_ke
 def _compile(function: str, user_function: Callable[..., Any], dtype: str) -> Any:
     compiled = scalar(user_function)
     if function == "forward":
-        return c_function(FORWARD, forward_kernel(dtype, compiled))
-    return c_function(BACKWARD, backward_kernel(dtype, compiled))
+        return c_function(FORWARD, forward_kernel(dtype, compiled, parallel=False))
+    return c_function(BACKWARD, backward_kernel(dtype, compiled, parallel=False))
 
 
 def row_kernel(name: str, function: str, user_function: Callable[..., Any], dtype: str) -> int:

@@ -110,31 +110,42 @@ def build(dtype: Any) -> SimpleNamespace:
         p = fma(r, fma(r, exp_tail(r), one), one) * from_bits(first << mantissa, x)
         return p * from_bits((word - first) << mantissa, x)
 
-    # For x <= 0 the second half may be a constant.
-    last = real(2.0 ** (-64 if single else -512))
+    # For x <= 0 the second half may be a constant, `last`; what comes before it is not subnormal.
+    exp_scale = real(2.0 ** (64 if single else 512))
+    last = one / exp_scale
     magic_last = real(1.5 * 2.0**mantissa + bias + (64 if single else 512))
 
     @inlined
     def exp_scaled(x, low):
-        """Return e, never subnormal, with exp(x + low) = e * last, for exp_low <= x <= 0."""
+        """Return exp(x + low) * exp_scale, for exp_low <= x <= 0."""
         r, c, word = reduce(x, low, magic_last)
         return fma(r, c, one) * from_bits(word << mantissa, x)
 
     @inlined
-    def exp_sum(x, low):
-        """Return exp(x + low) for x <= 0, low being a correction to x below an ulp of it."""
-        return exp_scaled(select(x < exp_low, exp_low, x), low) * last
-
-    @inlined
     def exp_sum_parts(x, low):
-        """The first half of `exp_sum`."""
-        return reduce_to(select(x < exp_low, exp_low, x), low, magic_last)
+        """Begin exp(x + low) * exp_scale for x <= 0, low being at most half an ulp of x.
+
+        Where the result vanishes low does not count: beside a huge x it may be huge itself.
+        """
+        vanishes = x < exp_low
+        x, low = select(vanishes, exp_low, x), select(vanishes, zero, low)
+        return reduce_to(x, low, magic_last)
 
     @inlined
     def exp_sum_of(r, shifted):
-        """The second half of `exp_sum`."""
         power = from_bits(bits(shifted) << mantissa, r)
-        return fma(r, fma(r, exp_tail(r), one), one) * power * last
+        return fma(r, fma(r, exp_tail(r), one), one) * power
+
+    @inlined
+    def exp_sum(x, low):
+        """Return exp(x + low) for x <= 0, low being at most half an ulp of x."""
+        r, shifted = exp_sum_parts(x, low)
+        return exp_sum_of(r, shifted) * last
+
+    @inlined
+    def exp_minus_abs(x):
+        a = -fabs(x)
+        return exp_scaled(select(a < exp_low, exp_low, a), none) * last
 
     # -- expm1 and tanh -----------------------------------------------------------------
     magic_half = real(1.5 * 2.0**mantissa + bias - 1)
@@ -213,10 +224,6 @@ def build(dtype: Any) -> SimpleNamespace:
         value = select(x < infinity, value, x)  # inf and NaN
         value = select(x == zero, -infinity, value)
         return select(x < zero, not_a_number, value)
-
-    @inlined
-    def exp_minus_abs(x):
-        return exp_sum(-fabs(x), none)
 
     @inlined
     def softplus_of(x, e):
@@ -367,6 +374,7 @@ def build(dtype: Any) -> SimpleNamespace:
         exp_sum=exp_sum,
         exp_sum_parts=exp_sum_parts,
         exp_sum_of=exp_sum_of,
+        exp_scale=exp_scale,
         expm1=expm1,
         log=log,
         log1p_unit=log1p_unit,
