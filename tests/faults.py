@@ -292,12 +292,6 @@ _KERNELS = [
         "cross-entropy is off by log of the exponentials' scale",
     ),
     Fault(
-        "rows-padding", "kernels/rows.py",
-        "zero_vector(shift(buffer, (count - 1) & -STRIP), STRIP)",
-        "zero_vector(shift(buffer, count & -STRIP), STRIP)",
-        "beyond a full buffer, as users' activations fill it, memory is cleared",
-    ),
-    Fault(
         "rows-padded-late", "kernels/rows.py",
         "        copy_elements(buffer, source, count)\n\n    return padded",
         "        copy_elements(buffer, source, count & -STRIP)\n\n    return padded",

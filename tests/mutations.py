@@ -38,7 +38,11 @@ _NETWORK = ("test_network.py", "test_training.py", "test_network_twins.py")
 _LOSS = ("test_losses.py", "test_errors.py", "test_out.py")
 _ACTIVATION = ("test_activations.py", "test_golden.py", "test_dense.py")
 LIKELY = {
-    "kernels/vector_math.py": ("test_accuracy.py", "test_vector_math.py"),
+    "kernels/vector_math.py": (
+        "test_accuracy.py",
+        "test_vector_math.py",
+        "test_activations.py",
+    ),
     "kernels/coefficients.py": ("test_accuracy.py", "test_vector_math.py"),
     "kernels/formulas.py": _ACTIVATION,
     "kernels/dense.py": ("test_out.py", *_PRODUCT),
