@@ -77,6 +77,14 @@ def restored() -> Any:
 
 
 @pytest.fixture
+def count() -> Iterator[Callable[[int], None]]:
+    """Sets the number of threads; it is put back."""
+    before = fastgrad.get_num_threads()
+    yield fastgrad.set_num_threads
+    fastgrad.set_num_threads(before)
+
+
+@pytest.fixture
 def python_handler() -> Iterator[None]:
     """Ctrl-C as in a fresh Python, though the tests run in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -19,9 +20,10 @@ from fastgrad import threads
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signals of POSIX"),
-    pytest.mark.usefixtures("python_handler"),
+    pytest.mark.usefixtures("python_handler", "no_collection"),
 ]
 
+PATIENCE = 60  # seconds after which a signal is lost
 SOON = 0.5  # seconds from the signal to the exception
 
 
@@ -72,11 +74,16 @@ CASES = {
 
 
 @pytest.fixture
-def count() -> Iterator[Callable[[int], None]]:
-    """Sets the number of threads; it is put back."""
-    before = fg.get_num_threads()
-    yield fg.set_num_threads
-    fg.set_num_threads(before)
+def no_collection() -> Iterator[None]:
+    """Without garbage collection, half a second for all that pytest and the other tests left.
+
+    A signal that comes meanwhile waits for it, and is lost if a finalizer of that garbage is the
+    first Python code to run: Python ignores what finalizers raise.
+    """
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def interrupt(work: Callable[[], Any], after: float) -> float:
@@ -91,7 +98,8 @@ def interrupt(work: Callable[[], Any], after: float) -> float:
     sender = threading.Thread(target=send)
     with pytest.raises(KeyboardInterrupt):
         sender.start()
-        while True:  # until the signal comes: no machine is too fast for this test
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:  # until the signal comes: no machine is too fast
             work()
     came = time.monotonic()
     sender.join()

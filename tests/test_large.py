@@ -35,14 +35,6 @@ layouts = pytest.mark.parametrize("samples", LAYOUTS)
 cuts = pytest.mark.parametrize("cut", list(CUTS))
 
 
-@pytest.fixture
-def count() -> Any:
-    """Sets the number of threads; it is put back."""
-    before = fg.get_num_threads()
-    yield fg.set_num_threads
-    fg.set_num_threads(before)
-
-
 class Pieces:
     """Slices of another size, and how often the kernels were called."""
 
