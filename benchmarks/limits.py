@@ -43,16 +43,17 @@ def best(call: Callable[[], Any], seconds: float = 1.0) -> float:
 def peak(dtype: str) -> float:
     """Return multiply-adds per second of the register tile, everything in L1."""
     t, m, k = tile(dtype), 600, 256
-    panel = plain_function("panel", "panel", dtype, words=14)
+    panel = plain_function("panel", "panel", dtype, words=15)
     a, b, c = np.ones(k, dtype), np.ones((k, t.nr), dtype), np.zeros(t.nr, dtype)
-    words = (m, k, a.ctypes.data, 0, 1, 0, b.ctypes.data, t.nr, 0, c.ctypes.data, 0, 0, 0, t.nr)
+    words = (m, k, a.ctypes.data, 0, 1, 0, b.ctypes.data, t.nr, 0, 0,
+             c.ctypes.data, 0, 0, 0, t.nr)  # fmt: skip
     return m * k * t.nr / best(lambda: panel(*words), 0.5)
 
 
 def products(dtype: str, top: float) -> None:
     """Print what part of the peak the products of a 512x1024x1024 layer reach."""
     t, n, d, k = tile(dtype), 512, 1024, 1024
-    gemm = plain_function("gemm", "gemm", dtype, words=14)
+    gemm = plain_function("gemm", "gemm", dtype, words=15)
     pack = plain_function("gemm", "pack_b", dtype, words=6)
     rng = np.random.default_rng(0)
     x, w, g = (rng.standard_normal(s).astype(dtype) for s in ((n, d), (d, k), (n, k)))
@@ -65,7 +66,7 @@ def products(dtype: str, top: float) -> None:
         "x.T @ grad_z": (d, k, 256, at["x"], 1, d, (256, k, at["g"], k, 1, at["p"])),
     }
     for name, (rows, columns, depth, a, a_row, a_col, b) in cases.items():
-        words = (rows, columns, depth, a, a_row, a_col, at["p"], t.nr, t.nr * depth,
+        words = (rows, columns, depth, a, a_row, a_col, at["p"], t.nr, t.nr * depth, 0,
                  at["o"], columns, 0, 0, at["s"])  # fmt: skip
         pack(*b)
         work = rows * columns * depth

@@ -26,7 +26,7 @@ __all__ = ["get_num_threads", "set_num_threads"]
 SHARE_FROM = 1 << 26
 # Multiply-adds after which Python looks for signals: 0.02 s of float32, twice that of float64, and
 # some times that where processes share the cores (twice this: 0.77 s once to see Ctrl-C there).
-SLICE = 1 << 30
+SLICE = 5 << 28
 
 
 def _available() -> int:

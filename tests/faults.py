@@ -53,9 +53,9 @@ _KERNELS = [
     ),
     Fault(
         "tile-k-rest", "kernels/microkernel.py",
-        "        acc = self._steps(rows, a_rows, acc, I64(0), quads, 4)\n"
-        "        return self._steps(rows, a_rows, acc, quads, self.k, 1)",
-        "        return self._steps(rows, a_rows, acc, I64(0), quads, 4)",
+        "        acc = self._steps(rows, a_rows, acc, I64(0), quads, 4, pack)\n"
+        "        return self._steps(rows, a_rows, acc, quads, self.k, 1, pack)",
+        "        return self._steps(rows, a_rows, acc, I64(0), quads, 4, pack)",
         "the last k % 4 products are dropped",
     ),
     Fault(
@@ -139,7 +139,7 @@ _KERNELS = [
     ),
     Fault(
         "dense-batch-sum", "kernels/dense.py",
-        "gb, 1 if accumulate or i > 0 else 0, one", "gb, 1 if accumulate else 0, one",
+        "1 if accumulate or i + j > 0 else 0", "1 if accumulate or i > 0 else 0",
         "only the last block of the batch counts",
     ),
     Fault(
@@ -159,7 +159,7 @@ _KERNELS = [
     ),
     Fault(
         "dense-direct", "kernels/dense.py",
-        "direct = w_col == 1 and (n == 1", "direct = (n == 1",
+        "if w_col != 1:\n            pack_b(d, k,", "if w_col == 0:\n            pack_b(d, k,",
         "a transposed w is read as if its rows were contiguous",
     ),
     Fault(
@@ -172,13 +172,44 @@ _KERNELS = [
         "packed panels are read as rows",
     ),
     Fault(
-        "plan-lies-well", "kernels/plan.py", "return contiguous and (samples == 1 or few)",
-        "return samples == 1 or few", "transposed weights are read as if they lay in rows",
+        "plan-fresh", "kernels/plan.py", "if packed == 0 or reads:", "if packed == 0:",
+        "packed weights are read where nothing was packed",
+    ),
+    Fault(
+        "plan-stale", "kernels/plan.py", "fresh = step != packed_for", "fresh = packed_for < 0",
+        "the weights of the first batch serve all batches",
+    ),
+    Fault(
+        "tile-pack-vector", "kernels/microkernel.py", "self.b_.store(b[v], self._at(place, v)",
+        "self.b_.store(b[0], self._at(place, v)", "a packed row of B is its first vector twice",
+    ),
+    Fault(
+        "tile-pack-row", "kernels/microkernel.py", "self.b_pack, I64(self.tile.nr), self.b_next]",
+        "self.b_pack, self.b_row, self.b_next]", "packed rows are read at the unpacked distance",
+    ),
+    Fault(
+        "gemm-pack-block", "kernels/gemm.py", "to += pc * NR * size", "to += 0",
+        "k-blocks pack over each other",
+    ),
+    Fault(
+        "gemm-pack-later", "kernels/gemm.py", "if m <= FEW:", "if m >= FEW:",
+        "nothing is packed, but read as if it were",
+    ),
+    Fault(
+        "layer-pack-panel", "kernels/layer.py",
+        "w, w_row, w_panel, w_pack = w_pack, NR, d * NR, 0",
+        "w, w_row, w_panel, w_pack = w_pack, NR, k * NR, 0",
+        "later rows meet the wrong panels",
+    ),
+    Fault(
+        "dense-chunk-samples", "kernels/dense.py",
+        "x + (i + j) * x_row * size", "x + i * x_row * size",
+        "large weights: the first block's samples in every block's gradient",
     ),
     Fault(
         "dense-panel", "kernels/dense.py",
-        "b, b_row, panel = a_space + a_bytes, NR, d * NR",
-        "b, b_row, panel = a_space + a_bytes, NR, k * NR",
+        "b, b_row, panel, pack = pack, NR, d * NR, 0",
+        "b, b_row, panel, pack = pack, NR, k * NR, 0",
         "distance of packed panels",
     ),
     Fault(

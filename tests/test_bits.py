@@ -168,16 +168,27 @@ def test_batch_splits(dtype: str, samples: str, name: str, pieces: int) -> None:
 @pytest.mark.parametrize("name", ["identity", "sigmoid"])
 @layouts
 @dtypes
-def test_weight_gradients_are_sums_of_blocks(dtype: str, samples: str, name: str) -> None:
-    """Blocks of 256 samples, added in order: their sum by hand has the bits of the whole."""
+@pytest.mark.parametrize("weights", ["9 x NR+1", "530 x 520"])
+def test_gradients_are_made_of_blocks(
+    weights: str, dtype: str, samples: str, name: str, count: Any
+) -> None:
+    """Blocks of 256 samples, added in order: their sum by hand has the bits of the whole.
+
+    Large weights meet all blocks at once for grad_x; the sums are the same.
+    """
+    count(1)
     n = 3 * 256 + 5
-    data = layer(f"{n} x 9 x NR+1", dtype, samples)
-    _, _, w, b, _ = run(data, name, samples)
+    data = layer(f"{n} x {weights}", dtype, samples)
+    _, x, w, b, _ = run(data, name, samples)
+    _, cache = fg.dense_forward(data["x"], data["w"], data["b"], name, samples=samples)
+    without_z = fg.dense_backward(data["g"], cache)
+    assert all(map(same_bits, without_z[:3], (x, w, b)))
     total_w, total_b = np.zeros_like(w), np.zeros_like(b)
     for at in range(0, n, 256):
         rows = slice(at, at + 256)
         some = {**data, "x": part(data["x"], samples, rows), "g": part(data["g"], samples, rows)}
-        _, _, w_, b_, _ = run(some, name, samples)
+        _, x_, w_, b_, _ = run(some, name, samples)
+        assert same_bits(x_, part(x, samples, rows))
         total_w += w_
         total_b += b_
     assert same_bits(w, total_w)

@@ -1,7 +1,8 @@
 """Packing and blocking around the micro-kernel: ``C (m, n) = A (m, k) @ B (k, n)``, any strides.
 
-B is used where it lies if its rows are contiguous and few, else packed once into panels of
-NR columns (`pack_b`), zero-padded, so that the tile reads it as one stream. A is read through
+B is used where it lies if its rows are contiguous and few. Else it is read as one stream, out of
+panels of NR columns, zero-padded: contiguous rows are packed by the first tile that reads them
+(`b_pack` says where to), others before (`pack_b`). A is read through
 its strides; blocks of it are packed only where a row or column step would leave a page
 behind and enough columns share the work.
 
@@ -21,10 +22,10 @@ from fastgrad.kernels.pointers import as_pointer, copy_vector, greatest, least, 
 from fastgrad.kernels.target import tile as tile_for
 
 # Every argument is one word: sizes, strides in elements, addresses.
-# m k | a row col step | b row next | c row | mode bias columns
-PANEL = types.void(*([types.intp] * 14))
-# m n k | a row col | b row panel | c row | mode bias workspace
-GEMM = types.void(*([types.intp] * 14))
+# m k | a row col step | b row next pack | c row | mode bias columns
+PANEL = types.void(*([types.intp] * 15))
+# m n k | a row col | b row panel pack | c row | mode bias workspace
+GEMM = types.void(*([types.intp] * 15))
 # k n | b row col | packed
 PACK_B = types.void(*([types.intp] * 6))
 
@@ -34,11 +35,14 @@ def build(dtype_name: str) -> str:
     dtype = getattr(types, dtype_name)
     size = dtype.bitwidth // 8
     tile = tile_for(dtype_name)
-    MR, AR, NR, KC, MC = tile.mr, tile.ar, tile.nr, tile.kc, tile.mc
+    MR, AR, NR, KC, MC, FEW = tile.mr, tile.ar, tile.nr, tile.kc, tile.mc, tile.few
     lanes = tile.lanes
     panel = external("panel", dtype_name, PANEL)
     PACK_A_COLUMNS = tile.pack_a_columns
     PACK_A_STEP = 1024  # bytes of a step along A from which on packing it pays
+    # Columns from which on it pays where the rows of A are contiguous: 256x784x256 is 2 % slower
+    # with packed rows, 128x256x256 4 % and in float64 7 %; 512x1024x1024 is not.
+    PACK_A_ROWS = 64 * NR
 
     # MR rows of A are some whole squares and a rest.
     squares = MR // lanes * lanes
@@ -70,11 +74,14 @@ def build(dtype_name: str) -> str:
 
     def gemm(
         m: int, n: int, k: int, a: int, a_row: int, a_col: int, b: int, b_row: int, b_panel: int,
-        c: int, c_row: int, mode: int, bias: int, workspace: int,
+        b_pack: int, c: int, c_row: int, mode: int, bias: int, workspace: int,
     ) -> None:  # fmt: skip
         step = greatest(abs(a_row), abs(a_col)) * size
-        pack = n >= PACK_A_COLUMNS and m >= MR and step >= PACK_A_STEP
-        stream = b_panel != NR and m * k >= 8192  # B is packed, and there is time to fetch it
+        enough = PACK_A_ROWS if a_col == 1 else PACK_A_COLUMNS
+        pack_rows = n >= enough and m >= MR and step >= PACK_A_STEP
+        if m <= FEW:
+            b_pack = 0
+        stream = m * k >= 8192  # there is time to fetch the next panel of a packed B
         for pc in range(0, greatest(k, 1), KC):
             kc = least(KC, k - pc)
             block_mode = mode if pc == 0 else CHAIN
@@ -84,7 +91,7 @@ def build(dtype_name: str) -> str:
                 mc = least(MC, m - ic)
                 block = a + (ic * a_row + pc * a_col) * size
                 row, col, group = a_row, a_col, MR * a_row
-                if pack:
+                if pack_rows:
                     source = as_pointer(block, dtype)
                     pack_a(mc, kc, source, a_row, a_col, as_pointer(workspace, dtype))
                     block = workspace
@@ -94,15 +101,21 @@ def build(dtype_name: str) -> str:
                     done = n // (SINGLE * NR) * (SINGLE * NR)
                 for j in range(0, done, SINGLE * NR):
                     panel(
-                        1, kc, block, row, col, group, b_block + j * size, b_row, 0,
+                        1, kc, block, row, col, group, b_block + j * size, b_row, 0, 0,
                         c + j * size, c_row, block_mode,
                         block_bias + j * size if block_bias else 0, SINGLE * NR,
                     )  # fmt: skip
+                at, at_row, at_panel, to = b_block, b_row, b_panel, b_pack
+                if b_pack != 0:
+                    to += pc * NR * size
+                    if ic != 0:
+                        at, at_row, at_panel, to = to, NR, k * NR, 0
                 for j in range(done, n, NR):
-                    at = b_block + (j // NR) * b_panel * size
+                    at_j = at + (j // NR) * at_panel * size
                     panel(
-                        mc, kc, block, row, col, group, at, b_row,
-                        at + b_panel * size if stream else 0,
+                        mc, kc, block, row, col, group, at_j, at_row,
+                        at_j + at_panel * size if stream and (to != 0 or at_panel != NR) else 0,
+                        to + j * k * size if to != 0 else 0,
                         c + (ic * c_row + j) * size, c_row,
                         block_mode, block_bias + j * size if block_bias else 0,
                         least(NR, n - j),

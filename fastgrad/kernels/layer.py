@@ -21,11 +21,11 @@ from fastgrad.kernels.microkernel import ADD
 from fastgrad.kernels.pointers import call_address, greatest, least
 from fastgrad.kernels.target import tile as tile_for
 
-# n d k | x row col | w row panel | bias | y row | z row | activation | workspace
-LAYER_FORWARD = types.void(*([types.intp] * 16))
-# m d k | grad_z row | x row col | w.T row panel | grad_x row | grad_w row col | grad_b | add one
-# workspaces of A and B
-LAYER_BACKWARD = types.void(*([types.intp] * 21))
+# n d k | x row col | w row panel pack | bias | y row | z row | activation | workspace
+LAYER_FORWARD = types.void(*([types.intp] * 17))
+# m d k | grad_z row | x row col | w.T row panel pack | grad_x row | grad_w row col | grad_b | add
+# one | workspaces of A and B
+LAYER_BACKWARD = types.void(*([types.intp] * 22))
 # m n k | a row col | b row col | c row col | mode | workspaces of A and B
 MULTIPLY = types.void(*([types.intp] * 15))
 
@@ -50,17 +50,18 @@ def build(dtype_name: str) -> str:
             m, n = n, m
             a, a_row, a_col, b, b_row, b_col = b, b_col, b_row, a, a_col, a_row
             c_row = c_col
-        panel = NR
-        if b_col != 1 or k * n * size > DIRECT_B:
+        panel, pack = NR, b_space if k * n * size > DIRECT_B else 0
+        if b_col != 1:
             pack_b(k, n, b, b_row, b_col, b_space)
-            b, b_row, panel = b_space, NR, k * NR
-        gemm(m, n, k, a, a_row, a_col, b, b_row, panel, c, c_row, mode, 0, a_space)
+            b, b_row, panel, pack = b_space, NR, k * NR, 0
+        gemm(m, n, k, a, a_row, a_col, b, b_row, panel, pack, c, c_row, mode, 0, a_space)
 
     product = kernel(multiply)  # the same, for callers in this unit
 
     def layer_forward(
-        n: int, d: int, k: int, x: int, x_row: int, x_col: int, w: int, w_row: int, w_panel: int,
-        bias: int, y: int, y_row: int, z: int, z_row: int, activation: int, a_space: int,
+        n: int, d: int, k: int, x: int, x_row: int, x_col: int,
+        w: int, w_row: int, w_panel: int, w_pack: int, bias: int,
+        y: int, y_row: int, z: int, z_row: int, activation: int, a_space: int,
     ) -> None:  # fmt: skip
         target, target_row = (z, z_row) if z != 0 else (y, y_row)
         rows = greatest(MC, FORWARD_BLOCK_BYTES // (greatest(k, 1) * size) // MR * MR)
@@ -68,23 +69,25 @@ def build(dtype_name: str) -> str:
             m = least(rows, n - i)
             block, out = target + i * target_row * size, y + i * y_row * size
             gemm(
-                m, k, d, x + i * x_row * size, x_row, x_col, w, w_row, w_panel,
+                m, k, d, x + i * x_row * size, x_row, x_col, w, w_row, w_panel, w_pack,
                 block, target_row, 0, bias, a_space,
             )  # fmt: skip
+            if w_pack != 0:
+                w, w_row, w_panel, w_pack = w_pack, NR, d * NR, 0
             if activation != 0:
                 call_address(activation, (block, target_row, out, y_row, m, k))
 
     def layer_backward(
         m: int, d: int, k: int, dz: int, dz_row: int, x: int, x_row: int, x_col: int,
-        wt: int, wt_row: int, wt_panel: int, gx: int, gx_row: int,
+        wt: int, wt_row: int, wt_panel: int, wt_pack: int, gx: int, gx_row: int,
         gw: int, gw_row: int, gw_col: int, gb: int, add: int, one: int,
         a_space: int, b_space: int,
     ) -> None:  # fmt: skip
         mode = ADD if add else 0
         if gb != 0:  # column sums are ones @ grad_z: the same chains, the same tile
-            gemm(1, k, m, one, 0, 0, dz, dz_row, NR, gb, 0, mode, 0, a_space)
+            gemm(1, k, m, one, 0, 0, dz, dz_row, NR, 0, gb, 0, mode, 0, a_space)
         if gx != 0:
-            gemm(m, d, k, dz, dz_row, 1, wt, wt_row, wt_panel, gx, gx_row, 0, 0, a_space)
+            gemm(m, d, k, dz, dz_row, 1, wt, wt_row, wt_panel, wt_pack, gx, gx_row, 0, 0, a_space)
         if gw != 0:
             product(
                 d, k, m, x, x_col, x_row, dz, dz_row, 1, gw, gw_row, gw_col,

@@ -46,46 +46,55 @@ def build(dtype_name: str) -> str:
     dtype, wide = getattr(types, dtype_name), types.float64
     size = dtype.bitwidth // 8
     tile = tile_for(dtype_name)
-    NR, FEW, DIRECT_B_FEW = tile.nr, tile.few, tile.direct_b_few
+    NR = tile.nr
     layer_forward = external("layer_forward", dtype_name, LAYER_FORWARD)
     layer_backward = external("layer_backward", dtype_name, LAYER_BACKWARD)
     pack_b = external("pack_b", dtype_name, PACK_B)
 
     @kernel
-    def lies_well(rows: int, columns: int, samples: int, contiguous: bool) -> bool:
-        """Return whether so few samples multiply weights sooner where they lie than packed."""
-        few = samples <= FEW and rows * columns * size <= DIRECT_B_FEW
-        return contiguous and (samples == 1 or few)
-
-    @kernel
-    def pack_weights(plan: int, params: int, space: int, backward: bool, batch: int) -> None:
+    def pack_weights(plan: int, params: int, space: int, backward: bool) -> None:
+        """Pack what products read the other way round; the rest is packed as it is first read."""
         columns = word(plan, at.COLUMNS)
         for i in range(word(plan, at.LAYERS)):
             layer = plan + FIRST + i * ROW
             d, k = word(layer, at.INPUTS), word(layer, at.OUTPUTS)
             w = params + word(layer, at.W) * size
-            row, col = (1, d) if columns else (k, 1)
-            packed = word(layer, at.W_PACKED)
-            if packed != 0 and not lies_well(d, k, batch, columns == 0):
-                pack_b(d, k, w, row, col, space + packed)
-            transposed = word(layer, at.WT_PACKED)
-            if backward and transposed != 0 and not lies_well(k, d, batch, columns != 0):
-                pack_b(k, d, w, col, row, space + transposed)
+            packed, transposed = word(layer, at.W_PACKED), word(layer, at.WT_PACKED)
+            if columns and packed != 0:
+                pack_b(d, k, w, 1, d, space + packed)
+            if not columns and backward and transposed != 0:
+                pack_b(k, d, w, 1, k, space + transposed)
+
+    @kernel
+    def operand(
+        w: int, row: int, steps: int, packed: int, reads: bool
+    ) -> tuple[int, int, int, int]:
+        """Return address, row, panel and pack of weights at `w` as the B of a product.
+
+        With a place `packed` for them they are there, unless this product `reads` them first.
+        """
+        if packed == 0 or reads:
+            return w, row, NR, packed
+        return packed, NR, steps * NR, 0
 
     @kernel
     def forward(
         plan: int, params: int, space: int, x: int, x_row: int, x_col: int, m: int, out: int,
-        batch: int,
+        fresh: bool,
     ) -> None:  # fmt: skip
-        """Run all layers, for the way back; or only for the last one's output, to `out`."""
+        """Run all layers, for the way back; or only for the last one's output, to `out`.
+
+        With new weights (`fresh`) they are packed, for this block of samples and later ones.
+        """
         layers, columns = word(plan, at.LAYERS), word(plan, at.COLUMNS)
         for i in range(layers):
             layer = plan + FIRST + i * ROW
             d, k = word(layer, at.INPUTS), word(layer, at.OUTPUTS)
-            w, w_row, w_panel = params + word(layer, at.W) * size, k, NR
             packed = word(layer, at.W_PACKED)
-            if packed != 0 and not lies_well(d, k, batch, columns == 0):
-                w, w_row, w_panel = space + packed, NR, d * NR
+            w, w_row, w_panel, w_pack = operand(
+                params + word(layer, at.W) * size, k, d, space + packed if packed != 0 else 0,
+                fresh and not columns,
+            )  # fmt: skip
             b, kept = word(layer, at.B), word(layer, at.KEPT)
             y, z, activation = space + word(layer, at.Y), 0, word(layer, at.FORWARD)
             if kept != 0 and out == 0:
@@ -93,7 +102,7 @@ def build(dtype_name: str) -> str:
             if i == layers - 1 and out != 0:
                 y = out
             layer_forward(
-                m, d, k, x, x_row, x_col, w, w_row, w_panel,
+                m, d, k, x, x_row, x_col, w, w_row, w_panel, w_pack,
                 params + b * size if b >= 0 else 0, y, k, z, k, activation,
                 space + word(plan, at.A_SPACE),
             )  # fmt: skip
@@ -102,7 +111,7 @@ def build(dtype_name: str) -> str:
     @kernel
     def backward(
         plan: int, params: int, space: int, x: int, x_row: int, x_col: int, m: int,
-        gradient: int, add: int, batch: int,
+        gradient: int, add: int, fresh: bool,
     ) -> None:  # fmt: skip
         """Go back from the last output's gradient, at GRAD; `gradient` is laid out as `params`."""
         columns = word(plan, at.COLUMNS)
@@ -122,13 +131,15 @@ def build(dtype_name: str) -> str:
                 source, source_row, source_col = space + word(layer - ROW, at.Y), d, 1
                 below = other
             w = word(layer, at.W)
-            wt, wt_row, wt_panel = params + w * size, d, NR
             packed = word(layer, at.WT_PACKED)
-            if packed != 0 and not lies_well(k, d, batch, columns != 0):
-                wt, wt_row, wt_panel = space + packed, NR, k * NR
+            wt, wt_row, wt_panel, wt_pack = operand(
+                params + w * size, d, k, space + packed if packed != 0 else 0,
+                fresh and columns,
+            )  # fmt: skip
             b = word(layer, at.B)
             layer_backward(
-                m, d, k, g, k, source, source_row, source_col, wt, wt_row, wt_panel, below, d,
+                m, d, k, g, k, source, source_row, source_col,
+                wt, wt_row, wt_panel, wt_pack, below, d,
                 gradient + w * size, 1 if columns else k, d if columns else 1,
                 gradient + b * size if b >= 0 else 0, add, space + at.ONE,
                 space + word(plan, at.A_SPACE), space + word(plan, at.B_SPACE),
@@ -232,10 +243,11 @@ def build(dtype_name: str) -> str:
             first = step * batch + part
             in_batch = least(batch, count - step * batch)
             m = least(BATCH_BLOCK, in_batch - part)
-            if step != packed_for:
+            fresh = step != packed_for
+            if fresh:
                 while read_shared(job + 8 * at.STEPS) < step:
                     yield_processor()
-                pack_weights(plan, params, space, out == 0, in_batch)
+                pack_weights(plan, params, space, out == 0)
                 packed_for = step
             x_row, x_col = word(job, at.X_ROW), word(job, at.X_COL)
             x = x_at + first * x_row * size
@@ -244,12 +256,12 @@ def build(dtype_name: str) -> str:
                 gather(order, first, m, d, x_at, x_row, x_col, x)
                 x_row, x_col = d, 1
             y = out + first * k * size if out != 0 else 0
-            forward(plan, params, space, x, x_row, x_col, m, y, in_batch)
+            forward(plan, params, space, x, x_row, x_col, m, y, fresh)
             opens, closes, terms = part == 0, part + m == in_batch, 0.0
             if out == 0:
                 terms = loss_terms(job, space, first, m, in_batch)
                 add = 0 if opens or shared else 1
-                backward(plan, params, space, x, x_row, x_col, m, gradient, add, in_batch)
+                backward(plan, params, space, x, x_row, x_col, m, gradient, add, fresh)
             if shared:
                 while read_shared(job + 8 * at.COMMITTED) < block:
                     yield_processor()

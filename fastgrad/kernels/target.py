@@ -43,13 +43,10 @@ class Tile:
     # B is used unpacked while this many of its bytes are walked per column panel: more, and its
     # rows, a power of two apart, evict each other from L1.
     direct_b = 16 * 1024
-    # For one row, which reads B once, at any size, and for FEW rows up to this: packing B first
-    # would cost more than it saves.
-    direct_b_few = 1024 * 1024
 
     @property
     def few(self) -> int:
-        """Rows for which a tile walks B once or twice."""
+        """Rows of A, a tile or two, for which B is used unpacked: packing would cost more."""
         return 2 * self.mr
 
     @property
