@@ -200,10 +200,9 @@ class _Backward:
 
     def _weights(self, count: int) -> None:
         (n, d), k = self.x.shape, self.w.shape[1]
-        most = max(threads.SLICE // (BATCH_BLOCK * k), FEATURES)
-        samples = threads.cut(
-            slice(0, n), threads.SLICE // (k * min(most, -(-d // count))), BATCH_BLOCK
-        )
+        piece = threads.piece(count)
+        most = max(piece // (BATCH_BLOCK * k), FEATURES)
+        samples = threads.cut(slice(0, n), piece // (k * min(most, -(-d // count))), BATCH_BLOCK)
         threads.run(
             [
                 [
@@ -273,16 +272,17 @@ def _whole(parts: list[list[Tile]], columns: int) -> bool:
 def _tiles(
     rows: int, columns: int, depth: int, count: int, whole_rows: bool = False
 ) -> list[list[Tile]]:
-    """Cut a matrix whose elements cost `depth` each into tiles of one slice, a list per thread.
+    """Cut a matrix whose elements cost `depth` each into tiles of one step, a list per thread.
 
     Each call packs its operands anew, which costs as much as some 20 columns or rows of its
     product: where whole rows would make a low tile, it is as square as can be.
     """
-    height = threads.SLICE // (depth * columns)
+    most = threads.piece(count)
+    height = most // (depth * columns)
     if not whole_rows:
-        height = max(height, math.isqrt(threads.SLICE // depth))
+        height = max(height, math.isqrt(most // depth))
     height = max(min(rows, height), 1)
-    width = columns if whole_rows else threads.SLICE // (depth * height)
+    width = columns if whole_rows else most // (depth * height)
     down, across = threads.share(slice(0, rows), count, TILE), [slice(0, columns)]
     if len(down) < count and not whole_rows:
         down, across = [slice(0, rows)], threads.share(slice(0, columns), count, TILE)

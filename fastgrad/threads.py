@@ -29,6 +29,15 @@ SHARE_FROM = 1 << 26
 SLICE = 5 << 28
 
 
+def piece(count: int) -> int:
+    """Return the multiply-adds after which each of `count` threads looks for an end.
+
+    Half a slice where there are several: as long as cores are missing they wait for each other
+    (8 on 2 cores, whole slices of float64: 0.57 s).
+    """
+    return SLICE if count == 1 else SLICE // 2
+
+
 def _available() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
