@@ -101,8 +101,8 @@ def assemble(
 def _optimized(text: str, vectors: bool = True) -> str:
     """Return LLVM IR after LLVM's passes at -O3; with innermost loops as they are, or vectorized.
 
-    Numba itself runs them on every function and again on every caller; with its own passes
-    off (`library.numba_unoptimized`) a unit takes a quarter less time to compile.
+    Numba itself would run them on every function and again on every caller: see
+    `library.numba_front_end`.
     """
     tuning = llvm.create_pipeline_tuning_options(speed_level=3)
     tuning.loop_vectorization = tuning.slp_vectorization = tuning.loop_unrolling = vectors
