@@ -53,9 +53,8 @@ _KERNELS = [
     ),
     Fault(
         "tile-k-rest", "kernels/microkernel.py",
-        "        acc = self._steps(rows, a_rows, acc, I64(0), quads, 4, pack)\n"
-        "        return self._steps(rows, a_rows, acc, quads, self.k, 1, pack)",
-        "        return self._steps(rows, a_rows, acc, I64(0), quads, 4, pack)",
+        "self._steps(rows, a_rows, acc, done, self.k, 1, pack)",
+        "self._steps(rows, a_rows, acc, done, self.b_.and_(self.k, I64(-4)), 1, pack)",
         "the last k % 4 products are dropped",
     ),
     Fault(

@@ -298,10 +298,16 @@ class _PanelWriter:
             self._store_ragged(acc[last :: self.nv], c_rows)
 
     def _k_loop(self, rows: int, a_rows: list[Any], acc: list[Any], pack: bool) -> list[Any]:
-        """Run the k loop, unrolled by four with a loop of single steps for the rest."""
-        quads = self.b_.and_(self.k, I64(-4))
-        acc = self._steps(rows, a_rows, acc, I64(0), quads, 4, pack)
-        return self._steps(rows, a_rows, acc, quads, self.k, 1, pack)
+        """Run the k loop; of whole tiles four steps at a time, with a loop for the rest of them.
+
+        Fewer rows wait for the multiply-adds before them anyway: the unrolled loop would only
+        take time to compile.
+        """
+        done = I64(0)
+        if rows == self.tile.mr:
+            done = self.b_.and_(self.k, I64(-4))
+            acc = self._steps(rows, a_rows, acc, I64(0), done, 4, pack)
+        return self._steps(rows, a_rows, acc, done, self.k, 1, pack)
 
     def _steps(
         self, rows: int, a_rows: list[Any], acc: list[Any], start: Any, stop: Any, unroll: int,
