@@ -150,27 +150,19 @@ def copy_elements(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
     return types.void(target, source, types.intp), codegen
 
 
-def _stack(clear: bool) -> Any:
-    @intrinsic(prefer_literal=True)
-    def allocate(typingctx: Any, count: Any, dtype: Any) -> Any:
-        pointer, elements = types.CPointer(dtype.dtype), count.literal_value
+@intrinsic(prefer_literal=True)
+def scratch(typingctx: Any, count: Any, dtype: Any) -> Any:
+    """Return `count` elements of `dtype` (constants) on the calling function's stack."""
+    pointer, elements = types.CPointer(dtype.dtype), count.literal_value
 
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            element = context.get_value_type(dtype.dtype)
-            with builder.goto_entry_block():
-                space = builder.alloca(ir.ArrayType(element, elements))
-                space.align = 64
-            if clear:
-                builder.store(ir.Constant(space.type.pointee, None), space)
-            return builder.bitcast(space, element.as_pointer())
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        element = context.get_value_type(dtype.dtype)
+        with builder.goto_entry_block():
+            space = builder.alloca(ir.ArrayType(element, elements))
+            space.align = 64
+        return builder.bitcast(space, element.as_pointer())
 
-        return pointer(count, dtype), codegen
-
-    return allocate
-
-
-# `count` elements of `dtype` (constants) on the calling function's stack.
-scratch, zeroed = _stack(False), _stack(True)
+    return pointer(count, dtype), codegen
 
 
 # -- words that several threads read and write ---------------------------------------------------

@@ -37,7 +37,6 @@ from fastgrad.kernels.pointers import (
     scratch,
     shift,
     zero_vector,
-    zeroed,
 )
 from fastgrad.kernels.reductions import row_dot, row_max, row_sum
 from fastgrad.kernels.target import tile
@@ -237,10 +236,13 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
     @kernel
     def narrow_rows(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:
         """Take as many rows at a time as the buffers hold: one pass of exp for all of them."""
-        before, low = zeroed(CHUNK, dtype), zeroed(CHUNK, dtype)
+        before, low = scratch(CHUNK, dtype), scratch(CHUNK, dtype)
         group = CHUNK // greatest(n, 1)
         for start in range(0, m, group):
             rows = least(group, m - start)
+            if rows * n & (STRIP - 1):
+                zero_vector(shift(before, rows * n & -STRIP), STRIP)
+                zero_vector(shift(low, rows * n & -STRIP), STRIP)
             for row in range(rows):
                 z = as_pointer(z_at + (start + row) * z_row * size, dtype)
                 top = row_max(z, n)
