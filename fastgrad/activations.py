@@ -281,7 +281,7 @@ class DefinedActivation(Activation):
 
     def address(self, function: str, dtype: str) -> int:
         """Return the address of a row kernel, compiling it at first use."""
-        from fastgrad.kernels.library import numba_enabled
+        from fastgrad.kernels.front_end import numba_enabled
 
         with numba_enabled():
             from fastgrad.kernels.user import row_kernel

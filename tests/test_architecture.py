@@ -40,7 +40,13 @@ ORDER = [
     *("kernels.vector_math", "kernels.coefficients"),
     *("kernels.gemm", "kernels.transpose", "kernels.microkernel", "kernels.reductions"),
     *("kernels.pyobject", "kernels.pointers", "kernels.intrinsics"),
-    *("kernels.compile", "kernels.library", "kernels.plan_table", "kernels.target"),
+    *(
+        "kernels.compile",
+        "kernels.library",
+        "kernels.front_end",
+        "kernels.plan_table",
+        "kernels.target",
+    ),
     "kernels.__init__",
 ]
 # `import fastgrad` is how the command line and the layer objects use the public API.

@@ -23,7 +23,7 @@ import pytest
 from conftest import environment, output, rng_of, start
 
 import fastgrad as fg
-from fastgrad.kernels import library
+from fastgrad.kernels import front_end, library
 
 UNIT, FUNCTION, DTYPE = "rows.relu", "forward_relu", "float32"
 
@@ -577,7 +577,7 @@ def test_compiling_leaves_numba_as_it_was() -> None:
     assert code[:4] == b"\x7fELF" or sys.platform != "linux"
     assert before == (config.OPT, config.DISABLE_JIT, codegen._engine)
     assert type(config.OPT) is type(before[0])
-    with pytest.raises(ZeroDivisionError), library.numba_front_end():
+    with pytest.raises(ZeroDivisionError), front_end.numba_front_end():
         assert config.OPT == 0
         assert codegen._engine is not before[2]
         _ = 1 / 0
@@ -619,7 +619,7 @@ def test_long_chains_run_side_by_side(dtype: str) -> None:
     """As many vectors as INTERLEAVE, each with a chain of its own: see compile._parallel."""
     from fastgrad.kernels import coefficients, rows, target
 
-    with library.numba_enabled(), library.numba_front_end():
+    with front_end.numba_enabled(), front_end.numba_front_end():
         text = rows.build(dtype, "exp")
     kind = f"v{target.tile(dtype).lanes}{'f32' if dtype == 'float32' else 'f64'}"
     chain = len(getattr(coefficients, dtype.upper()).exp)

@@ -102,7 +102,7 @@ def _optimized(text: str, vectors: bool = True) -> str:
     """Return LLVM IR after LLVM's passes at -O3; with innermost loops as they are, or vectorized.
 
     Numba itself would run them on every function and again on every caller: see
-    `library.numba_front_end`.
+    `front_end.numba_front_end`.
     """
     tuning = llvm.create_pipeline_tuning_options(speed_level=3)
     tuning.loop_vectorization = tuning.slp_vectorization = tuning.loop_unrolling = vectors

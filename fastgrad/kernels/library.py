@@ -16,18 +16,14 @@ from __future__ import annotations
 # These two hook into forks, and Numba imports them: not while a fork waits for a compilation.
 import concurrent.futures.thread  # noqa: F401
 import ctypes
-import gc
 import hashlib
 import importlib
 import importlib.metadata
 import logging  # noqa: F401
 import os
-import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -37,10 +33,15 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
+from fastgrad.kernels.front_end import (
+    collector_paused,
+    interrupts_deferred,
+    numba_enabled,
+    numba_front_end,
+)
 from fastgrad.kernels.target import host
 
 DTYPES = ("float32", "float64")
-
 
 # Activations whose derivative is not a function of the output y: layers keep it beside y.
 KEEP_SLOPE = ("gelu", "gelu_tanh", "silu")
@@ -194,92 +195,6 @@ def build(wanted: Unit, dtype: str) -> bytes:
         arguments = (dtype,) if wanted.argument is None else (dtype, wanted.argument)
         assembly: str = module.build(*arguments)
     return bytes(machine().emit_object(llvm.parse_assembly(assembly)))
-
-
-@contextmanager
-def interrupts_deferred() -> Iterator[None]:
-    """Let Ctrl-C wait for the end: Numba, stopped while it is imported, cannot be used again."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    waiting: list[tuple[int, Any]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: waiting.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if waiting:
-            before(*waiting[0])
-
-
-@contextmanager
-def numba_enabled() -> Iterator[None]:
-    """Compile even under NUMBA_DISABLE_JIT: kernels on raw memory have no Python form."""
-    from numba import config
-
-    disabled, config.DISABLE_JIT = config.DISABLE_JIT, 0
-    try:
-        yield
-    finally:
-        config.DISABLE_JIT = disabled
-
-
-@contextmanager
-def numba_front_end() -> Iterator[None]:
-    """Have Numba make LLVM IR and no more: a unit is optimized and compiled once, as a whole.
-
-    Its own optimization is switched off, and its engine, which makes machine code of every
-    function, is exchanged for one that makes none (a quarter and a fifth of the time). Where
-    another version of Numba keeps its engine elsewhere it stays, which costs time only.
-    """
-    from numba import config
-    from numba.core.compiler_lock import global_compiler_lock
-    from numba.core.registry import cpu_target
-
-    with global_compiler_lock:  # nobody else's functions
-        codegen = cpu_target.target_context.codegen()  # made with the user's own config.OPT
-        level, engine = config.OPT, getattr(codegen, "_engine", None)
-        config.OPT = type(config.OPT)(0)
-        if engine is not None:
-            codegen._engine = _NoMachineCode()
-        try:
-            yield
-        finally:
-            config.OPT = level
-            if engine is not None:
-                codegen._engine = engine
-
-
-class _NoMachineCode:
-    """What Numba asks of its engine, answered without any code."""
-
-    def __init__(self) -> None:
-        self._variable = ctypes.c_void_p()  # for what Numba sets in its code
-
-    def add_module(self, module: Any) -> None:
-        pass
-
-    def finalize_object(self) -> None:
-        pass
-
-    def is_symbol_defined(self, name: str) -> bool:
-        return False
-
-    def get_global_value_address(self, name: str) -> int:
-        return ctypes.addressof(self._variable)
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Compile without garbage collection, which finds nothing for a tenth of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 # -- the cache ----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 from numba.core.errors import NumbaError
 
 from fastgrad.kernels.compile import c_function, scalar
-from fastgrad.kernels.library import numba_enabled
+from fastgrad.kernels.front_end import numba_enabled
 from fastgrad.kernels.rows import BACKWARD, FORWARD, backward_kernel, forward_kernel
 
 
