@@ -32,6 +32,7 @@ from fastgrad.arrays import (
 from fastgrad.large import any_backward, any_forward
 from fastgrad.layer import (
     ACCUMULATE,
+    ADD_X,
     WANT,
     Layer,
     apply_callable,
@@ -65,9 +66,8 @@ class DenseCache(NamedTuple):
 
 _NEED: tuple[str, ...] = ("x", "w", "b")
 _ARRAYS = ("x", "w", "saved")  # of a cache; b may be missing
-_WANTED = {_NEED: WANT["x"] + WANT["w"] + WANT["b"]}  # by need, as calls have asked
+_WANTED: dict[Any, int] = {_NEED: WANT["x"] + WANT["w"] + WANT["b"]}  # by need, as calls have asked
 _FIELDS = frozenset(WANT)
-_ADDED_BY_PYTHON = WANT["x"] | WANT["z"]  # kernels accumulate w and b
 
 
 def dense(
@@ -208,7 +208,8 @@ def dense_backward(
     try:
         x, w, b, saved, layer, shape, _ = cache
         if shape is None and layer.function is None:
-            wanted, flags, run = _WANTED[need], layer.columns, layer.backward  # type: ignore[index]
+            names = tuple(need) if type(need) is list else need
+            wanted, flags, run = _WANTED[names], layer.columns, layer.backward
             if out is None and accumulate is False:
                 grads = run(
                     grad_y, x, w, b, saved, layer.record, wanted, flags, DenseGrads,
@@ -229,12 +230,13 @@ def dense_backward(
 
 def _adding(wanted: int, into: tuple[Any, ...], accumulate: Any, has_bias: bool) -> int:
     """Return `wanted` with its bit ACCUMULATE; raise where kernels can't add all of it."""
-    _, grad_w, grad_b, _ = into
+    grad_x, grad_w, grad_b, _ = into
+    x_is_new = wanted & WANT["x"] and grad_x is None
     w_is_new = wanted & WANT["w"] and grad_w is None
     b_is_new = wanted & WANT["b"] and grad_b is None and has_bias
-    if accumulate is not True or wanted & _ADDED_BY_PYTHON or w_is_new or b_is_new:
+    if accumulate is not True or wanted & WANT["z"] or x_is_new or w_is_new or b_is_new:
         raise ValueError("not directly")
-    return wanted | ACCUMULATE
+    return wanted | ACCUMULATE | (ADD_X if wanted & WANT["x"] else 0)
 
 
 # -- the checked path --------------------------------------------------------------------------
@@ -339,8 +341,9 @@ def _backward(
     except ValueError:  # an array has no truth value
         kind = type(accumulate).__name__
         raise TypeError(f"{function}: accumulate is a {kind}: give True or False") from None
-    if isinstance(need, tuple):
-        _WANTED[need] = sum(WANT[n] for n in names)  # the next such call is direct
+    if isinstance(need, (tuple, list, str)):
+        key = need if isinstance(need, str) else tuple(need)
+        _WANTED[key] = sum(WANT[n] for n in names)  # the next such call is direct
     x, w, b, saved, layer, shape, kept = _checked_cache(function, cache)
     grad = as_array(function, "grad_y", grad_y)
     y_shape = saved.shape if shape is None else (*shape[:-1], saved.shape[-1])

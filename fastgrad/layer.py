@@ -17,7 +17,8 @@ from fastgrad.arrays import Array, as_array
 
 # Bits by which the backward kernel is told what to compute, as in kernels/dense.py.
 WANT = {"x": 1, "w": 2, "b": 4, "z": 8}
-ACCUMULATE = 16
+ACCUMULATE = 16  # to grad_w and grad_b
+ADD_X = 32  # accumulate to grad_x, too: of small layers only
 
 
 @dataclass(frozen=True, slots=True)

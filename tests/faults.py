@@ -533,7 +533,7 @@ _WRAPPERS = [
     ),
     Fault(
         "need-memory", "functional.py",
-        "_WANTED[need] = sum(WANT[n] for n in names)", '_WANTED[need] = WANT["x"] + WANT["w"]',
+        "_WANTED[key] = sum(WANT[n] for n in names)", '_WANTED[need] = WANT["x"] + WANT["w"]',
         "the second call with the same need computes something else",
     ),
     Fault(
@@ -743,8 +743,12 @@ _NETWORKS = [
         "if False:", "out=False means no gradient",
     ),
     Fault(
-        "out-adding", "functional.py", "accumulate is not True or wanted & _ADDED_BY_PYTHON or",
-        "accumulate is not True or", "grad_x is not added to",
+        "out-adding", "functional.py", '(ADD_X if wanted & WANT["x"] else 0)', "0",
+        "grad_x is overwritten instead of added to",
+    ),
+    Fault(
+        "out-adding-chain", "kernels/dense.py", "if wanted & ADD_X and k > KC:", "if False:",
+        "grad_x of several k-blocks continues the chain of what it is added to",
     ),
     Fault(
         "update-momentum", "kernels/update.py", "velocity = momentum * v[i] + slope",

@@ -13,6 +13,7 @@ from numba import types
 from fastgrad.kernels.compile import assemble, external, kernel
 from fastgrad.kernels.gemm import GEMM, PACK_B
 from fastgrad.kernels.layer import LAYER_BACKWARD, LAYER_FORWARD, MULTIPLY
+from fastgrad.kernels.microkernel import ADD
 from fastgrad.kernels.pointers import (
     address_of,
     as_pointer,
@@ -60,7 +61,7 @@ from fastgrad.kernels.target import tile as tile_for
 # Words of an activation's record, an int64 array (see activations.record).
 FORWARD, FORWARD_KEEPING, BACKWARD = 0, 8, 16
 # Bits of the `wanted` argument of dense_backward.
-WANT_X, WANT_W, WANT_B, WANT_Z, ACCUMULATE = 1, 2, 4, 8, 16
+WANT_X, WANT_W, WANT_B, WANT_Z, ACCUMULATE, ADD_X = 1, 2, 4, 8, 16, 32
 
 
 def build(dtype_name: str) -> str:
@@ -69,7 +70,7 @@ def build(dtype_name: str) -> str:
     size = dtype.bitwidth // 8
     tile = tile_for(dtype_name)
     NR, A_PACK, PACK_A_COLUMNS = tile.nr, tile.a_pack, tile.pack_a_columns
-    DIRECT_B, FEW = tile.direct_b, tile.few
+    DIRECT_B, FEW, KC = tile.direct_b, tile.few, tile.kc
     # Bytes of workspace on the stack: malloc and free cost small layers 0.1 us a call.
     ON_STACK = 16 * 1024
     # Bytes of weights that no L2 holds, and of grad_z kept while they pass through.
@@ -125,7 +126,7 @@ def build(dtype_name: str) -> str:
         x: int, x_row: int, x_col: int, w: int, w_row: int, w_col: int,
         saved: int, saved_row: int, record: int,
         gx: int, gx_row: int, gx_col: int, gw: int, gw_row: int, gw_col: int,
-        gb: int, gz: int, gz_row: int, accumulate: int,
+        gb: int, gz: int, gz_row: int, accumulate: int, x_mode: int,
     ) -> bool:  # fmt: skip
         activation = read_word(record + BACKWARD)
         in_place = activation == 0 and g_col == 1 and gz == 0
@@ -181,19 +182,19 @@ def build(dtype_name: str) -> str:
             if gx != 0 and not wt_bytes:
                 multiply(
                     m, d, k, dz, dz_row, 1, w, w_col, w_row, out, gx_row, gx_col,
-                    0, a_space, b_space,
+                    x_mode, a_space, b_space,
                 )  # fmt: skip
             elif gx != 0:
                 gemm(
                     m, d, k, dz, dz_row, 1, wt, wt_row, wt_panel, wt_pack, out, gx_row,
-                    0, 0, a_space,
+                    x_mode, 0, a_space,
                 )  # fmt: skip
                 if wt_pack != 0:
                     wt, wt_row, wt_panel, wt_pack = wt_pack, NR, k * NR, 0
             for j in range(0, greatest(m, 1), BATCH_BLOCK):
                 layer_backward(
                     least(BATCH_BLOCK, m - j), d, k, dz + j * dz_row * size, dz_row,
-                    x + (i + j) * x_row * size, x_row, x_col, 0, 0, 0, 0, 0, 0,
+                    x + (i + j) * x_row * size, x_row, x_col,
                     gw, gw_row, gw_col, gb, 1 if accumulate or i + j > 0 else 0, one,
                     a_space, b_space,
                 )  # fmt: skip
@@ -343,6 +344,8 @@ def build(dtype_name: str) -> str:
             return not_taken(words)
         if n * k * (2 * d + 16) >= share_from(words):
             return not_taken(words)
+        if wanted & ADD_X and k > KC:  # only a chain that is finished at once can be added
+            return not_taken(words)
         saved, saved_row = 0, 0
         if read_word(data(record) + BACKWARD) != 0:
             ok, saved, s_n, s_k, saved_row, s_col = matrix(saved_object, words, size, columns)
@@ -415,6 +418,7 @@ def build(dtype_name: str) -> str:
             n, d, k, g, g_row, g_col, x, x_row, x_col, w, w_row, w_col,
             saved, saved_row, data(record),
             gx, gx_row, gx_col, gw, gw_row, gw_col, gb, gz, gz_row, wanted & ACCUMULATE,
+            ADD if wanted & ADD_X else 0,
         )  # fmt: skip
         if state != 0:
             acquire_gil(state)

@@ -7,8 +7,9 @@ words: sizes, strides in elements, addresses; an address of 0 stands for what is
 Forward:  a few rows of ``x @ w + b`` are finished, then the activation passes over them while
 they are still in L1 or L2.
 
-Backward: at most BATCH_BLOCK samples, whose part of a gradient is one chain: column sums of
-``grad_z`` for ``grad_b``, ``grad_x = grad_z @ w.T``, ``grad_w = x.T @ grad_z``.
+Backward, but for ``grad_x = grad_z @ w.T``, a plain product: at most BATCH_BLOCK samples, whose
+part of a gradient is one chain: ``grad_w = x.T @ grad_z``, column sums of ``grad_z`` for
+``grad_b``.
 """
 
 from __future__ import annotations
@@ -23,9 +24,8 @@ from fastgrad.kernels.target import tile as tile_for
 
 # n d k | x row col | w row panel pack | bias | y row | z row | activation | workspace
 LAYER_FORWARD = types.void(*([types.intp] * 17))
-# m d k | grad_z row | x row col | w.T row panel pack | grad_x row | grad_w row col | grad_b | add
-# one | workspaces of A and B
-LAYER_BACKWARD = types.void(*([types.intp] * 22))
+# m d k | grad_z row | x row col | grad_w row col | grad_b | add | one | workspaces of A and B
+LAYER_BACKWARD = types.void(*([types.intp] * 16))
 # m n k | a row col | b row col | c row col | mode | workspaces of A and B
 MULTIPLY = types.void(*([types.intp] * 15))
 
@@ -79,15 +79,11 @@ def build(dtype_name: str) -> str:
 
     def layer_backward(
         m: int, d: int, k: int, dz: int, dz_row: int, x: int, x_row: int, x_col: int,
-        wt: int, wt_row: int, wt_panel: int, wt_pack: int, gx: int, gx_row: int,
-        gw: int, gw_row: int, gw_col: int, gb: int, add: int, one: int,
-        a_space: int, b_space: int,
+        gw: int, gw_row: int, gw_col: int, gb: int, add: int, one: int, a_space: int, b_space: int,
     ) -> None:  # fmt: skip
         mode = ADD if add else 0
         if gb != 0:  # column sums are ones @ grad_z: the same chains, the same tile
             gemm(1, k, m, one, 0, 0, dz, dz_row, NR, 0, gb, 0, mode, 0, a_space)
-        if gx != 0:
-            gemm(m, d, k, dz, dz_row, 1, wt, wt_row, wt_panel, wt_pack, gx, gx_row, 0, 0, a_space)
         if gw != 0:
             product(
                 d, k, m, x, x_col, x_row, dz, dz_row, 1, gw, gw_row, gw_col,

@@ -18,7 +18,7 @@ from numba import types
 
 from fastgrad.kernels import plan_table as at
 from fastgrad.kernels.compile import assemble, external, kernel
-from fastgrad.kernels.gemm import PACK_B
+from fastgrad.kernels.gemm import GEMM, PACK_B
 from fastgrad.kernels.layer import LAYER_BACKWARD, LAYER_FORWARD
 from fastgrad.kernels.pointers import (
     address_of,
@@ -47,6 +47,7 @@ def build(dtype_name: str) -> str:
     size = dtype.bitwidth // 8
     tile = tile_for(dtype_name)
     NR = tile.nr
+    gemm = external("gemm", dtype_name, GEMM)
     layer_forward = external("layer_forward", dtype_name, LAYER_FORWARD)
     layer_backward = external("layer_backward", dtype_name, LAYER_BACKWARD)
     pack_b = external("pack_b", dtype_name, PACK_B)
@@ -126,23 +127,21 @@ def build(dtype_name: str) -> str:
                 if saved == 0:
                     saved = word(layer, at.Y)
                 call_address(activation, (g, k, space + saved, k, g, k, m, k))
-            source, source_row, source_col, below = x, x_row, x_col, 0
+            w, b, a_space = word(layer, at.W), word(layer, at.B), space + word(plan, at.A_SPACE)
+            source, source_row, source_col = x, x_row, x_col
             if i > 0:
                 source, source_row, source_col = space + word(layer - ROW, at.Y), d, 1
-                below = other
-            w = word(layer, at.W)
-            packed = word(layer, at.WT_PACKED)
-            wt, wt_row, wt_panel, wt_pack = operand(
-                params + w * size, d, k, space + packed if packed != 0 else 0,
-                fresh and columns,
-            )  # fmt: skip
-            b = word(layer, at.B)
+                packed = word(layer, at.WT_PACKED)
+                wt, wt_row, wt_panel, wt_pack = operand(
+                    params + w * size, d, k, space + packed if packed != 0 else 0,
+                    fresh and columns,
+                )  # fmt: skip
+                gemm(m, d, k, g, k, 1, wt, wt_row, wt_panel, wt_pack, other, d, 0, 0, a_space)
             layer_backward(
                 m, d, k, g, k, source, source_row, source_col,
-                wt, wt_row, wt_panel, wt_pack, below, d,
                 gradient + w * size, 1 if columns else k, d if columns else 1,
                 gradient + b * size if b >= 0 else 0, add, space + at.ONE,
-                space + word(plan, at.A_SPACE), space + word(plan, at.B_SPACE),
+                a_space, space + word(plan, at.B_SPACE),
             )  # fmt: skip
             g, other = other, g
 
