@@ -137,7 +137,7 @@ _KERNELS = [
         "strides of one operand of a transposed product",
     ),
     Fault(
-        "dense-batch-sum", "kernels/dense.py",
+        "dense-batch-sum", "kernels/dense_blocks.py",
         "1 if accumulate or i + j > 0 else 0", "1 if accumulate or i > 0 else 0",
         "only the last block of the batch counts",
     ),
@@ -147,7 +147,7 @@ _KERNELS = [
         "the bias gradient is not summed over the batch",
     ),
     Fault(
-        "dense-bias-stride", "kernels/dense.py",
+        "dense-bias-stride", "kernels/dense_blocks.py",
         "copy(1, k, bias, 0, bias_step,", "copy(1, k, bias, 0, 1,",
         "the stride of a strided bias",
     ),
@@ -157,7 +157,7 @@ _KERNELS = [
         "the bias is lost",
     ),
     Fault(
-        "dense-direct", "kernels/dense.py",
+        "dense-direct", "kernels/dense_blocks.py",
         "if w_col != 1:\n            pack_b(d, k,", "if w_col == 0:\n            pack_b(d, k,",
         "a transposed w is read as if its rows were contiguous",
     ),
@@ -201,18 +201,18 @@ _KERNELS = [
         "later rows meet the wrong panels",
     ),
     Fault(
-        "dense-chunk-samples", "kernels/dense.py",
+        "dense-chunk-samples", "kernels/dense_blocks.py",
         "x + (i + j) * x_row * size", "x + i * x_row * size",
         "large weights: the first block's samples in every block's gradient",
     ),
     Fault(
-        "dense-panel", "kernels/dense.py",
+        "dense-panel", "kernels/dense_blocks.py",
         "b, b_row, panel, pack = pack, NR, d * NR, 0",
         "b, b_row, panel, pack = pack, NR, k * NR, 0",
         "distance of packed panels",
     ),
     Fault(
-        "dense-stack", "kernels/dense.py", "a_bytes = A_PACK if k >= PACK_A_COLUMNS else 0",
+        "dense-stack", "kernels/dense_blocks.py", "a_bytes = A_PACK if k >= PACK_A_COLUMNS else 0",
         "a_bytes = 0", "blocks of A are packed over the packed weights",
     ),
     Fault(
@@ -220,7 +220,7 @@ _KERNELS = [
         "tuple_set(cache, 3, y_object)", "the output is kept where its slope is wanted",
     ),
     Fault(
-        "dense-in-place", "kernels/dense.py",
+        "dense-in-place", "kernels/dense_blocks.py",
         "in_place = activation == 0 and g_col == 1 and gz == 0",
         "in_place = activation == 0 and gz == 0",
         "a transposed grad_y is read as if its rows were contiguous",
@@ -231,7 +231,7 @@ _KERNELS = [
         "x instead of its transpose in grad_w",
     ),
     Fault(
-        "dense-grad-x", "kernels/dense.py",
+        "dense-grad-x", "kernels/dense_blocks.py",
         "m, d, k, dz, dz_row, 1, w, w_col, w_row, out,",
         "m, d, k, dz, dz_row, 1, w, w_row, w_col, out,",
         "w instead of its transpose in a transposed grad_x",
@@ -686,7 +686,7 @@ _NETWORKS = [
         "copy_elements(shift(z, j), values, count)", "gelu itself is kept instead of its slope",
     ),
     Fault(
-        "record-keeping", "kernels/dense.py",
+        "record-keeping", "kernels/dense_blocks.py",
         "read_word(record + (FORWARD_KEEPING if z != 0 else FORWARD))",
         "read_word(record + FORWARD)", "z is kept where backward wants the slope",
     ),

@@ -46,6 +46,7 @@ LIKELY = {
     "kernels/coefficients.py": ("test_accuracy.py", "test_vector_math.py"),
     "kernels/formulas.py": _ACTIVATION,
     "kernels/dense.py": ("test_out.py", *_PRODUCT),
+    "kernels/dense_blocks.py": ("test_out.py", *_PRODUCT),
     "kernels/rows.py": _ACTIVATION,
     "kernels/pyobject.py": ("test_out.py", "test_errors.py", "test_dense.py"),
     "kernels/reductions.py": ("test_activations.py", "test_golden.py", "test_losses.py"),

@@ -35,6 +35,7 @@ ORDER = [
         "kernels.update",
         "kernels.apply",
         "kernels.dense",
+        "kernels.dense_blocks",
     ),
     *("kernels.layer", "kernels.loss", "kernels.slopes", "kernels.rows", "kernels.formulas"),
     *("kernels.vector_math", "kernels.coefficients"),

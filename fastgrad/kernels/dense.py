@@ -1,28 +1,18 @@
-"""The entry points of one dense layer: arrays in, `layer`'s blocks, arrays out.
+"""The entry points of one dense layer: arrays in, `dense_blocks` on their memory, arrays out.
 
 The column layout is the row layout on transposed views (`pyobject.matrix`). What backward will
-need (y, or act'(z) where that is not a function of y) is what the caller keeps. Backward
-goes by BATCH_BLOCK rows: ``grad_z = grad_y * act'`` into a workspace, and what follows from it
-while it is in cache. The workspace does not grow with the batch.
+need (y, or act'(z) where that is not a function of y) is what the caller keeps.
 """
 
 from __future__ import annotations
 
 from numba import types
 
-from fastgrad.kernels.compile import assemble, external, kernel
-from fastgrad.kernels.gemm import GEMM, PACK_B
-from fastgrad.kernels.layer import LAYER_BACKWARD, LAYER_FORWARD, MULTIPLY
+from fastgrad.kernels.compile import assemble, kernel
+from fastgrad.kernels.dense_blocks import BACKWARD, passes
 from fastgrad.kernels.microkernel import ADD
 from fastgrad.kernels.pointers import (
-    address_of,
-    as_pointer,
-    call_address,
-    greatest,
-    least,
     read_word,
-    round_up,
-    scratch,
 )
 from fastgrad.kernels.pyobject import (
     ENTRY,
@@ -36,10 +26,8 @@ from fastgrad.kernels.pyobject import (
     decrement,
     dimensions,
     disjoint,
-    free,
     increment,
     instance_new,
-    malloc,
     matrix,
     new_array,
     no_memory,
@@ -55,11 +43,8 @@ from fastgrad.kernels.pyobject import (
     tuple_set,
     type_of,
 )
-from fastgrad.kernels.target import BATCH_BLOCK
 from fastgrad.kernels.target import tile as tile_for
 
-# Words of an activation's record, an int64 array (see activations.record).
-FORWARD, FORWARD_KEEPING, BACKWARD = 0, 8, 16
 # Bits of the `wanted` argument of dense_backward.
 WANT_X, WANT_W, WANT_B, WANT_Z, ACCUMULATE, ADD_X = 1, 2, 4, 8, 16, 32
 
@@ -68,139 +53,8 @@ def build(dtype_name: str) -> str:
     """Return the LLVM IR of ``dense_forward`` and ``dense_backward`` for one dtype."""
     dtype = getattr(types, dtype_name)
     size = dtype.bitwidth // 8
-    tile = tile_for(dtype_name)
-    NR, A_PACK, PACK_A_COLUMNS = tile.nr, tile.a_pack, tile.pack_a_columns
-    DIRECT_B, FEW, KC = tile.direct_b, tile.few, tile.kc
-    # Bytes of workspace on the stack: malloc and free cost small layers 0.1 us a call.
-    ON_STACK = 16 * 1024
-    # Bytes of weights that no L2 holds, and of grad_z kept while they pass through.
-    LARGE_W, LARGE_Z = 1024 * 1024, 4 * 1024 * 1024
-    gemm = external("gemm", dtype_name, GEMM)
-    layer_forward = external("layer_forward", dtype_name, LAYER_FORWARD)
-    layer_backward = external("layer_backward", dtype_name, LAYER_BACKWARD)
-    multiply = external("multiply", dtype_name, MULTIPLY)
-    pack_b = external("pack_b", dtype_name, PACK_B)
-
-    @kernel
-    def copy(m: int, n: int, a: int, a_row: int, a_col: int, out: int) -> None:
-        """Copy a strided block to contiguous rows."""
-        source, target = as_pointer(a, dtype), as_pointer(out, dtype)
-        for i in range(m):
-            for j in range(n):
-                target[i * n + j] = source[i * a_row + j * a_col]
-
-    @kernel
-    def forward(
-        n: int, d: int, k: int, x: int, x_row: int, x_col: int, w: int, w_row: int, w_col: int,
-        bias: int, bias_step: int, y: int, y_row: int, z: int, z_row: int, record: int,
-    ) -> bool:  # fmt: skip
-        direct = w_col == 1 and (n <= FEW or d * k * size <= DIRECT_B)
-        b_bytes = 0 if direct else d * round_up(k, NR) * size
-        bias_bytes = round_up(k * size, 64) if bias != 0 and bias_step != 1 else 0
-        a_bytes = A_PACK if k >= PACK_A_COLUMNS else 0
-        wanted = a_bytes + b_bytes + bias_bytes + 64
-        space = near = address_of(scratch(ON_STACK, types.char))
-        if wanted > ON_STACK:
-            space = malloc(wanted)
-        if space == 0:
-            return False
-        a_space = round_up(space, 64)
-        b, b_row, panel, pack = w, w_row, NR, 0 if direct else a_space + a_bytes
-        if w_col != 1:
-            pack_b(d, k, w, w_row, w_col, pack)
-            b, b_row, panel, pack = pack, NR, d * NR, 0
-        if bias_bytes:
-            copy(1, k, bias, 0, bias_step, a_space + a_bytes + b_bytes)
-            bias = a_space + a_bytes + b_bytes
-        layer_forward(
-            n, d, k, x, x_row, x_col, b, b_row, panel, pack, bias, y, y_row, z, z_row,
-            read_word(record + (FORWARD_KEEPING if z != 0 else FORWARD)), a_space,
-        )  # fmt: skip
-        if space != near:
-            free(space)
-        return True
-
-    @kernel
-    def backward(
-        n: int, d: int, k: int, g: int, g_row: int, g_col: int,
-        x: int, x_row: int, x_col: int, w: int, w_row: int, w_col: int,
-        saved: int, saved_row: int, record: int,
-        gx: int, gx_row: int, gx_col: int, gw: int, gw_row: int, gw_col: int,
-        gb: int, gz: int, gz_row: int, accumulate: int, x_mode: int,
-    ) -> bool:  # fmt: skip
-        activation = read_word(record + BACKWARD)
-        in_place = activation == 0 and g_col == 1 and gz == 0
-        # Samples at a time. Large weights go through the caches once for grad_x of some blocks of
-        # the batch, and once for grad_w, not twice for each block.
-        chunk = BATCH_BLOCK
-        if d * k * size >= LARGE_W:
-            chunk *= greatest(LARGE_Z // (BATCH_BLOCK * k * size), 1)
-        most = least(chunk, n)
-        block = least(BATCH_BLOCK, n)
-        z_bytes = 0 if in_place or gz != 0 else round_up(most * k * size, 64)
-        # w.T for grad_x is packed once; what the blocks pack (grad_z, or x and grad_z the
-        # other way round) shares the rest.
-        wt_bytes = round_up(k * round_up(d, NR) * size, 64) if gx != 0 and gx_col == 1 else 0
-        widest = round_up(greatest(greatest(d, k), 1), NR)
-        b_bytes = round_up(greatest(block * widest, k * round_up(most, NR)) * size, 64)
-        columns = greatest(greatest(d, k), most)  # of any product, or more
-        a_bytes = A_PACK if columns >= PACK_A_COLUMNS else 0
-        wanted = a_bytes + z_bytes + wt_bytes + b_bytes + 128
-        space = near = address_of(scratch(ON_STACK, types.char))
-        if wanted > ON_STACK:
-            space = malloc(wanted)
-        if space == 0:
-            return False
-        one = round_up(space, 64)
-        as_pointer(one, dtype)[0] = dtype(1)
-        a_space = one + 64
-        z_space = a_space + a_bytes
-        wt = z_space + z_bytes
-        b_space = wt + wt_bytes
-        wt_row, wt_panel, wt_pack = NR, k * NR, 0
-        if wt_bytes and w_row != 1:
-            pack_b(k, d, w, w_col, w_row, wt)
-        elif wt_bytes:  # its first tile packs it
-            wt, wt_row, wt_panel, wt_pack = w, w_col, NR, wt
-        for i in range(0, greatest(n, 1), chunk):
-            m = least(chunk, n - i)
-            dz, dz_row = g + i * g_row * size, g_row
-            if not in_place:
-                source, source_row = dz, g_row
-                dz, dz_row = (gz + i * gz_row * size, gz_row) if gz != 0 else (z_space, k)
-                if g_col != 1 or activation == 0:
-                    for r in range(m):
-                        copy(1, k, source + r * g_row * size, 0, g_col, dz + r * dz_row * size)
-                    source, source_row = dz, dz_row
-                if activation != 0:
-                    call_address(
-                        activation,
-                        (source, source_row, saved + i * saved_row * size, saved_row,
-                         dz, dz_row, m, k),
-                    )  # fmt: skip
-            out = gx + i * gx_row * size
-            if gx != 0 and not wt_bytes:
-                multiply(
-                    m, d, k, dz, dz_row, 1, w, w_col, w_row, out, gx_row, gx_col,
-                    x_mode, a_space, b_space,
-                )  # fmt: skip
-            elif gx != 0:
-                gemm(
-                    m, d, k, dz, dz_row, 1, wt, wt_row, wt_panel, wt_pack, out, gx_row,
-                    x_mode, 0, a_space,
-                )  # fmt: skip
-                if wt_pack != 0:
-                    wt, wt_row, wt_panel, wt_pack = wt_pack, NR, k * NR, 0
-            for j in range(0, greatest(m, 1), BATCH_BLOCK):
-                layer_backward(
-                    least(BATCH_BLOCK, m - j), d, k, dz + j * dz_row * size, dz_row,
-                    x + (i + j) * x_row * size, x_row, x_col,
-                    gw, gw_row, gw_col, gb, 1 if accumulate or i + j > 0 else 0, one,
-                    a_space, b_space,
-                )  # fmt: skip
-        if space != near:
-            free(space)
-        return True
+    KC = tile_for(dtype_name).kc
+    forward, backward = passes(dtype_name)
 
     @kernel
     def pair(first: int, second: int) -> int:
