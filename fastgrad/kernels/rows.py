@@ -237,25 +237,37 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
     def narrow_rows(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:
         """Take as many rows at a time as the buffers hold: one pass of exp for all of them."""
         before, low = scratch(CHUNK, dtype), scratch(CHUNK, dtype)
+        factor = scratch(CHUNK, dtype)  # of each row: first what is subtracted, then 1 / sum
         group = CHUNK // greatest(n, 1)
+        whole = n & (STRIP - 1) == 0
         for start in range(0, m, group):
             rows = least(group, m - start)
             if rows * n & (STRIP - 1):
                 zero_vector(shift(before, rows * n & -STRIP), STRIP)
                 zero_vector(shift(low, rows * n & -STRIP), STRIP)
             for row in range(rows):
+                factor[row] = row_max(as_pointer(z_at + (start + row) * z_row * size, dtype), n)
+            for row in range(rows):
                 z = as_pointer(z_at + (start + row) * z_row * size, dtype)
-                top = row_max(z, n)
-                for j in range(n):
-                    before[row * n + j], low[row * n + j] = difference(z[j], top)
-            for i in range(round_up(rows * n, STRIP)):
-                before[i], low[i] = begin(before[i], low[i])
+                top, first, second = factor[row], shift(before, row * n), shift(low, row * n)
+                if whole:
+                    for j in range(n):
+                        d, error = difference(z[j], top)
+                        first[j], second[j] = begin(d, error)
+                else:
+                    for j in range(n):
+                        first[j], second[j] = difference(z[j], top)
+            if not whole:
+                for i in range(round_up(rows * n, STRIP)):
+                    before[i], low[i] = begin(before[i], low[i])
             for i in range(round_up(rows * n, STRIP)):
                 before[i] = finish(before[i], low[i])
             for row in range(rows):
+                factor[row] = dtype(1.0 / row_sum(shift(before, row * n), n))
+            for row in range(rows):
                 values = shift(before, row * n)
                 y = as_pointer(y_at + (start + row) * y_row * size, dtype)
-                scale = dtype(1.0 / row_sum(values, n))
+                scale = factor[row]
                 for j in range(n):
                     y[j] = values[j] * scale
 
