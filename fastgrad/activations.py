@@ -8,6 +8,7 @@ and benchmarks follow from the row.
 from __future__ import annotations
 
 import operator
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -279,6 +280,19 @@ class DefinedActivation(Activation):
         super().__init__(name, f"{getattr(forward, '__name__', 'f')}(z)")
         self.functions = {"forward": forward, "backward_z": derivative}
 
+    def __reduce__(self) -> Any:
+        if ACTIVATIONS.get(self.name) is not self:
+            raise pickle.PicklingError(
+                f"the activation {self.name!r} has been defined again: what is pickled is its name"
+            )
+        return super().__reduce__()
+
+    def __copy__(self) -> DefinedActivation:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> DefinedActivation:
+        return self
+
     def address(self, function: str, dtype: str) -> int:
         """Return the address of a row kernel, compiling it at first use."""
         from fastgrad.kernels.front_end import numba_enabled
@@ -326,6 +340,10 @@ __all__ += list(BUILT_IN)
 
 
 def _lookup(name: str) -> Activation:
+    if name not in ACTIVATIONS:
+        raise ValueError(
+            f"unknown activation {name!r}: define it by fg.define_activation before unpickling"
+        )
     return ACTIVATIONS[name]
 
 

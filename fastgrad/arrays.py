@@ -111,7 +111,10 @@ def check_number(function: str, name: str, value: Any) -> float:
     """Return `value` as a float, or raise unless it is a real number."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{function}: {name} is a {type(value).__name__}: give a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{function}: {name} is too large: give a float64 number") from None
 
 
 def random_generator(function: str, seed: Any) -> np.random.Generator:

@@ -16,7 +16,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad.activations import Activation
-from fastgrad.arrays import FLOAT32, FLOAT64, Array, as_array, check_choice, random_generator
+from fastgrad.arrays import (
+    FLOAT32,
+    FLOAT64,
+    Array,
+    as_array,
+    as_native,
+    check_choice,
+    random_generator,
+)
 from fastgrad.layer import resolve
 from fastgrad.losses import LAYOUTS, LOSSES, REDUCTIONS, ArrayLoss, Loss
 from fastgrad.optimizers import Optimizer
@@ -119,6 +127,17 @@ class MLP:
             layers, self.size, self.loss, reduction, samples == "columns", self.dtype
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Workspaces and compiled functions belong to a process: they are made anew.
+        return {name: value for name, value in self.__dict__.items() if name != "_network"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        MLP.__init__(
+            self, self.sizes, self.activations, self.loss, self.reduction, self.bias, self.samples,
+            self.dtype,
+        )  # fmt: skip
+
     def __repr__(self) -> str:
         names = tuple(a.name for a in self.activations)
         return (
@@ -126,13 +145,6 @@ class MLP:
             f"reduction={self.reduction!r}, bias={self.bias}, samples={self.samples!r}, "
             f"dtype={self.dtype.name!r})"
         )
-
-    def __reduce__(self) -> Any:
-        """Pickle the settings; workspaces and compiled functions belong to a process."""
-        return MLP, (
-            self.sizes, self.activations, self.loss, self.reduction, self.bias, self.samples,
-            self.dtype.name,
-        )  # fmt: skip
 
     # -- the flat vector --------------------------------------------------------------------
     def init(self, seed: int = 0) -> Array:
@@ -204,7 +216,7 @@ class MLP:
                 raise ValueError(
                     f"{caller}: w of layer {i} has shape {w.shape}: it needs {place.w.shape}"
                 )
-            place.w[...] = w
+            place.w[...] = as_native(w, self.dtype)
             if (pair[1] is None) != (place.b is None):
                 rule = "b must be None" if place.b is None else "b must be given"
                 raise ValueError(f"{caller}: layer {i}: bias={self.bias}, so {rule}")
@@ -214,7 +226,7 @@ class MLP:
                     raise ValueError(
                         f"{caller}: b of layer {i} has shape {b.shape}: it needs {place.b.shape}"
                     )
-                place.b[...] = b.reshape(place.b.shape)
+                place.b[...] = as_native(b, self.dtype).reshape(place.b.shape)
         return params
 
     # -- the compiled calls -----------------------------------------------------------------
@@ -325,7 +337,8 @@ class MLP:
         params : array_like
             Where to start; not changed.
         x, target : array_like
-            As in `value_and_grad`. They are never copied or reordered as a whole.
+            As in `value_and_grad`. They are never copied or reordered as a whole, but for
+            integer classes of another type than int64.
         optimizer : SGD, Adam or AdamW, optional
             Default: ``Adam()``.
         epochs : int

@@ -20,7 +20,7 @@ forward and backward.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -313,7 +313,7 @@ class Softmax(Activation):
 
 
 class Sequential(Layer):
-    """Layers one after the other, all of the same `samples`.
+    """Layers one after the other, all of the same `samples`, none of them twice.
 
     Examples
     --------
@@ -330,6 +330,15 @@ class Sequential(Layer):
             if not isinstance(layer, Layer):
                 kind = type(layer).__name__
                 raise TypeError(f"Sequential: layers[{i}] is a {kind}: give layers (losses follow)")
+        seen: set[int] = set()
+        for i, layer in enumerate(self.layers):
+            inner = {id(leaf) for leaf in _leaves(layer)}
+            if inner & seen or len(inner) < len(list(_leaves(layer))):
+                raise ValueError(
+                    f"Sequential: layers[{i}] is, or holds, a layer that is there already: a layer "
+                    "remembers one forward. Give a copy.copy of it, which shares w and b"
+                )
+            seen |= inner
         super().__init__(self.layers[0].samples)
         if mixed := {layer.samples for layer in self.layers} - {self.samples}:
             raise ValueError(
@@ -363,6 +372,15 @@ class Sequential(Layer):
         for layer in reversed(self.layers):
             grad = layer.backward(grad)
         return grad
+
+
+def _leaves(layer: Layer) -> Iterator[Layer]:
+    """Yield the layers that a layer is made of."""
+    if not isinstance(layer, Sequential):
+        yield layer
+        return
+    for inner in layer.layers:
+        yield from _leaves(inner)
 
 
 class MSE:

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 __all__ = ["Progress", "duration", "factor", "table"]
 
@@ -91,8 +91,9 @@ class Progress:
     WIDTH = 24
 
     def __init__(self, show: bool | None = None, stream: TextIO | None = None) -> None:
-        self._stream = sys.stderr if stream is None else stream
-        self._show = self._stream.isatty() if show is None else show
+        stream = sys.stderr if stream is None else stream  # None in a process without a console
+        self._stream: Any = stream
+        self._show = stream is not None and (stream.isatty() if show is None else show)
         self._start = time.monotonic()
 
     def __enter__(self) -> Progress:

@@ -101,6 +101,7 @@ def train(
     n = len(data.x)
     if n == 0:
         raise ValueError(f"{caller}: x has shape {np.shape(x)}: there are no samples")
+    batch_size = min(batch_size, n)
     rng = random_generator(caller, seed)
     gradient = np.empty(network.size, network.dtype)
     table, state = optimizer.table(network.size, network.dtype.name)

@@ -64,7 +64,7 @@ def deriv(func: Callable[[Array], ArrayLike], x: ArrayLike, delta: float = 1e-3)
     >>> fg.deriv(np.square, [1.0, 2.0, 3.0]).round(6).tolist()
     [2.0, 4.0, 6.0]
     """
-    _check_delta("deriv", delta)
+    delta = _check_delta("deriv", delta)
     point = as_array("deriv", "x", x).astype(np.float64)
     with np.errstate(all="ignore"):
         above, below = point + delta, point - delta
@@ -192,7 +192,7 @@ class GradReport:
         return self.ok
 
     def __repr__(self) -> str:
-        wrong = int(np.sum(~(abs(self.analytic - self.numerical) <= self.tolerance)))
+        wrong = int(np.sum(~_right(self.analytic, self.numerical, self.tolerance)))
         size = self.analytic.size
         verdict = f"ok, {size} entries" if self.ok else f"FAIL, {wrong} of {size} entries"
         head = f"gradient check ({self.method} differences): {verdict}"
@@ -200,12 +200,14 @@ class GradReport:
             return head
         i = self.worst_index
         analytic, numerical = self.analytic[i], self.numerical[i]
+        with np.errstate(all="ignore"):
+            difference = abs(analytic - numerical)
         return (
             f"{head}\n"
             f"  worst entry  {list(i)}\n"
             f"  analytic     {analytic:.10g}\n"
             f"  numerical    {numerical:.10g}\n"
-            f"  difference   {abs(analytic - numerical):.2g}, allowed {self.tolerance[i]:.2g}"
+            f"  difference   {difference:.2g}, allowed {self.tolerance[i]:.2g}"
         )
 
 
@@ -224,16 +226,18 @@ def check_grad(
     Parameters
     ----------
     f : callable
-        Takes an array and returns one number; as for `numerical_grad`.
+        Takes an array and returns one number; as for `numerical_grad`. The step follows the
+        dtype of that number: for a network in float32, whose loss is a Python float, check
+        ``lambda p: np.float32(net.value_and_grad(p, x, target)[0])``.
     grad : array_like or callable
         The gradient at `x`, or a function that returns it for (a copy of) `x`.
     x : array_like
         Where to compare.
     rtol, atol : float, optional
         An entry is right if it differs by at most ``atol + rtol * abs(numerical)``. By default
-        100 times the error in the module's table plus the rounding of the gradient's own dtype:
-        for `atol` times the largest of 1, ``|f(x)|`` and the gradient's entries. For a function
-        far below 1, give an `atol`.
+        100 times the error in the module's table plus the rounding of the gradient's own dtype,
+        but at most a tenth: for `atol` times the largest of 1, ``|f(x)|`` and the gradient's
+        entries. For a function far below 1, give an `atol`.
     delta, method
         As for `numerical_grad`.
 
@@ -282,10 +286,11 @@ def check_grad(
     if analytic.dtype.kind == "f":
         error += float(np.finfo(analytic.dtype).eps)
     analytic = analytic.astype(np.float64)
-    rtol = 100.0 * error if rtol is None else rtol
+    part = min(100.0 * error, 0.1)
+    rtol = part if rtol is None else float(rtol)
     if atol is None:
-        finite = np.abs(numerical[np.isfinite(numerical)])
-        atol = 100.0 * error * max(1.0, abs(value), finite.max(initial=0.0))
+        sizes = np.abs(np.append(numerical, value))
+        atol = part * float(sizes[np.isfinite(sizes)].max(initial=1.0))
 
     with np.errstate(all="ignore"):
         difference = np.abs(analytic - numerical)
@@ -298,7 +303,7 @@ def check_grad(
         flat = np.nan_to_num(badness, nan=np.inf).argmax()
         worst = tuple(int(i) for i in np.unravel_index(flat, analytic.shape))
     return GradReport(
-        ok=bool(np.all(difference <= tolerance)),
+        ok=bool(np.all(_right(analytic, numerical, tolerance))),
         max_abs=float(difference.max(initial=0.0)),
         max_rel=float(relative.max(initial=0.0)),
         worst_index=worst,
@@ -311,6 +316,14 @@ def check_grad(
     )
 
 
+def _right(analytic: Array, numerical: Array, tolerance: Array) -> Array:
+    """Return which entries are within their tolerance; none that is not finite is."""
+    with np.errstate(all="ignore"):
+        finite = np.isfinite(analytic) & np.isfinite(numerical)
+        right: Array = finite & (np.abs(analytic - numerical) <= tolerance)
+    return right
+
+
 # -- differences -------------------------------------------------------------------------------
 
 
@@ -320,14 +333,20 @@ def _differences(
     """Return ``f(x)``, ``dy/dx`` of shape ``y.shape + x.shape``, and its typical relative error."""
     check_choice(function, "method", method, METHODS)
     if delta is not None:
-        _check_delta(function, delta)
+        delta = _check_delta(function, delta)
     point = as_array(function, "x", x).astype(np.float64)
+
+    def numbers(x: Array) -> Array:
+        return as_array(function, "f(x)", f(x)).astype(np.float64)
+
     found = as_array(function, "f(x)", f(point.copy()))
     eps = float(np.finfo(found.dtype if found.dtype.kind == "f" else np.float64).eps)
     step = {"central": eps ** (1 / 3), "forward": eps**0.5, "complex": COMPLEX_STEP}[method]
     if delta is not None:
         step = delta
-    error = {"central": step**2 + eps / step, "forward": step + eps / step, "complex": eps}[method]
+    error = {"central": step * step + eps / step, "forward": step + eps / step, "complex": eps}[
+        method
+    ]
 
     y = found.astype(np.float64)  # a copy, here and below: f may return a buffer of its own
     result = np.empty((*y.shape, *point.shape))
@@ -357,10 +376,10 @@ def _differences(
         above = here + h
         if above == below and np.isfinite(here):
             raise ValueError(_vanished(function, h, point))
-        y_above = same_shape(np.array(f(_moved(point, index, above)), np.float64))
+        y_above = same_shape(numbers(_moved(point, index, above)))
         y_below = y
         if method == "central":
-            y_below = same_shape(np.asarray(f(_moved(point, index, below)), np.float64))
+            y_below = same_shape(numbers(_moved(point, index, below)))
         with np.errstate(all="ignore"):
             result[column] = (y_above - y_below) / (above - below)
     return y, result, error
@@ -392,9 +411,11 @@ def _moved(point: Array, index: tuple[int, ...], value: complex) -> Array:
     return copy
 
 
-def _check_delta(function: str, delta: float) -> None:
-    if not (check_number(function, "delta", delta) > 0 and np.isfinite(delta)):
+def _check_delta(function: str, delta: float) -> float:
+    step = check_number(function, "delta", delta)
+    if not 0 < step < np.inf:
         raise ValueError(f"{function}: delta is {delta}: give a positive number")
+    return step
 
 
 def _vanished(function: str, delta: float, point: Array) -> str:

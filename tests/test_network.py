@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import threading
 import tracemalloc
@@ -339,9 +340,48 @@ def test_both_layouts_start_as_the_same_network() -> None:
         np.testing.assert_array_equal(a.w, b.w.T)
 
 
-def test_settings_survive_pickling() -> None:
-    net = fg.MLP((4, 6, 2), ("relu", None), "huber", "samples", False, "columns", "float64")
+class Named(fg.MLP):
+    """A user's subclass, with an attribute of its own."""
+
+    name = "none"
+
+
+COPIES = [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))]
+
+
+@pytest.mark.parametrize("copied", COPIES, ids=["copy", "deepcopy", "pickle"])
+def test_copies_are_the_same_network(copied: Callable[[Any], Any]) -> None:
+    net = Named((4, 6, 2), ("relu", None), "huber", "samples", False, "columns", "float64")
+    net.name = "mine"
+    params, x = net.init(), rng_of("copies").standard_normal((4, 5))
+    y = net.predict(params, x)
+    other = copied(net)
+    assert (type(other), other.name, repr(other)) == (Named, "mine", repr(net))
+    np.testing.assert_array_equal(other.predict(params, x), y)
+
+
+def test_a_copy_keeps_an_activation_that_is_defined_again() -> None:
+    fg.define_activation("scaled", lambda z: z * 2.0, lambda z: 2.0)
+    net = fg.MLP((2, 2), ("scaled",), "mse", dtype="float64")
     assert repr(pickle.loads(pickle.dumps(net))) == repr(net)
+    params, x = net.init(), np.ones((3, 2))
+    y = net.predict(params, x)
+    fg.define_activation("scaled", lambda z: z * 5.0, lambda z: 5.0)
+    for copied in (copy.copy, copy.deepcopy):
+        np.testing.assert_array_equal(copied(net).predict(params, x), y)
+    with pytest.raises(pickle.PicklingError, match="'scaled' has been defined again"):
+        pickle.dumps(net)
+
+
+def test_an_activation_that_is_not_defined_is_said_so() -> None:
+    pickled = pickle.dumps(fg.tanh).replace(b"tanh", b"tash")
+    with pytest.raises(ValueError, match=r"unknown activation 'tash': define it by fg\.define_"):
+        pickle.loads(pickled)
+
+
+def test_packing_overflows_without_a_warning() -> None:
+    net = fg.MLP((1, 1), (None,), "mse")
+    assert net.pack([([[1e300]], [-1e300])]).tolist() == [np.inf, -np.inf]
 
 
 # -- errors ----------------------------------------------------------------------------------------
@@ -380,6 +420,7 @@ def errors() -> dict[str, tuple[Callable[[], Any], type[Exception], str]]:
         "patience": (lambda: fg.EarlyStopping(0), ValueError, "EarlyStopping: patience is 0"),
         "min_delta": (lambda: fg.EarlyStopping(min_delta=-1), ValueError, "min_delta is -1"),
         "lr": (lambda: fg.SGD(lr=0.0), ValueError, "SGD: lr is 0.0"),
+        "lr too large": (lambda: fg.SGD(lr=10**400), ValueError, "SGD: lr is too large"),
         "momentum": (lambda: fg.SGD(lr=1.0, momentum=1.0), ValueError, "below 1"),
         "nesterov": (lambda: fg.SGD(lr=1.0, nesterov=True), ValueError, "needs a momentum"),
         "betas": (lambda: fg.Adam(betas=(0.9, 1.0)), ValueError, "betas"),

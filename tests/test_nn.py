@@ -166,6 +166,22 @@ def test_batch_gradients_are_sums_over_samples(rng: np.random.Generator, samples
         close(got, np.sum(parts, axis=0))
 
 
+def test_a_copy_of_a_layer_shares_its_weights(rng: np.random.Generator):
+    first = nn.Linear(3, 3, seed=0)
+    second = copy.copy(first)
+    net = nn.Sequential([first, nn.Tanh(), second])
+    x, g = rng.normal(size=(5, 3)), rng.normal(size=(5, 3))
+    net.forward(x)
+    net.backward(g)
+    assert second.w is first.w
+
+    def value(w: Array) -> float:
+        h = np.tanh(x @ w + first.b)
+        return float(np.sum(g * (h @ w + first.b)))
+
+    assert fg.check_grad(value, first.grad_w + second.grad_w, first.w)
+
+
 def test_descent_by_hand_learns(rng: np.random.Generator):
     x = rng.standard_normal((40, 3))
     loss = nn.MSE(np.sin(x @ rng.standard_normal((3, 2))))
@@ -346,6 +362,16 @@ def after_forward(layer: nn.Layer, shape: tuple[int, ...]) -> nn.Layer:
             lambda: nn.Sequential([nn.ReLU(), nn.Tanh("columns")]),
             ValueError,
             "Sequential: layers have samples='rows' and 'columns'",
+        ),
+        (
+            lambda: nn.Sequential([nn.Linear(3, 3), *[nn.ReLU()] * 2]),
+            ValueError,
+            r"Sequential: layers\[2\] is, or holds, a layer that is there already",
+        ),
+        (
+            lambda: nn.Sequential([relu := nn.ReLU(), nn.Sequential([nn.Tanh(), relu])]),
+            ValueError,
+            r"Sequential: layers\[1\] is, or holds, a layer that is there already",
         ),
         (lambda: nn.MSE([1]).backward(), ValueError, "MSE.backward: there is no pred"),
         (lambda: nn.MSE([1], "average"), ValueError, "MSE: reduction is 'average'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from typing import Any
@@ -147,6 +148,24 @@ def test_progress_is_shown_on_standard_error(capsys: pytest.CaptureFixture[str])
     assert "3 epochs  loss" in captured.err.splitlines()[-1]
     net.fit(net.init(), x, target, epochs=3)
     assert capsys.readouterr().err == ""
+
+
+def test_progress_without_a_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, target = problem(50)
+    net = fg.MLP((4, 2), (None,), "mse", dtype="float64")
+    monkeypatch.setattr("sys.stderr", None)  # pythonw, some services
+    assert len(net.fit(net.init(), x, target, epochs=3, progress=True).losses) == 3
+
+
+@pytest.mark.parametrize("batch_size", [601, sys.maxsize, 10**30])
+def test_a_batch_may_be_larger_than_the_data(batch_size: int) -> None:
+    x, target = problem(600)
+    net = fg.MLP((4, 3, 2), ("tanh", None), "mse", dtype="float64")
+    whole, larger = (
+        net.fit(net.init(), x, target, epochs=3, batch_size=size) for size in (600, batch_size)
+    )
+    np.testing.assert_array_equal(larger.params, whole.params)
+    np.testing.assert_array_equal(larger.losses, whole.losses)
 
 
 @pytest.mark.usefixtures("python_handler")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -196,6 +197,51 @@ def test_the_gradient_may_be_a_function_and_gets_a_copy():
     assert fg.check_grad(smooth, gradient, [[1, 2], [3, 4]])
     assert seen == [np.float32, np.float64]
     np.testing.assert_array_equal(x32, X)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16, Fraction])
+@pytest.mark.parametrize("method", ["central", "forward"])
+def test_any_real_number_is_a_delta(method: str, kind: Any):
+    x, delta = np.array([0.1, 10.3, 1e5]), kind(2**-9)
+    exact = fg.numerical_grad(lambda x: np.sum(x**2), x, delta=2**-9, method=method)
+    given = fg.numerical_grad(lambda x: np.sum(x**2), x, delta=delta, method=method)
+    np.testing.assert_array_equal(given, exact)
+    np.testing.assert_array_equal(fg.deriv(np.sin, x, delta), fg.deriv(np.sin, x, 2**-9))
+
+
+@pytest.mark.parametrize("grad", [5.0, np.inf, np.nan])
+def test_no_gradient_is_right_where_differences_are_not_finite(grad: float):
+    def barrier(x: Any) -> float:
+        return np.inf if x[0] == 0 else -float(np.log(abs(x[0])))
+
+    report = fg.check_grad(barrier, [grad], [0.0], method="forward")
+    assert not report
+    assert "FAIL, 1 of 1 entries" in str(report)
+    assert not fg.check_grad(lambda x: x[0] if x[0] < 9 else np.inf, [grad], [9.0], atol=np.inf)
+
+
+@pytest.mark.parametrize("delta", [0.1, 1e3, 1e200])
+def test_default_tolerances_are_at_most_a_tenth(delta: float):
+    def line(x: Any) -> float:
+        return float(x[0])
+
+    assert fg.check_grad(line, [1.0], [0.0], delta=delta)
+    assert not fg.check_grad(line, [1.3], [0.0], delta=delta)
+
+
+def test_f_must_return_real_numbers_at_every_point():
+    with pytest.raises(TypeError, match=r"numerical_grad: f\(x\) has dtype complex128"):
+        fg.numerical_grad(lambda x: np.emath.sqrt(x).sum(), [0.0], delta=1e-2)
+    with pytest.raises(TypeError, match=r"jacobian: f\(x\) has dtype <U1"):
+        fg.jacobian(lambda x: ["a"] if x[0] != 1 else [1.0], [1.0])
+
+
+def test_a_float32_network_is_checked_as_such(rng: np.random.Generator):
+    net = fg.MLP((3, 4, 2), ("tanh", None), "mse")
+    p, x, t = net.init(), rng.normal(size=(9, 3)), np.ones((9, 2))
+    grad = net.value_and_grad(p, x, t)[1]
+    assert fg.check_grad(lambda p: np.float32(net.value_and_grad(p, x, t)[0]), grad, p)
+    assert not fg.check_grad(lambda p: np.float32(net.value_and_grad(p, x, t)[0]), grad * 1.5, p)
 
 
 def test_report_reads_like_this():
