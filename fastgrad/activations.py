@@ -91,6 +91,10 @@ class Activation:
         """Return the address of a row kernel: see `kernels.rows` for their names."""
         from fastgrad.kernels.library import LIBRARY
 
+        if self.name not in BUILT_IN:
+            raise ValueError(
+                f"activation {self.name!r} has no kernels: make it by fg.define_activation"
+            )
         kind = "slopes" if function == "backward_z" else "rows"
         return LIBRARY.address(f"{kind}.{self.name}", f"{function}_{self.name}", dtype)
 
@@ -279,6 +283,7 @@ class DefinedActivation(Activation):
     ) -> None:
         super().__init__(name, f"{getattr(forward, '__name__', 'f')}(z)")
         self.functions = {"forward": forward, "backward_z": derivative}
+        self.addresses: dict[tuple[str, str], int] = {}
 
     def __reduce__(self) -> Any:
         if ACTIVATIONS.get(self.name) is not self:
@@ -297,10 +302,14 @@ class DefinedActivation(Activation):
         """Return the address of a row kernel, compiling it at first use."""
         from fastgrad.kernels.front_end import numba_enabled
 
+        if (function, dtype) in self.addresses:
+            return self.addresses[function, dtype]
         with numba_enabled():
             from fastgrad.kernels.user import row_kernel
 
-        return row_kernel(self.name, function, self.functions[function], dtype)
+        address = row_kernel(self.name, function, self.functions[function], dtype)
+        self.addresses[function, dtype] = address
+        return address
 
     def _layer_kernels(self) -> tuple[str, str, str]:
         return "forward", "forward", "backward_z"  # z is kept
@@ -358,6 +367,7 @@ def define_activation(
         A new name, an identifier.
     forward, derivative : callable
         ``act(z)`` and ``act'(z)`` of one number, in the Python and ``math`` that Numba compiles.
+        Where one raises, as ``z**-1`` does at 0, the result is NaN.
 
     Returns
     -------

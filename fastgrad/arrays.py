@@ -37,10 +37,8 @@ def as_array(function: str, name: str, value: Any) -> Array:
     TypeError
         If it is masked, ragged, or of a dtype fastgrad does not compute in.
     """
-    # Without naming np.ma, which NumPy would import now: 10 ms, and a lock not to fork beside.
-    kind = getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())
     try:
-        masked = _holds_mask(value, kind)
+        masked = _holds_mask(value, _masked_class())
     except RecursionError:
         raise TypeError(f"{function}: {name} is a list that holds itself") from None
     if masked:
@@ -61,6 +59,12 @@ def as_array(function: str, name: str, value: Any) -> Array:
     )
 
 
+def _masked_class() -> Any:
+    """Return what `isinstance` takes for masked arrays."""
+    # Without naming np.ma, which NumPy would import now: 10 ms, and a lock not to fork beside.
+    return getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())
+
+
 def _holds_mask(value: Any, kind: Any) -> bool:
     """Return whether a value is of the masked `kind`, or a nested list with one in it."""
     if isinstance(value, list | tuple):
@@ -78,7 +82,7 @@ def common_dtypes(*arrays: Array) -> Dtypes:
 def as_native(array: Array, dtype: np.dtype[Any]) -> Array:
     """Return `array` in a form kernels take: this dtype, native bytes, aligned elements."""
     if array.dtype != dtype:
-        with np.errstate(over="ignore"):  # float64 in a float32 network: inf is a value
+        with np.errstate(all="ignore"):  # float64 in a float32 network: inf is a value
             array = array.astype(dtype)
     array = np.asarray(array)
     if array.dtype is not dtype:  # equal, but another object: unpickled, or with metadata
@@ -141,6 +145,8 @@ def check_out(
     """Raise unless `out` can receive a result: exact shape and dtype, writeable, no overlap."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{function}: {name} is a {type(out).__name__}: give a NumPy array")
+    if isinstance(out, _masked_class()):
+        raise TypeError(f"{function}: {name} is a masked array: give its data")
     if out.shape != shape or out.dtype != dtype:
         raise ValueError(
             f"{function}: {name} has shape {out.shape} and dtype {out.dtype}: "
@@ -168,7 +174,7 @@ def _overlaps_itself(array: Array) -> bool:
 
 def deliver(result: Array, dtype: np.dtype[Any], out: Array | None) -> Array:
     """Return `result` in the dtype of the call's results, in `out` where one was given."""
-    with np.errstate(over="ignore"):  # float16 overflows to inf: a value, not an event
+    with np.errstate(all="ignore"):  # float16 overflows to inf: a value, not an event
         if out is None:
             return result.astype(dtype, copy=False)
         if out is not result:

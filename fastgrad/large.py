@@ -99,7 +99,7 @@ def any_backward(
         if like is not None and flags & WANT[name]
     }
     run = _Backward(layer, grad, rows, weights, b, saved, flags, made)
-    if count == 1 and BATCH_BLOCK * per_sample <= threads.SLICE:
+    if d == 0 or (count == 1 and BATCH_BLOCK * per_sample <= threads.SLICE):
         run.by_samples(threads.SLICE // per_sample)
     else:
         run.by_gradient(count)

@@ -96,13 +96,13 @@ def compiled_layer(function: str, activation: Any, samples: str, dtype: np.dtype
 
 def apply_callable(function: str, callable_: Callable[[Array], Array], z: Array) -> Array:
     """Return an elementwise callable of a copy of z, in z's dtype."""
-    y = as_array(function, "what the activation returned", callable_(z.copy()))
+    y = as_array(function, "what the activation returned", callable_(z.copy(order="K")))
     if y.shape != z.shape:
         raise ValueError(
             f"{function}: activation returned shape {y.shape} for an array of shape {z.shape}: "
             "it must be elementwise"
         )
-    with np.errstate(over="ignore"):  # float64 numbers of a float32 layer
+    with np.errstate(all="ignore"):  # float64 numbers of a float32 layer
         return y.astype(z.dtype, copy=False)
 
 

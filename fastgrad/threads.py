@@ -47,7 +47,7 @@ def _available() -> int:
 
 def _initial() -> int:
     asked = os.environ.get("FASTGRAD_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() and int(asked) > 0 else _available()
+    return int(asked) if asked.isdecimal() and int(asked) > 0 else _available()
 
 
 _count = _initial()

@@ -950,6 +950,53 @@ def test_defining_a_name_again_replaces_it(restored: None) -> None:
     assert fg.dense_backward(np.ones((1, 1)), cache).x.tolist() == [[8.0]]
 
 
+@dtypes
+def test_defined_activation_is_nan_where_it_raises(
+    dtype: str, restored: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Numba raises for negative integer powers of zero; the other samples are not concerned."""
+    act = fg.define_activation("inverse", lambda z: z**-1, lambda z: -(z**-2))
+    x = np.array([[1.0, 2.0], [0.0, 4.0], [8.0, 16.0]], dtype)
+    with np.errstate(divide="ignore"):
+        value, slope = 1 / x, -1 / x**2
+    value[1, 0] = slope[1, 0] = np.nan
+    np.testing.assert_array_equal(act(x), value)
+    np.testing.assert_array_equal(act.derivative(x), slope)
+    y, cache = fg.dense_forward(x, np.eye(2, dtype=dtype), activation="inverse")
+    np.testing.assert_array_equal(y, value)
+    np.testing.assert_array_equal(fg.dense_backward(x, cache, need="z").z, x * slope)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_function_defined_again_is_compiled_again(restored: None) -> None:
+    scale = 2.0
+
+    def scaled(z: float) -> float:
+        return scale * z
+
+    for scale in (2.0, 5.0):
+        act = fg.define_activation("scaled", scaled, _cube_slope)
+        assert act([1.0]).tolist() == [scale]
+
+
+def test_an_activation_without_kernels_is_said_so() -> None:
+    with pytest.raises(ValueError, match=r"'mine' has no kernels: make it by fg\.define_activ"):
+        fg.dense([[1.0]], [[1.0]], activation=fg.Activation("mine", "z*2"))
+
+
+@dtypes
+def test_no_floating_point_event_gets_out(dtype: str) -> None:
+    """Not a signalling NaN's, and under errstate(all="raise") no underflow of a conversion."""
+    signalling = np.array([[0x7FA00000]], np.uint32).view(np.float32)
+    with np.errstate(all="raise"):
+        assert np.isnan(fg.dense(signalling, np.ones((1, 1), dtype)))
+        assert np.isnan(fg.tanh.backward(signalling, np.ones((1, 1))))
+        assert fg.sigmoid(np.float16([-12.0])) == np.float16(6.14e-06)
+        assert fg.dense(np.array([[1e-4]], "f2"), np.array([[1e-4]], "f2")) == 0
+        net = fg.MLP((1, 1), (None,), "mse", dtype=dtype)
+        assert net.predict([1e-42, 0.0], [[1e-42]]).item() < 1e-80
+
+
 def test_defined_activation_uses_math_and_closures(restored: None) -> None:
     scale = 2.0
     act = fg.define_activation("bump", lambda z: math.exp(-scale * z * z), _cube_slope)

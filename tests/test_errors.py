@@ -521,6 +521,11 @@ UNCOMPILABLE: dict[str, tuple[Any, Any, str]] = {
     "two arguments": (_steady, lambda z, y: z, "derivative"),
     "type": (dict, _steady, "forward"),
     "object": (type("Callable", (), {"__call__": lambda self, z: z})(), _steady, "forward"),
+    "unhashable": (type("U", (), {"__call__": max, "__hash__": None})(), _steady, "forward"),
+    "keywords": (lambda z, **k: z, _steady, "forward"),
+    "nothing": (lambda z: None, _steady, "forward"),
+    "complex": (_steady, lambda z: z * 1j, "derivative"),
+    "pair": (lambda z: (z, z), _steady, "forward"),
 }
 
 
@@ -530,6 +535,7 @@ def test_define_activation_says_what_does_not_compile(case: str) -> None:
     with pytest.raises((ValueError, TypeError)) as error:
         fg.define_activation("broken", forward, derivative)
     assert str(error.value).startswith(f"define_activation: {what} ")
+    assert '%"' not in str(error.value)  # LLVM IR
     assert "broken" not in fg.activations.ACTIVATIONS
 
 
@@ -706,6 +712,11 @@ BAD_OUT: dict[str, tuple[Callable[[tuple[int, ...]], Any], type[Exception], Any]
     "big-endian": (lambda s: np.full(s, 7, ">f8"), ValueError, _needs),
     "read-only": (_readonly, ValueError, lambda out, shape: " is read-only"),
     "list": (lambda s: [7.0], TypeError, lambda out, shape: " is a list: give a NumPy array"),
+    "masked": (
+        lambda s: np.ma.masked_array(np.full(s, 7.0)),
+        TypeError,
+        lambda out, shape: " is a masked array: give its data",
+    ),
     "number": (lambda s: 7.0, TypeError, lambda out, shape: " is a float: give a NumPy array"),
     "broadcast": (
         lambda s: np.lib.stride_tricks.as_strided(np.full(1, 7.0), s, (0,) * len(s)),

@@ -28,6 +28,7 @@ CUTS = {
     "features": ((300, 330, 120), 1 << 10),
     "few samples": ((40, 350, 320), 1 << 16),
     "one sample": ((1, 500, 300), 1 << 14),
+    "no features": ((3 * 256 + 70, 0, 40), 1 << 14),
 }
 
 dtypes = pytest.mark.parametrize("dtype", DTYPES)
@@ -66,7 +67,7 @@ def layer(shape: tuple[int, int, int], dtype: str, samples: str) -> dict[str, Ar
     n, d, k = shape
     rng = rng_of(shape, dtype)
     x, w, g = (rng.standard_normal(s).astype(dtype) for s in ((n, d), (d, k), (n, k)))
-    w *= 2 / np.sqrt(d).astype(dtype)
+    w *= 2 / np.sqrt(max(d, 1)).astype(dtype)
     b = rng.standard_normal(k).astype(dtype)
     return {"x": turn(x, samples), "w": turn(w, samples), "b": b, "g": turn(g, samples)}
 
@@ -185,6 +186,12 @@ def test_tiles_cover_everything_once(
                 assert size <= max(work, smallest)
         assert (seen == 1).all()
         assert len(tiles) <= parts
+
+
+@pytest.mark.parametrize(("asked", "count"), [("3", 3), ("²", None), ("0", None), ("two", None)])
+def test_threads_asked_for(asked: str, count: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTGRAD_NUM_THREADS", asked)
+    assert threads._initial() == (count or threads._available())
 
 
 @pytest.mark.parametrize("whole", [slice(0, 1), slice(0, 95), slice(5, 1000)])

@@ -8,6 +8,7 @@ from types import FunctionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import llvmlite.binding as llvm
+import numpy as np
 from numba import cfunc, njit, types
 
 from fastgrad.kernels.library import machine, symbol
@@ -48,15 +49,23 @@ def inlined(function: Callable[..., Any]) -> Any:
     return njit(**_OPTIONS, forceinline=True)(function)
 
 
+# With float32 constants the sum and the product have the dtype of the other operand.
+_NAN, _NOTHING = np.float32(np.nan), np.float32(-0.0)
+
+
 def scalar(function: Callable[..., Any]) -> Any:
-    """Compile a user's function of one number, unless it is compiled already."""
-    if hasattr(function, "py_func"):
-        return function
+    """Compile a user's function of one number, unless it is compiled already: NaN if it raises.
+
+    Where it cannot raise LLVM leaves nothing of that.
+    """
     if isinstance(function, FunctionType):
-        return njit(error_model="numpy")(function)
+        function = njit(error_model="numpy")(function)
 
     def call(z: Any) -> Any:  # math.sin and the like are compiled only as callees
-        return function(z)
+        try:
+            return function(z) + _NOTHING  # no None
+        except Exception:
+            return z * _NAN
 
     return njit(error_model="numpy")(call)
 

@@ -6,7 +6,6 @@ Their source may be anything a closure can hold, so no cache key would be safe.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 from numba.core.errors import NumbaError
@@ -15,8 +14,9 @@ from fastgrad.kernels.compile import c_function, scalar
 from fastgrad.kernels.front_end import numba_enabled
 from fastgrad.kernels.rows import BACKWARD, FORWARD, backward_kernel, forward_kernel
 
+_kept: list[Any] = []  # networks and layers know their code by its address
 
-@cache
+
 def _compile(function: str, user_function: Callable[..., Any], dtype: str) -> Any:
     compiled = scalar(user_function)
     if function == "forward":
@@ -35,10 +35,12 @@ def row_kernel(name: str, function: str, user_function: Callable[..., Any], dtyp
     what = "forward" if function == "forward" else "derivative"
     try:
         with numba_enabled():
-            return int(_compile(function, user_function, dtype).address)
-    except NumbaError as error:
+            _kept.append(_compile(function, user_function, dtype))
+            return int(_kept[-1].address)
+    except (NumbaError, AssertionError) as error:
         lines = [line.strip() for line in str(error).splitlines()]
         reason = next((line for line in lines if line and not line.startswith("Failed")), "")
+        reason = reason.partition(': %"')[0] or "plain arguments, for one"  # LLVM IR follows
         raise ValueError(
             f"define_activation: {what} of {name!r} must take and return one number and use only "
             f"what Numba compiles: {reason}"
