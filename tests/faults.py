@@ -782,6 +782,22 @@ _NETWORKS = [
         "network-init", "network.py", "np.sqrt(gain / layer.inputs)",
         "np.sqrt(gain / layer.outputs)", "weights scaled by the wrong width",
     ),
+    Fault(
+        "training-batch", "training.py", "batch_size = min(batch_size, n)", "pass",
+        "a huge batch_size wraps around",
+    ),
+    Fault(
+        "check-infinite", "verify.py", "right: Array = finite & (", "right: Array = (",
+        "any gradient is right where differences are infinite",
+    ),
+    Fault(
+        "sequential-twice", "nn.py", "if inner & seen or", "if",
+        "a layer that is there twice goes back from its last forward both times",
+    ),
+    Fault(
+        "user-raises", "kernels/compile.py", "return z * _NAN", "return z",
+        "a user's activation that raises is the identity",
+    ),
 ]  # fmt: skip
 
 FAULTS = [*_KERNELS, *_WRAPPERS, *_NETWORKS]

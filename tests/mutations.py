@@ -52,6 +52,7 @@ LIKELY = {
     "kernels/reductions.py": ("test_activations.py", "test_golden.py", "test_losses.py"),
     "kernels/apply.py": (*_LOSS, "test_activations.py"),
     "kernels/loss.py": _LOSS,
+    "kernels/compile.py": ("test_dense.py",),
     "kernels/library.py": ("test_library.py", "test_bits.py"),
     "activations.py": ("test_activations.py", "test_dense.py"),
     "arrays.py": ("test_errors.py", "test_dense.py"),
