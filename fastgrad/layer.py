@@ -1,19 +1,19 @@
-"""A compiled dense layer: its kernels and its settings.
+"""A compiled dense layer: its kernels, its settings, and what its passes return.
 
-Everything here works on native arrays whose shapes fit: `functional` checks and converts.
+Everything here works on native arrays whose shapes fit: `checked` sees to that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastgrad import threads
 from fastgrad.activations import ACTIVATIONS, LAYERS, Activation, identity
-from fastgrad.arrays import Array, as_array
+from fastgrad.arrays import Array, Dtypes, as_array
 
 # Bits by which the backward kernel is told what to compute, as in kernels/dense.py.
 WANT = {"x": 1, "w": 2, "b": 4, "z": 8}
@@ -48,6 +48,27 @@ class Layer:
             self.samples,
             dtype,
         )
+
+
+class DenseGrads(NamedTuple):
+    """Gradients of one layer, of the shapes of what they belong to; None where not computed."""
+
+    x: Array | None = None
+    w: Array | None = None
+    b: Array | None = None
+    z: Array | None = None
+
+
+class DenseCache(NamedTuple):
+    """What the forward pass leaves for the backward pass. Nothing is copied: do not write to it."""
+
+    x: Array
+    w: Array
+    b: Array | None
+    saved: Array  # y where act' is a function of y, else act'(z); z of a user's function
+    layer: Layer
+    shape: tuple[int, ...] | None = None  # of x, where it had leading batch axes
+    dtypes: Dtypes | None = None  # where the results are not of the arrays' own dtype
 
 
 def resolve(function: str, activation: Any) -> tuple[Activation, Callable[[Array], Array] | None]:

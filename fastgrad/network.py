@@ -116,15 +116,19 @@ class MLP:
         check_choice("MLP", "samples", samples, LAYOUTS)
         self.dtype = _dtype(dtype)
         self.reduction, self.bias, self.samples = reduction, bool(bias), samples
-        layers = []
-        self.size = 0
+        self._network = self._laid_out()
+        self.size = self._network.size
+
+    def _laid_out(self) -> Network:
+        """Return the network of these settings, each layer with its places in the flat vector."""
+        layers, end = [], 0
         for activation, (d, k) in zip(self.activations, pairwise(self.sizes), strict=True):
-            w = slice(self.size, self.size + d * k)
-            b = slice(w.stop, w.stop + k) if bias else None
+            w = slice(end, end + d * k)
+            b = slice(w.stop, w.stop + k) if self.bias else None
             layers.append(Layer(d, k, w, b, activation))
-            self.size = w.stop if b is None else b.stop
-        self._network = Network(
-            layers, self.size, self.loss, reduction, samples == "columns", self.dtype
+            end = w.stop if b is None else b.stop
+        return Network(
+            layers, end, self.loss, self.reduction, self.samples == "columns", self.dtype
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -133,10 +137,7 @@ class MLP:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        MLP.__init__(
-            self, self.sizes, self.activations, self.loss, self.reduction, self.bias, self.samples,
-            self.dtype,
-        )  # fmt: skip
+        self._network = self._laid_out()
 
     def __repr__(self) -> str:
         names = tuple(a.name for a in self.activations)

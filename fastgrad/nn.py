@@ -28,12 +28,7 @@ from numpy.typing import ArrayLike
 
 from fastgrad import activations, losses
 from fastgrad.arrays import Array, as_array, check_choice, common_dtypes, random_generator
-from fastgrad.functional import (
-    DenseCache,
-    dense,
-    dense_backward,
-    dense_forward,
-)
+from fastgrad.functional import DenseCache, dense, dense_backward, dense_forward
 from fastgrad.layer import callable_slope, resolve
 
 __all__ = [
@@ -332,13 +327,13 @@ class Sequential(Layer):
                 raise TypeError(f"Sequential: layers[{i}] is a {kind}: give layers (losses follow)")
         seen: set[int] = set()
         for i, layer in enumerate(self.layers):
-            inner = {id(leaf) for leaf in _leaves(layer)}
-            if inner & seen or len(inner) < len(list(_leaves(layer))):
-                raise ValueError(
-                    f"Sequential: layers[{i}] is, or holds, a layer that is there already: a layer "
-                    "remembers one forward. Give a copy.copy of it, which shares w and b"
-                )
-            seen |= inner
+            for leaf in map(id, _leaves(layer)):
+                if leaf in seen:
+                    raise ValueError(
+                        f"Sequential: layers[{i}] is, or holds, a layer that is there already: a "
+                        "layer remembers one forward. Give a copy.copy of it, which shares w and b"
+                    )
+                seen.add(leaf)
         super().__init__(self.layers[0].samples)
         if mixed := {layer.samples for layer in self.layers} - {self.samples}:
             raise ValueError(

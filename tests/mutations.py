@@ -67,6 +67,7 @@ LIKELY = {
     "layer.py": ("test_golden.py", "test_dense.py", "test_errors.py", "test_bits.py"),
     "threads.py": ("test_golden.py", "test_bits.py"),
     "functional.py": ("test_errors.py", "test_out.py", "test_dense.py"),
+    "checked.py": ("test_errors.py", "test_out.py", "test_dense.py"),
     "nn.py": ("test_nn.py",),
     "verify.py": ("test_verify.py",),
 }

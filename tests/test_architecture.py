@@ -25,7 +25,7 @@ ORDER = [
     *("__main__", "cli", "chart", "compare", "machine", "cases", "bounds", "data"),
     *("network", "training", "passes", "optimizers", "tables", "nn", "verify", "running"),
     "__init__",
-    *("functional", "large", "layer", "activations", "losses", "threads", "arrays"),
+    *("functional", "checked", "large", "layer", "activations", "losses", "threads", "arrays"),
     *("reference", "loops"),
     "kernels.user",
     *(

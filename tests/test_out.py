@@ -27,8 +27,8 @@ def direct_only(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From its call on, only the compiled entry points answer."""
 
     def begin() -> None:
-        monkeypatch.setattr(functional, "_forward", checked)
-        monkeypatch.setattr(functional, "_backward", checked)
+        monkeypatch.setattr(functional, "checked_forward", checked)
+        monkeypatch.setattr(functional, "checked_backward", checked)
         monkeypatch.setattr(fg.Activation, "_run", checked)
         for kind in (fg.losses.Loss, fg.losses.ArrayLoss):
             monkeypatch.setattr(kind, "_evaluate", checked)

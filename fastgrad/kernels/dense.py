@@ -11,9 +11,7 @@ from numba import types
 from fastgrad.kernels.compile import assemble, kernel
 from fastgrad.kernels.dense_blocks import BACKWARD, passes
 from fastgrad.kernels.microkernel import ADD
-from fastgrad.kernels.pointers import (
-    read_word,
-)
+from fastgrad.kernels.pointers import read_word
 from fastgrad.kernels.pyobject import (
     ENTRY,
     RELEASE_FROM,

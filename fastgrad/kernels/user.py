@@ -40,8 +40,8 @@ def row_kernel(name: str, function: str, user_function: Callable[..., Any], dtyp
     except (NumbaError, AssertionError) as error:
         lines = [line.strip() for line in str(error).splitlines()]
         reason = next((line for line in lines if line and not line.startswith("Failed")), "")
-        reason = reason.partition(': %"')[0] or "plain arguments, for one"  # LLVM IR follows
+        reason = reason.partition(': %"')[0]  # LLVM IR follows
         raise ValueError(
             f"define_activation: {what} of {name!r} must take and return one number and use only "
-            f"what Numba compiles: {reason}"
+            f"what Numba compiles{': ' if reason else ''}{reason}"
         ) from None

@@ -1,0 +1,283 @@
+"""The checked path of a dense layer: arguments of any form, or a sentence that says what is wrong.
+
+Every array is converted to what kernels take, and every result to what the caller expects.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, TypeGuard
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastgrad.arrays import (
+    Array,
+    Dtypes,
+    as_array,
+    as_native,
+    check_choice,
+    check_out,
+    common_dtypes,
+    deliver,
+)
+from fastgrad.large import any_backward, any_forward
+from fastgrad.layer import (
+    ACCUMULATE,
+    WANT,
+    DenseCache,
+    DenseGrads,
+    Layer,
+    apply_callable,
+    callable_slope,
+    compiled_layer,
+)
+
+__all__ = ["checked_backward", "checked_forward", "output_fields"]
+
+_ARRAYS = ("x", "w", "saved")  # of a cache; b may be missing
+_FIELDS = frozenset(WANT)
+
+
+def _check_shapes(function: str, x: Array, w: Array, b: Array | None, samples: str) -> None:
+    columns = samples == "columns"
+    if x.ndim == 0 or (columns and x.ndim > 2):
+        forms = "(d, n) or (d,)" if columns else "(n, d), (..., d) or (d,)"
+        raise ValueError(f"{function}: x has shape {x.shape}: samples={samples!r} take {forms}")
+    if w.ndim != 2:
+        raise ValueError(
+            f"{function}: w has shape {w.shape}: it needs two axes, "
+            f"{'(k, d)' if columns else '(d, k)'}"
+        )
+    d = x.shape[0] if columns else x.shape[-1]
+    if w.shape[1 if columns else 0] != d:
+        side = "columns" if columns else "rows"
+        raise ValueError(
+            f"{function}: w has shape {w.shape} but x has shape {x.shape}: "
+            f"w needs {d} {side}, one per input feature"
+        )
+    k = w.shape[0 if columns else 1]
+    full = (k, 1) if columns else (1, k)
+    if b is not None and b.shape not in ((k,), full):
+        raise ValueError(
+            f"{function}: b has shape {b.shape} but w has shape {w.shape}: "
+            f"b needs shape ({k},) or {full}, one entry per output"
+        )
+
+
+def checked_forward(
+    function: str,
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None,
+    activation: Any,
+    samples: str,
+    out: Array | None,
+    keep: bool,
+) -> tuple[Array, DenseCache]:
+    """Return what `dense_forward` does; the cache is of use only if it is to `keep` what it needs.
+
+    `function` is the caller's name for errors.
+    """
+    check_choice(function, "samples", samples, ("rows", "columns"))
+    given = {"x": as_array(function, "x", x), "w": as_array(function, "w", w)}
+    if b is not None:
+        given["b"] = as_array(function, "b", b)
+    _check_shapes(function, given["x"], given["w"], given.get("b"), samples)
+    dtypes = common_dtypes(*given.values())
+    layer = compiled_layer(function, activation, samples, dtypes.work)
+    native = {name: as_native(a, dtypes.work) for name, a in given.items()}
+    x_array, w_array, b_array = native["x"], native["w"], native.get("b")
+    shape = x_array.shape
+    k = w_array.shape[layer.columns ^ 1]
+    batched = len(shape) > 2
+    keeps = layer.keeps and keep
+    if batched:
+        x_array = x_array.reshape(math.prod(shape[:-1]), shape[-1])
+    y_shape = (k, *shape[1:]) if layer.columns else (*shape[:-1], k)
+    if math.prod(y_shape) > sys.maxsize // dtypes.work.itemsize:
+        raise ValueError(f"{function}: y of shape {y_shape} is larger than memory can be")
+    if out is not None:
+        check_out(function, "out", out, y_shape, dtypes.result, given)
+
+    into = None
+    if _kernels_take(out, dtypes.work) and not (layer.function or batched or keeps):
+        into = out if _sample_contiguous(out, layer.columns) else None
+    y = any_forward(layer, x_array, w_array, b_array, into, keeps)
+    saved = y
+    if keeps:
+        y, saved = y
+    if layer.function is not None:
+        y = apply_callable(function, layer.function, saved)
+    cache = DenseCache(
+        x_array, w_array, b_array, saved, layer, shape if batched else None,
+        None if dtypes.work is dtypes.result else dtypes,
+    )  # fmt: skip
+    return deliver(y.reshape(y_shape), dtypes.result, out), cache
+
+
+def _kernels_take(out: Array | None, dtype: np.dtype[Any]) -> TypeGuard[Array]:
+    """Return whether kernels can write to `out`: no subclass, and NumPy's own dtype object."""
+    return type(out) is np.ndarray and out.dtype is dtype
+
+
+def _sample_contiguous(array: Array, columns: int) -> bool:
+    """Return whether a kernel can write the outputs of each sample side by side into `array`."""
+    step = array.strides[0 if columns else -1]
+    native = array.dtype.isnative and array.flags.aligned
+    return native and step == array.itemsize and all(s % step == 0 for s in array.strides)
+
+
+def checked_backward(
+    grad_y: ArrayLike, cache: DenseCache, need: Iterable[str], out: Any, accumulate: bool
+) -> DenseGrads:
+    """Return what `dense_backward` does."""
+    function = "dense_backward"
+    if not isinstance(cache, DenseCache):
+        raise TypeError(
+            f"{function}: cache is a {type(cache).__name__}: give what dense_forward returned"
+        )
+    names = _needed(function, need)
+    try:
+        accumulate = bool(accumulate)
+    except ValueError:  # an array has no truth value
+        kind = type(accumulate).__name__
+        raise TypeError(f"{function}: accumulate is a {kind}: give True or False") from None
+    x, w, b, saved, layer, shape, kept = _checked_cache(function, cache)
+    grad = as_array(function, "grad_y", grad_y)
+    y_shape = saved.shape if shape is None else (*shape[:-1], saved.shape[-1])
+    if grad.shape != y_shape:
+        raise ValueError(
+            f"{function}: grad_y has shape {grad.shape} but y has shape {y_shape}: "
+            "they need the same shape"
+        )
+    given = grad
+    dtypes = common_dtypes(grad, np.empty(0, saved.dtype if kept is None else kept.result))
+    if dtypes.work != saved.dtype:  # float64 grad_y for a float32 layer, say
+        layer = replace(
+            compiled_layer(function, layer.activation, layer.samples, dtypes.work),
+            function=layer.function,
+        )
+    x, w, saved = (as_native(a, dtypes.work) for a in (x, w, saved))
+    b = None if b is None else as_native(b, dtypes.work)
+    if not _sample_contiguous(saved, layer.columns):
+        saved = saved.copy(order="F" if layer.columns else "C")
+    grad = as_native(grad, dtypes.work).reshape(saved.shape)
+    if layer.function is not None:
+        slope = callable_slope(layer.function, saved)
+        with np.errstate(all="ignore"):
+            grad = grad * slope
+
+    shapes = {"x": shape or x.shape, "w": w.shape, "z": y_shape}
+    if b is not None:
+        shapes["b"] = b.shape
+    names = [n for n in names if n in shapes]
+    inputs = {"grad_y": given, "x": cache.x, "w": cache.w, "b": cache.b, "the cache": cache.saved}
+    outs = _outputs(function, out, names, shapes, dtypes.result, inputs)
+    into: dict[str, Array | None] = dict.fromkeys("xwb")
+    adding = {n for n in names if accumulate and n in outs and n in "xz"}  # kernels add w, b
+    for name, like in (("x", x), ("w", w), ("b", b)):
+        if name in names and like is not None and name not in adding:
+            into[name] = _kernel_output(name, outs.get(name), like, accumulate)
+    flags = sum(WANT[n] for n in names) | (ACCUMULATE if accumulate else 0)
+    grads = any_backward(layer, grad, x, w, b, saved, flags, into)
+    results = dict(zip("xwbz", grads, strict=True))
+    for name in names:
+        result = results[name].reshape(shapes[name])
+        if name in adding:
+            with np.errstate(all="ignore"):
+                result = result + outs[name]
+        results[name] = deliver(result, dtypes.result, outs.get(name))
+    return DenseGrads(**results)
+
+
+def _checked_cache(function: str, cache: DenseCache) -> DenseCache:
+    """Return the cache; raise if its fields are no longer what dense_forward made them."""
+    layer, shape, dtypes = cache[4:]
+    for name, value, kind in (("layer", layer, Layer), ("dtypes", dtypes, Dtypes | None)):
+        if not isinstance(value, kind):
+            raise TypeError(
+                f"{function}: cache.{name} is a {type(value).__name__}: "
+                "leave it as dense_forward made it"
+            )
+    x, w, saved = (as_array(function, f"cache.{n}", getattr(cache, n)) for n in _ARRAYS)
+    b = None if cache.b is None else as_array(function, "cache.b", cache.b)
+    _check_shapes(function, x, w, b, layer.samples)
+    if x.ndim > 2 or (shape and (math.prod(shape[:-1]), shape[-1]) != x.shape):
+        was = f"of shape {shape}" if shape else "of one or two axes"
+        raise ValueError(f"{function}: cache.x has shape {x.shape}: it was {was}")
+    k = w.shape[layer.columns ^ 1]
+    expected = (k, *x.shape[1:]) if layer.columns else (*x.shape[:-1], k)
+    if saved.shape != expected:
+        raise ValueError(
+            f"{function}: cache holds an output of shape {saved.shape}: its x and w make it "
+            f"{expected}. Leave the arrays of a layer as they are between forward and backward"
+        )
+    return DenseCache(x, w, b, saved, layer, shape, dtypes)
+
+
+def _needed(function: str, need: Iterable[str]) -> list[str]:
+    try:
+        names = list(need)
+    except TypeError:
+        names = [str(need)]
+    for name in names:
+        check_choice(function, "need", name, tuple(WANT))
+    return [name for name in WANT if name in names]
+
+
+def output_fields(out: Any) -> dict[str, Any]:
+    """Return the fields x, w, b, z of `out`; None stands for one it does not have."""
+    if isinstance(out, (dict, Mapping)) and not _FIELDS.isdisjoint(out):  # a dict answers sooner
+        return {n: out.get(n) for n in "xwbz"}
+    if any(hasattr(out, n) for n in "xwbz"):
+        return {n: getattr(out, n, None) for n in "xwbz"}
+    raise TypeError(
+        f"dense_backward: out is a {type(out).__name__}: give a DenseGrads, a mapping or an "
+        "object with fields x, w, b, z"
+    )
+
+
+def _outputs(
+    function: str,
+    out: Any,
+    names: list[str],
+    shapes: dict[str, tuple[int, ...]],
+    dtype: np.dtype[Any],
+    inputs: dict[str, Any],
+) -> dict[str, Array]:
+    """Return the arrays of `out` that are wanted, checked."""
+    if out is None:
+        return {}
+    fields = output_fields(out)
+    taken: dict[str, Array] = {}
+    for name in names:
+        field = fields[name]
+        if field is not None:
+            others = {**inputs, **{f"out.{n}": a for n, a in taken.items()}}
+            check_out(function, f"out.{name}", field, shapes[name], dtype, others)
+            taken[name] = field
+    return taken
+
+
+def _kernel_output(name: str, out: Array | None, like: Array, accumulate: bool) -> Array | None:
+    """Return the array the kernel writes: `out` itself where it can, else a stand-in, or None.
+
+    When accumulating, the stand-in starts from what `out` holds, so that the sum is made in
+    the same order, to the same bits, as in place.
+    """
+    if _kernels_take(out, like.dtype) and out.shape == like.shape:
+        steps = [s for s, length in zip(out.strides, out.shape, strict=True) if length != 1]
+        whole = out.dtype.isnative and out.flags.aligned
+        whole = whole and all(s % out.itemsize == 0 for s in steps)
+        if whole and (not steps or out.itemsize in steps):
+            return out
+    if not accumulate or name == "x":
+        return None
+    stand_in: Array = np.zeros_like(like)
+    if out is not None:
+        stand_in[...] = out.reshape(like.shape)
+    return stand_in
