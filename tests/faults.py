@@ -183,8 +183,8 @@ _KERNELS = [
         "self.b_.store(b[0], self._at(place, v)", "a packed row of B is its first vector twice",
     ),
     Fault(
-        "tile-pack-row", "kernels/microkernel.py", "self.b_pack, I64(self.tile.nr), self.b_next]",
-        "self.b_pack, self.b_row, self.b_next]", "packed rows are read at the unpacked distance",
+        "tile-pack-row", "kernels/microkernel.py", "self.b_pack, I64(self.tile.nr), self.b_next,",
+        "self.b_pack, self.b_row, self.b_next,", "packed rows are read at the unpacked distance",
     ),
     Fault(
         "gemm-pack-block", "kernels/gemm.py", "to += pc * NR * size", "to += 0",

@@ -46,7 +46,7 @@ _ARGUMENTS = [
     "columns",
 ]
 SINGLE = 4  # panels that a single row is multiplied with at once
-PREFETCH = 16  # cache lines, or unpacked rows, of the next panel of B that each tile asks for
+LINE = 64  # bytes of a cache line
 
 
 class _PanelWriter:
@@ -182,15 +182,15 @@ class _PanelWriter:
         packs = self.b_.and_(
             self._given(self.b_pack), self.b_.icmp_signed(">=", self.m, mr), name="packs"
         )
-        line = I64(64 // self.size)
-        apart = self.b_.select(packs, self.b_row, line)
-        starts = [self.m, self.a, self.c, self.b, self.b_row, self.b_next]
+        apart = self.b_.select(packs, self.b_row, I64(self.tile.nr))
+        unfetched = self.b_.select(self._given(self.b_next), self.k, I64(0))
+        starts = [self.m, self.a, self.c, self.b, self.b_row, self.b_next, unfetched]
         self.b_.cbranch(packs, first, head)
 
         self.b_ = ir.IRBuilder(first)
         self._tile(self.tile.mr, self.a, self.c, pack=True)
         following = self._next_tile(*starts[:3])
-        packed = [*following, self.b_pack, I64(self.tile.nr), self.b_next]
+        packed = [*following, self.b_pack, I64(self.tile.nr), self.b_next, unfetched]
         first = self.b_.block
         self.b_.branch(head)
 
@@ -199,21 +199,24 @@ class _PanelWriter:
         for phi, before, after in zip(phis, starts, packed, strict=True):
             phi.add_incoming(before, entry)
             phi.add_incoming(after, first)
-        left, a, c, self.b, self.b_row, ahead = phis
+        left, a, c, self.b, self.b_row, ahead, unfetched = phis
         self.b_.cbranch(self.b_.icmp_signed(">=", left, mr), full, rest)
 
         self.b_ = ir.IRBuilder(full)
 
         def fetch_next(_: list[Any]) -> list[Any]:
-            for i in range(PREFETCH):
-                self._fetch(self.b_.gep(ahead, [self.b_.mul(apart, I64(i))]))
-            return []
+            for i in range(self.tile.fetch):
+                row = self.b_.gep(ahead, [self.b_.mul(apart, I64(i))])
+                for at in range(0, self.tile.nr, LINE // self.size):
+                    self._fetch(self.b_.gep(row, [I64(at)]))
+            fetched = I64(self.tile.fetch)
+            next_row = self.b_.gep(ahead, [self.b_.mul(apart, fetched)])
+            return [next_row, self.b_.sub(unfetched, fetched)]
 
-        self._when(self._given(self.b_next), [], fetch_next)
+        fetching = self.b_.icmp_signed(">", unfetched, I64(0))
+        ahead, unfetched = self._when(fetching, [ahead, unfetched], fetch_next)
         self._tile(self.tile.mr, a, c)
-        following = self._next_tile(left, a, c)
-        ahead = self.b_.gep(ahead, [self.b_.mul(apart, I64(PREFETCH))])
-        following += [self.b, self.b_row, ahead]
+        following = [*self._next_tile(left, a, c), self.b, self.b_row, ahead, unfetched]
         for phi, value in zip(phis, following, strict=True):
             phi.add_incoming(value, self.b_.block)
         self.b_.branch(head)

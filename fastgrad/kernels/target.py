@@ -60,6 +60,11 @@ class Tile:
         return self.lanes * self.nv
 
     @property
+    def fetch(self) -> int:
+        """Rows of the next panel of B that each tile but the first of MC x NR asks for."""
+        return -(-self.kc // (self.mc // self.mr - 1))
+
+    @property
     def ar(self) -> int:
         """Elements per step of k in a packed group of MR rows of A: whole vectors."""
         return -(-self.mr // self.lanes) * self.lanes
