@@ -30,7 +30,7 @@ from fastgrad.layer import ACCUMULATE, WANT, Layer
 EDGE = 96  # outputs are cut at multiples of this: whole register tiles
 FEATURES = 48  # and rows of grad_w of this
 # But among threads at any register tile: 512 rows for two are 264 and 248, not 288 and 224.
-TILE = 12
+ROWS, COLUMNS = 12, 32
 ACTIVATION = 16  # multiply-adds that an activation is reckoned as
 
 Tile = tuple[slice, slice]
@@ -46,7 +46,7 @@ def any_forward(
     count = threads.shares(work)
     if count == 1 and work <= threads.SLICE:
         return layer.whole_forward(x, w, b, out, keeps, layer.record, layer.columns, None, None)
-    parts = _tiles(n, k, d + ACTIVATION, count)
+    parts = _tiles(n, k, d + ACTIVATION, count, rowwise=layer.activation.rowwise)
     # A softmax needs whole rows: where they are cut, it follows when all of z is there.
     apart = layer.activation.rowwise and any(
         j.stop - j.start < k for part in parts for _, j in part
@@ -144,9 +144,9 @@ class _Backward:
         )  # fmt: skip
 
     def by_gradient(self, count: int) -> None:
-        """In `count` threads: grad_z, with it or after it grad_x, then grad_w, then grad_b.
+        """In `count` threads: grad_z, with it or after it grad_x, then grad_w and grad_b.
 
-        Threads have samples for themselves, or columns of grad_x where these are too few, and
+        Threads have samples for themselves, or columns of grad_x where these are more, and
         then rows of grad_w.
         """
         (n, d), k = self.x.shape, self.w.shape[1]
@@ -163,10 +163,8 @@ class _Backward:
                 parts = []
         if self.gx is not None and parts:
             self._inputs(parts)
-        if self.gw is not None:
-            self._weights(count)
-        if self.gb is not None:
-            self._bias()
+        if self.gw is not None or self.gb is not None:
+            self._sums(count)
 
     def _slopes(self, parts: list[list[Tile]], with_x: bool) -> None:
         gx = self.gx if with_x else None
@@ -198,38 +196,44 @@ class _Backward:
             ]
         )
 
-    def _weights(self, count: int) -> None:
+    def _sums(self, count: int) -> None:
+        """Sum over the samples: each thread some rows of grad_w, and some entries of grad_b."""
         (n, d), k = self.x.shape, self.w.shape[1]
         piece = threads.piece(count)
-        most = max(piece // (BATCH_BLOCK * k), FEATURES)
-        samples = threads.cut(slice(0, n), piece // (k * min(most, -(-d // count))), BATCH_BLOCK)
-        threads.run(
-            [
-                [
-                    partial(self._linear, i, j, WANT["w"] | self.added(i), gw=_part(self.gw, j))
+        tasks: list[list[Any]] = [[] for _ in range(count)]
+        if self.gw is not None:
+            most = max(piece // (BATCH_BLOCK * k), FEATURES)
+            samples = threads.cut(
+                slice(0, n), piece // (k * min(most, -(-d // count))), BATCH_BLOCK
+            )
+            for task, features in zip(tasks, threads.share(slice(0, d), count, ROWS), strict=False):
+                task += [
+                    partial(self._linear, i, j, WANT["w"] | self.added(i), gw=self.gw[j])
                     for j in threads.cut(features, most, FEATURES)
                     for i in samples
                 ]
-                for features in threads.share(slice(0, d), count, TILE)
-            ]
-        )
-
-    def _bias(self) -> None:
-        samples = slice(0, len(self.x))
-        most = threads.SLICE // (ACTIVATION * self.w.shape[1])
-        steps = [
-            partial(self._linear, i, slice(None), WANT["b"] | self.added(i), gb=self.gb)
-            for i in threads.cut(samples, most, BATCH_BLOCK)
-        ]
-        threads.run([steps])
+        if self.gb is not None:
+            samples = threads.cut(slice(0, n), piece // (ACTIVATION * k), BATCH_BLOCK)
+            for task, outputs in zip(
+                tasks, threads.share(slice(0, k), count, COLUMNS), strict=False
+            ):
+                task += [
+                    partial(
+                        self._linear, i, slice(None), WANT["b"] | self.added(i), outputs,
+                        gb=self.gb[outputs],
+                    )
+                    for i in samples
+                ]  # fmt: skip
+        threads.run(tasks)
 
     def _linear(
-        self, i: slice, j: slice, flags: int, gx: Any = None, gw: Any = None, gb: Any = None
-    ) -> None:
-        """Run the backward kernel from grad_z, for some samples and some input features."""
+        self, i: slice, j: slice, flags: int, outputs: slice = slice(None), *,
+        gx: Any = None, gw: Any = None, gb: Any = None,
+    ) -> None:  # fmt: skip
+        """Run the backward kernel from grad_z, for some samples, input features and outputs."""
         self.layer.whole_backward(
-            _part(self.gz, i), self.x[i, j], self.w[j], self.bias, None, self.plain, flags, 0,
-            None, gx, gw, gb, None,
+            _part(self.gz, (i, outputs)), self.x[i, j], self.w[j, outputs],
+            _part(self.bias, outputs), None, self.plain, flags, 0, None, gx, gw, gb, None,
         )  # fmt: skip
 
 
@@ -238,7 +242,7 @@ def _rows(array: Array, layer: Layer) -> Array:
     return np.atleast_2d(array.T if layer.columns else array)
 
 
-def _part(array: Array | None, at: slice) -> Array | None:
+def _part(array: Array | None, at: Any) -> Array | None:
     return None if array is None else array[at]
 
 
@@ -270,12 +274,13 @@ def _whole(parts: list[list[Tile]], columns: int) -> bool:
 
 
 def _tiles(
-    rows: int, columns: int, depth: int, count: int, whole_rows: bool = False
+    rows: int, columns: int, depth: int, count: int, whole_rows: bool = False, rowwise: bool = False
 ) -> list[list[Tile]]:
     """Cut a matrix whose elements cost `depth` each into tiles of one step, a list per thread.
 
     Each call packs its operands anew, which costs as much as some 20 columns or rows of its
-    product: where whole rows would make a low tile, it is as square as can be.
+    product: threads share the longer side (but rows, if there are enough, of what is `rowwise`),
+    and where whole rows would make a low tile, it is as square as can be.
     """
     most = threads.piece(count)
     height = most // (depth * columns)
@@ -283,9 +288,9 @@ def _tiles(
         height = max(height, math.isqrt(most // depth))
     height = max(min(rows, height), 1)
     width = columns if whole_rows else most // (depth * height)
-    down, across = threads.share(slice(0, rows), count, TILE), [slice(0, columns)]
-    if len(down) < count and not whole_rows:
-        down, across = [slice(0, rows)], threads.share(slice(0, columns), count, TILE)
+    down, across = threads.share(slice(0, rows), count, ROWS), [slice(0, columns)]
+    if not whole_rows and (len(down) < count or (columns > rows and not rowwise)):
+        down, across = [slice(0, rows)], threads.share(slice(0, columns), count, COLUMNS)
     return [
         [
             (i, j)

@@ -26,9 +26,9 @@ from fastgrad.kernels.target import BATCH_BLOCK
 from fastgrad.losses import REDUCTIONS, ArrayLoss, Loss
 
 INT64 = np.dtype(np.int64)
-# Multiply-adds (16 per output of an activation) of the first piece of a job: 1 to 10 ms. Later
+# Multiply-adds (16 per output of an activation) of the first piece of a job: 2 to 20 ms. Later
 # pieces follow the clock.
-FIRST_PIECE, SHORTEST, LONGEST = 1 << 28, 0.02, 0.08
+FIRST_PIECE, SHORTEST, LONGEST = 1 << 29, 0.02, 0.08
 # Bytes of samples converted at a time.
 WINDOW = 1 << 22
 

@@ -571,12 +571,20 @@ _WRAPPERS = [
     ),
     Fault(
         "shared-features", "large.py",
-        "threads.share(slice(0, d), count, TILE)", "threads.share(slice(0, n), count, TILE)",
+        "threads.share(slice(0, d), count, ROWS)", "threads.share(slice(0, n), count, ROWS)",
         "threads share samples where they should share features",
     ),
     Fault(
         "shared-accumulate", "large.py", 'i, j, WANT["w"] | self.added(i)',
         'i, j, WANT["w"]', "grad_w of large layers is not accumulated",
+    ),
+    Fault(
+        "shared-bias", "large.py", 'slice(None), WANT["b"] | self.added(i), outputs,',
+        'slice(None), WANT["b"], outputs,', "grad_b of large layers is that of the last samples",
+    ),
+    Fault(
+        "shared-columns", "large.py", "_part(self.bias, outputs), None, self.plain, flags",
+        "self.bias, None, self.plain, flags", "threads that share grad_b get all of the bias",
     ),
     Fault(
         "callable-slope", "layer.py",
