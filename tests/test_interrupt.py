@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 import os
 import signal
@@ -112,10 +113,10 @@ def test_interrupting_a_large_layer(case: str, parts: int, count: Callable[[int]
     """In float32, and within what a loaded machine allows: the median of three is what counts."""
     count(parts)
     work, small = CASES[case]("float32")
-    alive = threading.active_count()
+    alive = _thread._count()
     took = sorted(interrupt(work, after) for after in (0.1, 0.2, 0.35))
     time.sleep(0.1)
-    assert threading.active_count() == alive  # no thread is left writing
+    assert _thread._count() == alive  # no thread is left writing
     assert took[1] < SOON, took
     assert small() == 1500
 
@@ -156,6 +157,29 @@ except KeyboardInterrupt:
 def test_interrupting_the_first_compilation(after: float, tmp_path: Path) -> None:
     """It waits for the kernel at hand, and the next call compiles what is missing."""
     process = start(COLD.format(after=after), FASTGRAD_CACHE_DIR=str(tmp_path))
+    assert output(process) == "True"
+
+
+IMPORTING = """
+import os, signal, sys
+import numpy as np, fastgrad as fg
+signal.signal(signal.SIGINT, signal.default_int_handler)
+def interrupt(event, arguments):
+    if event == "import" and arguments[0] == "{module}":
+        os.kill(os.getpid(), signal.SIGINT)
+sys.addaudithook(interrupt)
+x = np.ones((3, 4), "f4")
+try:
+    fg.dense(x, x.T, None, "relu")
+except KeyboardInterrupt:
+    print(fg.dense(x, x.T, None, "relu").tolist() == [[4.0] * 3] * 3)
+"""
+
+
+@pytest.mark.parametrize("module", ["llvmlite.binding.newpassmanagers", "numba.core.types"])
+def test_interrupting_an_import(module: str, tmp_path: Path) -> None:
+    """A package whose import was cut short half way cannot be imported again: Ctrl-C waits."""
+    process = start(IMPORTING.format(module=module), FASTGRAD_CACHE_DIR=str(tmp_path))
     assert output(process) == "True"
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Let Ctrl-C wait for the end: Numba, stopped while it is imported, cannot be used again."""
+    """Let Ctrl-C wait for the end: Numba or llvmlite, stopped in an import, is of no use again."""
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield

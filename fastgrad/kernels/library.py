@@ -29,8 +29,6 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-import llvmlite
-import llvmlite.binding as llvm
 import numpy as np
 
 from fastgrad.kernels.front_end import (
@@ -40,6 +38,10 @@ from fastgrad.kernels.front_end import (
     numba_front_end,
 )
 from fastgrad.kernels.target import host
+
+with interrupts_deferred():
+    import llvmlite
+    import llvmlite.binding as llvm
 
 DTYPES = ("float32", "float64")
 
