@@ -187,6 +187,10 @@ _KERNELS = [
         "self.b_pack, self.b_row, self.b_next,", "packed rows are read at the unpacked distance",
     ),
     Fault(
+        "gemm-pack-first", "kernels/gemm.py", "b, b_row, b_panel, b_pack = b_pack, NR, k * NR, 0",
+        "b, b_row, b_panel, b_pack = b_pack, NR, n * NR, 0", "panels of large weights, misplaced",
+    ),
+    Fault(
         "gemm-pack-block", "kernels/gemm.py", "to += pc * NR * size", "to += 0",
         "k-blocks pack over each other",
     ),

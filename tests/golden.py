@@ -29,9 +29,11 @@ import fastgrad as fg
 Array = NDArray[Any]
 HASHES = Path(__file__).with_name("golden_hashes.json")
 DTYPES = ("float32", "float64")
-# n x d x k: less than a tile; several k-blocks and ragged edges; two blocks of the batch; wide
-# enough to pack both operands and for rows of several chunks.
+# n x d x k: less than a tile; ragged edges; two blocks of the batch; wide enough to pack both
+# operands and for rows of several chunks.
 LAYERS = ((7, 5, 3), (61, 600, 37), (300, 19, 41), (13, 70, 300))
+# Several k-blocks; and packed operands of them for several blocks of rows.
+DEEP = ((61, 1300, 37), (300, 1300, 200))
 # From 2**26 multiply-adds on a layer is shared over threads, samples or features.
 LARGE = ((700, 300, 400), (300, 700, 400))
 BATCH = (1000, 9, 19)
@@ -171,6 +173,7 @@ for _dtype in DTYPES:
     for _name in fg.losses.LOSSES:
         WORKLOADS[f"loss {_name} {_dtype}"] = partial(loss, _name, _dtype)
     WORKLOADS[f"network {_dtype}"] = partial(network, _dtype)
+    WORKLOADS[f"deep {_dtype}"] = partial(layers, "tanh", _dtype, DEEP)
     WORKLOADS[f"large {_dtype}"] = partial(layers, "tanh", _dtype, LARGE)
 
 

@@ -12,6 +12,8 @@ from test_dense import BLOCKS, EDGES
 from tolerances import BATCH_RMS_RATIO, RMS_LENGTH, RMS_RATIO
 
 import fastgrad as fg
+from fastgrad.kernels.target import BATCH_BLOCK
+from fastgrad.kernels.target import tile as tile_for
 
 dtypes = pytest.mark.parametrize("dtype", DTYPES)
 SHAPES = 300  # random ones, besides EDGES and BLOCKS
@@ -33,6 +35,27 @@ def test_integers_are_exact_on_random_shapes(dtype: str, part: int) -> None:
         np.testing.assert_array_equal(grads.x, turn(g @ w.T, samples))
         np.testing.assert_array_equal(grads.w, turn(x.T @ g, samples))
         np.testing.assert_array_equal(grads.b, g.sum(axis=0))
+
+
+@pytest.mark.parametrize("samples", LAYOUTS)
+@dtypes
+def test_weights_larger_than_l2_are_exact(dtype: str, samples: str) -> None:
+    """From 2 MiB on what is packed is packed by itself: w, w.T, and grad_z for grad_w."""
+    tile = tile_for(dtype)
+    d, most = 259, 2 * 1024 * 1024 // tile.itemsize
+    for n, k in (
+        (2 * tile.mr + 5, most // d + tile.nr + 3),
+        (BATCH_BLOCK, most // BATCH_BLOCK + 5),
+    ):
+        rng = rng_of("large weights", n, k)
+        x, w, g = (rng.integers(-4, 5, s) for s in ((n, d), (d, k), (n, k)))
+        x_, w_, g_ = (turn(a, samples).astype(dtype) for a in (x, w, g))
+        y, cache = fg.dense_forward(x_, w_, samples=samples)
+        grads = fg.dense_backward(g_, cache)
+        wide = np.float64  # exact, and a BLAS makes it quick
+        np.testing.assert_array_equal(y, turn(x.astype(wide) @ w, samples))
+        np.testing.assert_array_equal(grads.x, turn(g.astype(wide) @ w.T, samples))
+        np.testing.assert_array_equal(grads.w, turn(x.T.astype(wide) @ g, samples))
 
 
 def test_enough_shapes_are_tried() -> None:

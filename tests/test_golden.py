@@ -49,7 +49,7 @@ FORMS_HERE = ("fortran", "sliced", "reversed", "unaligned", "record_field")
 LAID_OUT = [
     (workload, form, samples)
     for workload in golden.WORKLOADS
-    for form in (FORMS_HERE[:1] if workload.startswith("large") else FORMS_HERE)
+    for form in (FORMS_HERE[:1] if workload.startswith(("large", "deep")) else FORMS_HERE)
     for samples in (("rows",) if workload.startswith("function") else LAYOUTS)
 ]
 

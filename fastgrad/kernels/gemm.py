@@ -2,7 +2,7 @@
 
 B is used where it lies if its rows are contiguous and few. Else it is read as one stream, out of
 panels of NR columns, zero-padded: contiguous rows are packed by the first tile that reads them
-(`b_pack` says where to), others before (`pack_b`). A is read through
+(`b_pack` says where to), others, and large ones, before (`pack_b`). A is read through
 its strides; blocks of it are packed only where a row or column step would leave a page
 behind and enough columns share the work.
 
@@ -38,6 +38,7 @@ def build(dtype_name: str) -> str:
     MR, AR, NR, KC, MC, FEW = tile.mr, tile.ar, tile.nr, tile.kc, tile.mc, tile.few
     lanes = tile.lanes
     panel = external("panel", dtype_name, PANEL)
+    pack_whole = external("pack_b", dtype_name, PACK_B)
     PACK_A_COLUMNS = tile.pack_a_columns
     PACK_A_STEP = 1024  # bytes of a step along A from which on packing it pays
     # Columns from which on it pays where the rows of A are contiguous: 256x784x256 is 2 % slower
@@ -46,6 +47,10 @@ def build(dtype_name: str) -> str:
     # But rows so many bytes apart share one set of L1, where a tile of more rows than it has ways
     # evicts its own lines (512x1024x1024 float32 with AVX-512: 89 % of the peak, packed 98 %).
     SAME_SET, WAYS = 4096, 8
+
+    # Bytes of B from which on a pass of its own packs it: lines that no L2 holds are better read
+    # along the rows (512x1024x1024 float64 4 %; at half as many bytes a first tile is as good).
+    PACK_FIRST = 2 * 1024 * 1024
 
     # MR rows of A are some whole squares and a rest.
     squares = MR // lanes * lanes
@@ -85,6 +90,9 @@ def build(dtype_name: str) -> str:
         pack_rows = n >= enough and m >= MR and step >= PACK_A_STEP
         if m <= FEW:
             b_pack = 0
+        elif b_pack != 0 and k * n * size >= PACK_FIRST:
+            pack_whole(k, n, b, b_row, 1, b_pack)
+            b, b_row, b_panel, b_pack = b_pack, NR, k * NR, 0
         stream = m * k >= 8192  # there is time to fetch the next panel of a packed B
         for pc in range(0, greatest(k, 1), KC):
             kc = least(KC, k - pc)

@@ -204,18 +204,12 @@ class _PanelWriter:
 
         self.b_ = ir.IRBuilder(full)
 
-        def fetch_next(_: list[Any]) -> list[Any]:
-            for i in range(self.tile.fetch):
-                row = self.b_.gep(ahead, [self.b_.mul(apart, I64(i))])
-                for at in range(0, self.tile.nr, LINE // self.size):
-                    self._fetch(self.b_.gep(row, [I64(at)]))
-            fetched = I64(self.tile.fetch)
-            next_row = self.b_.gep(ahead, [self.b_.mul(apart, fetched)])
-            return [next_row, self.b_.sub(unfetched, fetched)]
-
-        fetching = self.b_.icmp_signed(">", unfetched, I64(0))
-        ahead, unfetched = self._when(fetching, [ahead, unfetched], fetch_next)
-        self._tile(self.tile.mr, a, c)
+        more = self.b_.icmp_signed(">", unfetched, I64(0))
+        rows_ahead = self.b_.select(more, ahead, self.b), self.b_.select(more, apart, I64(0))
+        self._tile(self.tile.mr, a, c, ahead=rows_ahead)
+        fetched = self.b_.udiv(self.k, I64(self.tile.fetch))
+        ahead = self.b_.gep(ahead, [self.b_.mul(apart, fetched)])
+        unfetched = self.b_.sub(unfetched, fetched)
         following = [*self._next_tile(left, a, c), self.b, self.b_row, ahead, unfetched]
         for phi, value in zip(phis, following, strict=True):
             phi.add_incoming(value, self.b_.block)
@@ -268,7 +262,8 @@ class _PanelWriter:
             merged.append(phi)
         return merged
 
-    def _tile(self, rows: int, a: Any, c: Any, pack: bool = False) -> None:
+    def _tile(self, rows: int, a: Any, c: Any, pack: bool = False, ahead: Any = None) -> None:
+        """Write the code of one tile, which may pack B, or fetch rows of (pointer, distance)."""
         c_rows = self._rows(c, self.c_row, rows)
         for row in c_rows:  # read or written only after the k loop
             self._fetch(row)
@@ -282,7 +277,7 @@ class _PanelWriter:
 
         zeros = [ir.Constant(self.vector, None)] * len(cells)
         acc = self._when(flag(CHAIN), zeros, load_c)
-        acc = self._k_loop(rows, self._rows(a, self.a_row, rows), acc, pack)
+        acc = self._k_loop(rows, self._rows(a, self.a_row, rows), acc, pack, ahead)
 
         def add_c(values: list[Any]) -> list[Any]:
             return [self.b_.fadd(old, x) for old, x in zip(load_c([]), values, strict=True)]
@@ -300,7 +295,9 @@ class _PanelWriter:
         if self.ragged:
             self._store_ragged(acc[last :: self.nv], c_rows)
 
-    def _k_loop(self, rows: int, a_rows: list[Any], acc: list[Any], pack: bool) -> list[Any]:
+    def _k_loop(
+        self, rows: int, a_rows: list[Any], acc: list[Any], pack: bool, ahead: Any
+    ) -> list[Any]:
         """Run the k loop; of whole tiles four steps at a time, with a loop for the rest of them.
 
         Fewer rows wait for the multiply-adds before them anyway: the unrolled loop would only
@@ -309,12 +306,12 @@ class _PanelWriter:
         done = I64(0)
         if rows == self.tile.mr:
             done = self.b_.and_(self.k, I64(-4))
-            acc = self._steps(rows, a_rows, acc, I64(0), done, 4, pack)
+            acc = self._steps(rows, a_rows, acc, I64(0), done, 4, pack, ahead)
         return self._steps(rows, a_rows, acc, done, self.k, 1, pack)
 
     def _steps(
         self, rows: int, a_rows: list[Any], acc: list[Any], start: Any, stop: Any, unroll: int,
-        pack: bool,
+        pack: bool, ahead: Any = None,
     ) -> list[Any]:  # fmt: skip
         before = self.b_.block
         loop, after = (self.function.append_basic_block() for _ in range(2))
@@ -328,6 +325,10 @@ class _PanelWriter:
             phi.add_incoming(value, before)
             running.append(phi)
         values: list[Any] = list(running)
+        if ahead is not None:
+            row = self.b_.mul(self.b_.udiv(p, I64(self.tile.fetch)), ahead[1])
+            for at in range(0, self.tile.nr, LINE // self.size):
+                self._fetch(self.b_.gep(ahead[0], [self.b_.add(row, I64(at))]))
         for u in range(unroll):
             at = self.b_.add(p, I64(u)) if u else p
             b_at = self.b_.gep(self.b, [self.b_.mul(at, self.b_row)])
@@ -372,8 +373,9 @@ def build(dtype: str) -> str:
     elements per step, zero-padded, and the others read it there: packing costs stores that the
     multiply-adds hide, where a pass of its own took 6 % of a 64 x 128 x 128 product.
 
-    Meanwhile the panel at `b_next`, unless null, comes into L1, packed or not: without that, the
-    first tile of each panel waits for L2 or L3 (5 % of a 512 x 1024 x 1024 product).
+    Meanwhile the panel at `b_next`, unless null, comes into cache, packed or not: without that, the
+    first tile of each panel waits for L2 or L3. Each step asks for little: many lines asked for at
+    once held up the tile (5 % of a 512 x 1024 x 1024 product).
 
     The text goes to LLVM as it is: Numba's own pipeline would optimise it again in every
     caller (4 s instead of 0.5 s).

@@ -61,8 +61,11 @@ class Tile:
 
     @property
     def fetch(self) -> int:
-        """Rows of the next panel of B that each tile but the first of MC x NR asks for."""
-        return -(-self.kc // (self.mc // self.mr - 1))
+        """Steps of k for each row of the next panel of B that a tile asks for.
+
+        A power of two, such that the tiles of MC x NR but the first ask for all of the panel.
+        """
+        return 1 << (self.mc // self.mr - 1).bit_length() - 1
 
     @property
     def ar(self) -> int:
@@ -106,13 +109,13 @@ def tile(dtype: str) -> Tile:
     """Return the block sizes for one dtype.
 
     Sixteen registers hold 6 x 2 accumulators, two vectors of B and one broadcast of A
-    (12 + 2 + 1 = 15); thirty-two hold 12 x 2. KC and MC are the best of 256 to 512 and 96 to 240
-    on a processor with 32 KiB of L1 and 512 KiB of L2 (512x1024x1024: 92 % of the multiply-add
-    peak in float32, 90 % in float64; KC 256 and MC 96: 90 and 87 %).
+    (12 + 2 + 1 = 15); thirty-two hold 12 x 2. KC and MC are the best of 256 to 1024 and 72 to 240
+    on a processor with 32 KiB of L1 and 1 MiB of L2, for vectors of 32 and of 64 bytes (512x1024x1024:
+    98 % of the multiply-add peak in float32, 97 % in float64; KC 512 and MC 144: 2 % less).
     """
     target, itemsize = host(), 4 if dtype == "float32" else 8
     lanes = target.vector_bytes // itemsize
-    kc = 512
+    kc = 1024
     assert kc >= BATCH_BLOCK  # a block of the batch is one k-block, added to grad_w once
     mr = 6 if target.vector_registers == 16 else 12
-    return Tile(lanes=lanes, mr=mr, nv=2, kc=kc, mc=144, itemsize=itemsize)
+    return Tile(lanes=lanes, mr=mr, nv=2, kc=kc, mc=72, itemsize=itemsize)
