@@ -186,12 +186,7 @@ class _Backward:
     def _inputs(self, parts: list[list[Tile]]) -> None:
         threads.run(
             [
-                [
-                    partial(
-                        self._linear, i, j, WANT["x"], gx=None if self.gx is None else self.gx[i, j]
-                    )
-                    for i, j in part
-                ]
+                [partial(self._linear, i, j, WANT["x"], gx=_part(self.gx, (i, j))) for i, j in part]
                 for part in parts
             ]
         )
