@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 if a check of ``compare`` fails; 2 for bad arguments.
+        0; 1 if a check of ``compare`` fails; 2 for bad arguments, or no room for what they ask.
     """
     try:
         args = _parser().parse_args(argv)
@@ -59,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command(args)
     except KeyboardInterrupt:
         return 130
+    except (OSError, MemoryError) as error:
+        print(f"fastgrad: {error}", file=sys.stderr)
+        return 2
 
 
 # -- arguments ---------------------------------------------------------------------------------
@@ -131,6 +134,8 @@ def _shape(text: str) -> Shape:
             f"{text!r} is not a shape: give samples x inputs x outputs, each at least 1, like "
             "32x64x10"
         ) from None
+    if max(n * d, d * k, n * k) > sys.maxsize // 8:
+        raise argparse.ArgumentTypeError(f"{text!r} is larger than memory can be")
     return n, d, k
 
 

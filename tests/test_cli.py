@@ -174,6 +174,7 @@ def test_plot_without_matplotlib_says_how_to_get_it(
         (["compare", "--layers", ""], "--layers: give at least one"),
         (["compare", "--shapes", "3x4"], "'3x4' is not a shape: give samples x inputs x outputs"),
         (["compare", "--shapes", "3x0x4"], "'3x0x4' is not a shape"),
+        (["compare", "--shapes", f"1x1x{10**20}"], "is larger than memory can be"),
         (["compare", "--threads", "0"], "'0' is not a number of threads: give 1 or more"),
         (["compare", "--dtype", "int8"], "invalid choice: 'int8'"),
         (["compare", "--json", "/no/such/out.json"], "cannot write /no/such/out.json"),
@@ -190,6 +191,13 @@ def test_bad_arguments_are_refused_before_any_work(
     out, err = capsys.readouterr()
     assert out == ""
     assert sentence in err.splitlines()[-1]
+
+
+def test_a_full_disk_is_said_so(capsys: Capture) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    assert cli.main([*TINY, "--layers", "relu", "--json", "/dev/full"]) == 2
+    assert capsys.readouterr().err == "fastgrad: [Errno 28] No space left on device\n"
 
 
 def test_a_new_process_pins_the_threads_of_blas() -> None:
