@@ -9,8 +9,8 @@ BATCH_BLOCK, where a single call would add block sums in the same order.
 Everything here is in the row layout: columns are the transposed views.
 
 What remains: a piece is at least 96 x 96 outputs of y or grad_x however many input features each
-of them sums over, and at least 48 rows of grad_w over 256 samples. From 230,000 features, or
-170,000 outputs, a piece takes longer than a slice should.
+of them sums over, and at least 48 rows of grad_w over 256 samples. From 145,000 features, or
+109,000 outputs, and half of that with several threads, a piece takes longer than a slice should.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ class _Backward:
                     )
                     for i in samples
                 ]  # fmt: skip
-        threads.run(tasks)
+        threads.run([task for task in tasks if task])
 
     def _linear(
         self, i: slice, j: slice, flags: int, outputs: slice = slice(None), *,
@@ -274,8 +274,8 @@ def _tiles(
     """Cut a matrix whose elements cost `depth` each into tiles of one step, a list per thread.
 
     Each call packs its operands anew, which costs as much as some 20 columns or rows of its
-    product: threads share the longer side (but rows, if there are enough, of what is `rowwise`),
-    and where whole rows would make a low tile, it is as square as can be.
+    product: the threads share the side that keeps more of them busy, else the longer one (of what
+    is `rowwise`, the rows); where whole rows would make a low tile, it is as square as can be.
     """
     most = threads.piece(count)
     height = most // (depth * columns)
@@ -284,8 +284,9 @@ def _tiles(
     height = max(min(rows, height), 1)
     width = columns if whole_rows else most // (depth * height)
     down, across = threads.share(slice(0, rows), count, ROWS), [slice(0, columns)]
-    if not whole_rows and (len(down) < count or (columns > rows and not rowwise)):
-        down, across = [slice(0, rows)], threads.share(slice(0, columns), count, COLUMNS)
+    others = [] if whole_rows else threads.share(slice(0, columns), count, COLUMNS)
+    if len(others) > len(down) or (len(others) == len(down) and columns > rows and not rowwise):
+        down, across = [slice(0, rows)], others
     return [
         [
             (i, j)

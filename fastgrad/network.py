@@ -137,6 +137,7 @@ class MLP:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self.dtype = _dtype(self.dtype)  # NumPy's own object again, which kernels compare with
         self._network = self._laid_out()
 
     def __repr__(self) -> str:

@@ -7,7 +7,7 @@ of operations as with one thread, and the bits do not depend on the number of th
 A thread does its work in slices of about 0.05 s and looks for Ctrl-C, or an error elsewhere,
 between them: a call into compiled code cannot be stopped.
 
-Threads are started and waited for within the call (0.06 ms, against 2 ms of work at least; as
+Threads are started and waited for within the call (0.1 ms, against 2 ms of work at least; as
 `threading.Thread`, whose `start` waits for the new thread to run, 0.2 ms), and kernels release the
 GIL: there is no pool to survive a fork, to nest or to deadlock.
 """

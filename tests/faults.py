@@ -804,6 +804,15 @@ _NETWORKS = [
         "any gradient is right where differences are infinite",
     ),
     Fault(
+        "network-copy", "network.py",
+        "self.dtype = _dtype(self.dtype)  # NumPy's own object again, which kernels compare with",
+        "pass", "a copied network takes the checked path for ever",
+    ),
+    Fault(
+        "tiles-side", "large.py", "if len(others) > len(down) or (len(others) == len(down)",
+        "if len(others) > 1 or (len(others) == len(down)", "threads are left without work",
+    ),
+    Fault(
         "sequential-twice", "nn.py", "if leaf in seen:", "if False:",
         "a layer that is there twice goes back from its last forward both times",
     ),

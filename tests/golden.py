@@ -33,7 +33,7 @@ DTYPES = ("float32", "float64")
 # operands and for rows of several chunks.
 LAYERS = ((7, 5, 3), (61, 600, 37), (300, 19, 41), (13, 70, 300))
 # Several k-blocks; and packed operands of them for several blocks of rows.
-DEEP = ((61, 1300, 37), (300, 1300, 200))
+DEEP = ((61, 1300, 37), (300, 1300, 300))
 # From 2**26 multiply-adds on a layer is shared over threads, samples or features.
 LARGE = ((700, 300, 400), (300, 700, 400))
 BATCH = (1000, 9, 19)

@@ -188,6 +188,26 @@ def test_tiles_cover_everything_once(
         assert len(tiles) <= parts
 
 
+@pytest.mark.parametrize(
+    ("shape", "parts", "rowwise", "cut"),
+    [
+        ((512, 1024), 2, False, "columns"),  # each packs its half of w
+        ((512, 1024), 2, True, "rows"),  # a softmax needs them whole
+        ((1024, 512), 2, False, "rows"),
+        ((192, 200), 16, False, "rows"),  # 7 parts of the columns
+        ((13, 5000), 3, True, "columns"),
+    ],
+)
+def test_threads_share_the_side_that_pays(
+    shape: tuple[int, int], parts: int, rowwise: bool, cut: str
+) -> None:
+    tiles = large._tiles(*shape, 1000, parts, rowwise=rowwise)
+    assert len(tiles) == parts
+    assert all(len(part) == 1 for part in tiles)
+    across = {(j.start, j.stop) for (_, j), *_ in tiles}
+    assert len(across) == (parts if cut == "columns" else 1)
+
+
 @pytest.mark.parametrize(("asked", "count"), [("3", 3), ("²", None), ("0", None), ("two", None)])
 def test_threads_asked_for(asked: str, count: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTGRAD_NUM_THREADS", asked)

@@ -357,6 +357,7 @@ def test_copies_are_the_same_network(copied: Callable[[Any], Any]) -> None:
     y = net.predict(params, x)
     other = copied(net)
     assert (type(other), other.name, repr(other)) == (Named, "mine", repr(net))
+    assert other.dtype is net.dtype  # or every call takes the checked path: 30 us, not 1
     np.testing.assert_array_equal(other.predict(params, x), y)
 
 
