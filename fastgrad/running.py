@@ -19,7 +19,18 @@ _DTYPES = ("float32", "float64")
 
 def units() -> list[str]:
     """Return the name of every compiled unit, in the order they build on each other."""
-    base = ["panel", "gemm", "layer", "dense", "apply", "plan", "network", "predict", "update"]
+    base = [
+        "panel",
+        "thin",
+        "gemm",
+        "layer",
+        "dense",
+        "apply",
+        "plan",
+        "network",
+        "predict",
+        "update",
+    ]
     table = [ACTIVATIONS[name] for name in BUILT_IN if name != "identity"]
     rows = [f"rows.{a.name}" for a in table]
     slopes = [f"slopes.{a.name}" for a in table if a.from_output and not a.rowwise]

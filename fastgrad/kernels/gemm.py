@@ -24,6 +24,8 @@ from fastgrad.kernels.target import tile as tile_for
 # Every argument is one word: sizes, strides in elements, addresses.
 # m k | a row col step | b row next pack | c row | mode bias columns
 PANEL = types.void(*([types.intp] * 15))
+# m n k | a row col | b row | c | bias
+THIN = types.void(*([types.intp] * 10))
 # m n k | a row col | b row panel pack | c row | mode bias workspace
 GEMM = types.void(*([types.intp] * 15))
 # k n | b row col | packed
@@ -36,8 +38,9 @@ def build(dtype_name: str) -> str:
     size = dtype.bitwidth // 8
     tile = tile_for(dtype_name)
     MR, AR, NR, KC, MC, FEW = tile.mr, tile.ar, tile.nr, tile.kc, tile.mc, tile.few
-    lanes = tile.lanes
+    lanes, THIN_B = tile.lanes, tile.thin
     panel = external("panel", dtype_name, PANEL)
+    thin = external("thin", dtype_name, THIN)
     pack_whole = external("pack_b", dtype_name, PACK_B)
     PACK_A_COLUMNS = tile.pack_a_columns
     PACK_A_STEP = 1024  # bytes of a step along A from which on packing it pays
@@ -85,13 +88,20 @@ def build(dtype_name: str) -> str:
         m: int, n: int, k: int, a: int, a_row: int, a_col: int, b: int, b_row: int, b_panel: int,
         b_pack: int, c: int, c_row: int, mode: int, bias: int, workspace: int,
     ) -> None:  # fmt: skip
+        if m <= FEW:
+            b_pack = 0
+        if n <= THIN_B and m >= lanes and mode == 0 and c_row == n and (a_col == 1 or a_row == 1):
+            if b_pack != 0:
+                pack_whole(k, n, b, b_row, 1, b_pack)
+                b, b_row, b_pack = b_pack, NR, 0
+            thin(m, n, k, a, a_row, a_col, b, b_row, c, bias)
+            done = m & -lanes
+            m, a, c = m - done, a + done * a_row * size, c + done * c_row * size
         step = greatest(abs(a_row), abs(a_col)) * size
         evicting = MR > WAYS and step % SAME_SET == 0
         enough = PACK_A_ROWS if a_col == 1 and not evicting else PACK_A_COLUMNS
         pack_rows = n >= enough and m >= MR and step >= PACK_A_STEP
-        if m <= FEW:
-            b_pack = 0
-        elif b_pack != 0 and m >= MC and k * n * size >= PACK_FIRST:
+        if b_pack != 0 and m >= MC and k * n * size >= PACK_FIRST:
             pack_whole(k, n, b, b_row, 1, b_pack)
             b, b_row, b_panel, b_pack = b_pack, NR, k * NR, 0
         stream = m * k >= 8192  # there is time to fetch the next panel of a packed B

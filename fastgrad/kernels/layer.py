@@ -19,7 +19,15 @@ from numba import types
 from fastgrad.kernels.compile import assemble, external, kernel
 from fastgrad.kernels.gemm import GEMM, PACK_B
 from fastgrad.kernels.microkernel import ADD
-from fastgrad.kernels.pointers import call_address, greatest, least
+from fastgrad.kernels.pointers import (
+    address_of,
+    as_pointer,
+    call_address,
+    greatest,
+    least,
+    scratch,
+    shift,
+)
 from fastgrad.kernels.target import tile as tile_for
 
 # n d k | x row col | w row panel pack | bias | y row | z row | activation | workspace
@@ -38,6 +46,10 @@ def build(dtype_name: str) -> str:
     MR, NR, MC, DIRECT_B = tile.mr, tile.nr, tile.mc, tile.direct_b
     gemm = external("gemm", dtype_name, GEMM)
     pack_b = external("pack_b", dtype_name, PACK_B)
+    LANES = tile.lanes
+    # A part of a transposed grad_w, on the stack: 8 KiB.
+    TURNED_ROWS, TURNED_COLUMNS = 16, 4 * NR
+    TURNED = TURNED_ROWS * TURNED_COLUMNS
     # Rows whose outputs (bytes) are finished before the activation passes over them.
     FORWARD_BLOCK_BYTES = 64 * 1024
 
@@ -77,6 +89,10 @@ def build(dtype_name: str) -> str:
             if activation != 0:
                 call_address(activation, (block, target_row, out, y_row, m, k))
 
+    @kernel
+    def vectors(count: int) -> int:
+        return (count + LANES - 1) // LANES
+
     def layer_backward(
         m: int, d: int, k: int, dz: int, dz_row: int, x: int, x_row: int, x_col: int,
         gw: int, gw_row: int, gw_col: int, gb: int, add: int, one: int, a_space: int, b_space: int,
@@ -84,11 +100,27 @@ def build(dtype_name: str) -> str:
         mode = ADD if add else 0
         if gb != 0:  # column sums are ones @ grad_z: the same chains, the same tile
             gemm(1, k, m, one, 0, 0, dz, dz_row, NR, 0, gb, 0, mode, 0, a_space)
-        if gw != 0:
+        if gw == 0:
+            return
+        # Vectors hold columns of the product: if they were mostly empty, of its transpose.
+        if k > TURNED_ROWS or gw_col != 1 or vectors(d) * k >= vectors(k) * d:
             product(
                 d, k, m, x, x_col, x_row, dz, dz_row, 1, gw, gw_row, gw_col,
                 mode, a_space, b_space,
             )  # fmt: skip
+            return
+        space = scratch(TURNED, dtype)
+        out = as_pointer(gw, dtype)
+        for j in range(0, d, TURNED_COLUMNS):
+            count = least(TURNED_COLUMNS, d - j)
+            product(
+                k, count, m, dz, 1, dz_row, x + j * x_col * size, x_row, x_col,
+                address_of(space), count, 1, 0, a_space, b_space,
+            )  # fmt: skip
+            for i in range(count):
+                row = shift(out, (j + i) * gw_row)
+                for r in range(k):
+                    row[r] = row[r] + space[r * count + i] if add else space[r * count + i]
 
     return assemble(
         dtype_name,

@@ -73,7 +73,8 @@ def unit(name: str) -> Unit:
         return Unit("loss", (f"loss_{row}",), argument=row)
     return {
         "panel": Unit("microkernel", ("panel",)),
-        "gemm": Unit("gemm", ("gemm", "pack_b"), ("panel",)),
+        "thin": Unit("thin", ("thin",)),
+        "gemm": Unit("gemm", ("gemm", "pack_b"), ("panel", "thin")),
         "layer": Unit("layer", ("layer_forward", "layer_backward", "multiply"), ("gemm",)),
         "dense": Unit("dense", ("dense_forward", "dense_backward"), ("layer",)),
         "plan": Unit("plan", ("plan_work",), ("layer",)),

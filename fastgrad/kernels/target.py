@@ -55,6 +55,11 @@ class Tile:
         return 8 * self.nr
 
     @property
+    def thin(self) -> int:
+        """Columns up to which a vector holds rows of C instead of columns."""
+        return self.lanes // 2
+
+    @property
     def nr(self) -> int:
         """Columns of the register tile."""
         return self.lanes * self.nv

@@ -11,12 +11,33 @@ from numba.extending import intrinsic
 I32, I64 = ir.IntType(32), ir.IntType(64)
 
 
+def turned(builder: Any, block: list[Any]) -> list[Any]:
+    """Return the columns of a square of vectors, as vectors.
+
+    Stage s exchanges blocks of 2**s lanes between rows 2**s apart: log2(lanes) shuffles a row
+    instead of a load and a store an element.
+    """
+    lanes, block = len(block), list(block)
+    distance = 1
+    while distance < lanes:
+        # Lanes to take from the pair (a, b): a's even blocks and b's, or the odd ones.
+        even = [lane - distance + lanes if lane & distance else lane for lane in range(lanes)]
+        odd = [lane + lanes if lane & distance else lane + distance for lane in range(lanes)]
+        masks = [ir.Constant(ir.VectorType(I32, lanes), mask) for mask in (even, odd)]
+        for i in range(lanes):
+            if not i & distance:
+                a, b = block[i], block[i + distance]
+                block[i] = builder.shuffle_vector(a, b, masks[0])
+                block[i + distance] = builder.shuffle_vector(a, b, masks[1])
+        distance *= 2
+    return block
+
+
 def build(lanes: int, rows: int) -> Any:
     """Return ``transpose(source, source_row, target, target_row)`` of `lanes` x `lanes` elements.
 
     Only the first `rows` rows of the source are read; the target's columns beyond them hold
-    copies of the first. Rows are contiguous. Stage s exchanges blocks of 2**s lanes between
-    rows 2**s apart: log2(lanes) shuffles a row instead of a load and a store an element.
+    copies of the first. Rows are contiguous.
     """
 
     @intrinsic
@@ -35,23 +56,7 @@ def build(lanes: int, rows: int) -> Any:
 
             block = [builder.load(place(source, source_row, i), align=size) for i in range(rows)]
             block += [block[0]] * (lanes - rows)
-            distance = 1
-            while distance < lanes:
-                # Lanes to take from the pair (a, b): a's even blocks and b's, or the odd ones.
-                even = [
-                    lane - distance + lanes if lane & distance else lane for lane in range(lanes)
-                ]
-                odd = [
-                    lane + lanes if lane & distance else lane + distance for lane in range(lanes)
-                ]
-                masks = [ir.Constant(ir.VectorType(I32, lanes), mask) for mask in (even, odd)]
-                for i in range(lanes):
-                    if not i & distance:
-                        a, b = block[i], block[i + distance]
-                        block[i] = builder.shuffle_vector(a, b, masks[0])
-                        block[i + distance] = builder.shuffle_vector(a, b, masks[1])
-                distance *= 2
-            for i, row in enumerate(block):
+            for i, row in enumerate(turned(builder, block)):
                 builder.store(row, place(target, target_row, i), align=size)
             return context.get_dummy_value()
 
