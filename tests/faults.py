@@ -36,9 +36,9 @@ _KERNELS = [
         "the second vector of a tile gets the first one's bias",
     ),
     Fault(
-        "tile-mask", "kernels/microkernel.py",
-        "index = ir.Constant(lanes, list(range(self.tile.lanes)))",
-        "index = ir.Constant(lanes, list(range(1, self.tile.lanes + 1)))",
+        "tile-mask", "kernels/vector_ir.py",
+        "ir.VectorType(I64, self.lanes), list(range(self.lanes))",
+        "ir.VectorType(I64, self.lanes), list(range(1, self.lanes + 1))",
         "the tail mask drops the last column",
     ),
     Fault(
@@ -65,7 +65,7 @@ _KERNELS = [
     ),
     Fault(
         "tile-no-fma", "kernels/microkernel.py",
-        "self.b_.call(self.fma, [spread, b[v], values[cell]])",
+        "self.multiply_add(spread, b[v], values[cell])",
         "self.b_.fadd(self.b_.fmul(spread, b[v]), values[cell])",
         "products are rounded: within every bound, but other bits",
     ),
@@ -179,8 +179,8 @@ _KERNELS = [
         "the weights of the first batch serve all batches",
     ),
     Fault(
-        "tile-pack-vector", "kernels/microkernel.py", "self.b_.store(b[v], self._at(place, v)",
-        "self.b_.store(b[0], self._at(place, v)", "a packed row of B is its first vector twice",
+        "tile-pack-vector", "kernels/microkernel.py", "self.store(b[v], place,", "self.store(b[0], place,",
+        "a packed row of B is its first vector twice",
     ),
     Fault(
         "tile-pack-row", "kernels/microkernel.py", "self.b_pack, I64(self.tile.nr), self.b_next,",
@@ -295,23 +295,23 @@ _KERNELS = [
         "rows of a wider saved output are read as if adjacent",
     ),
     Fault(
-        "softmax-no-max", "kernels/rows.py",
+        "softmax-no-max", "kernels/softmax.py",
         "top = row_max(z, n)\n            for j in range(0, n, CHUNK):",
         "top = z[0]\n            for j in range(0, n, CHUNK):",
         "a wide softmax overflows",
     ),
     Fault(
-        "softmax-sum", "kernels/rows.py",
+        "softmax-sum", "kernels/softmax.py",
         "row_sum(shift(before, row * n), n)", "row_sum(shift(before, row * n), n - 1)",
         "a narrow softmax is not normalised",
     ),
     Fault(
-        "softmax-sign", "kernels/rows.py",
+        "softmax-sign", "kernels/softmax.py",
         "y[j] * (g[j] - dot)", "y[j] * (g[j] + dot)",
         "sign in the softmax gradient",
     ),
     Fault(
-        "softmax-correction", "kernels/rows.py",
+        "softmax-correction", "kernels/softmax.py",
         "return d, (a - (d - back)) - (b + back)", "return d, d - d",
         "the rounding of z - max is forgotten: some ULP",
     ),

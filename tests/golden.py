@@ -34,6 +34,16 @@ DTYPES = ("float32", "float64")
 LAYERS = ((7, 5, 3), (61, 600, 37), (300, 19, 41), (13, 70, 300))
 # Several k-blocks; and packed operands of them for several blocks of rows.
 DEEP = ((61, 1300, 37), (300, 1300, 300))
+# A few inputs and outputs: rows in vectors, several blocks of the batch side by side.
+THIN = (
+    (1300, 3, 2),
+    (1100, 5, 1),
+    (1150, 1, 6),
+    (1030, 2, 3),
+    (1030, 4, 3),
+    (270, 40, 3),
+    (45, 9, 8),
+)
 # From 2**26 multiply-adds on a layer is shared over threads, samples or features.
 LARGE = ((700, 300, 400), (300, 700, 400))
 BATCH = (1000, 9, 19)
@@ -173,6 +183,8 @@ for _dtype in DTYPES:
     for _name in fg.losses.LOSSES:
         WORKLOADS[f"loss {_name} {_dtype}"] = partial(loss, _name, _dtype)
     WORKLOADS[f"network {_dtype}"] = partial(network, _dtype)
+    for _name in ("tanh", "softmax"):
+        WORKLOADS[f"thin {_name} {_dtype}"] = partial(layers, _name, _dtype, THIN)
     WORKLOADS[f"deep {_dtype}"] = partial(layers, "tanh", _dtype, DEEP)
     WORKLOADS[f"large {_dtype}"] = partial(layers, "tanh", _dtype, LARGE)
 

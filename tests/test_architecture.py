@@ -37,9 +37,10 @@ ORDER = [
         "kernels.dense",
         "kernels.dense_blocks",
     ),
-    *("kernels.layer", "kernels.loss", "kernels.slopes", "kernels.rows", "kernels.formulas"),
-    *("kernels.vector_math", "kernels.coefficients"),
-    *("kernels.gemm", "kernels.transpose", "kernels.microkernel", "kernels.reductions"),
+    *("kernels.layer", "kernels.loss", "kernels.slopes", "kernels.softmax", "kernels.rows"),
+    *("kernels.formulas", "kernels.vector_math", "kernels.coefficients"),
+    *("kernels.gemm", "kernels.side_by_side", "kernels.thin", "kernels.columns"),
+    *("kernels.transpose", "kernels.microkernel", "kernels.vector_ir", "kernels.reductions"),
     *("kernels.pyobject", "kernels.pointers", "kernels.intrinsics"),
     *(
         "kernels.compile",
@@ -176,7 +177,7 @@ def test_one_place_with_jit_options() -> None:
 def test_every_activation_has_its_other_places(name: str) -> None:
     from fastgrad.kernels.formulas import formulas
     from fastgrad.kernels.library import unit
-    from fastgrad.kernels.rows import softmax_kernels
+    from fastgrad.kernels.softmax import softmax_kernels
 
     for package, file in ((reference, "reference"), (loops, "loops")):
         assert name in package.ACTIVATIONS, (

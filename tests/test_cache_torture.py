@@ -39,7 +39,8 @@ assert (y == np.maximum(z, 0)).all()
 print(len(LIBRARY.compiled))
 """
 # A layer and its gradients, a loss.
-UNITS = ("panel", "gemm", "layer", "dense", "apply", "rows.relu", "loss.squared_l2")
+UNITS = ("panel", "thin", "gemm", "layer", "side_by_side", "dense")
+UNITS += ("apply", "rows.relu", "loss.squared_l2")
 WHOLE = """
 import numpy as np, fastgrad as fg
 from fastgrad.kernels.library import LIBRARY

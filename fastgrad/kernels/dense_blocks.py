@@ -24,9 +24,12 @@ from fastgrad.kernels.pointers import (
     scratch,
 )
 from fastgrad.kernels.pyobject import free, malloc
+from fastgrad.kernels.side_by_side import BLOCKS, MOST_ROWS
 from fastgrad.kernels.target import BATCH_BLOCK
 from fastgrad.kernels.target import tile as tile_for
 
+# m n k | a row col block | b row block | c
+SIDE_BY_SIDE = types.void(*([types.intp] * 11))
 # Words of an activation's record, an int64 array (see activations.record).
 FORWARD, FORWARD_KEEPING, BACKWARD = 0, 8, 16
 
@@ -39,6 +42,7 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
     dtype = getattr(types, dtype_name)
     size = dtype.bitwidth // 8
     tile = tile_for(dtype_name)
+    LANES, SUMS = tile.lanes, BLOCKS * MOST_ROWS * tile.lanes
     NR, A_PACK, PACK_A_COLUMNS = tile.nr, tile.a_pack, tile.pack_a_columns
     DIRECT_B, FEW = tile.direct_b, tile.few
     # Bytes of workspace on the stack: malloc and free cost small layers 0.1 us a call.
@@ -49,6 +53,7 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
     layer_forward = external("layer_forward", dtype_name, LAYER_FORWARD)
     layer_backward = external("layer_backward", dtype_name, LAYER_BACKWARD)
     multiply = external("multiply", dtype_name, MULTIPLY)
+    side_by_side = external("side_by_side", dtype_name, SIDE_BY_SIDE)
     pack_b = external("pack_b", dtype_name, PACK_B)
 
     @kernel
@@ -58,6 +63,44 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
         for i in range(m):
             for j in range(n):
                 target[i * n + j] = source[i * a_row + j * a_col]
+
+    @kernel
+    def few(rows: int, columns: int, step: int) -> bool:
+        """Return whether a gradient of so few rows is best computed in vectors of its columns."""
+        return step == 1 and rows <= MOST_ROWS and (columns >= rows or columns > MOST_ROWS)
+
+    @kernel
+    def add_blocks(
+        m: int, n: int, sums: int, out: int, out_row: int, out_col: int, add: bool
+    ) -> None:
+        """Add what `side_by_side` left, block after block, to what `out` holds, or put it there."""
+        source, target = as_pointer(sums, dtype), as_pointer(out, dtype)
+        for i in range(m):
+            for j in range(n):
+                at = i * out_row + j * out_col
+                first = source[i * LANES + j]
+                value = target[at] + first if add else first
+                for q in range(1, BLOCKS):
+                    value += source[(q * m + i) * LANES + j]
+                target[at] = value
+
+    @kernel
+    def four_blocks(
+        d: int, k: int, dz: int, dz_row: int, x: int, x_row: int, x_col: int,
+        gw: int, gw_row: int, gw_col: int, gb: int, add: bool, one: int,
+    ) -> None:  # fmt: skip
+        """Sum over the samples of BLOCKS blocks: `layer_backward` for each of them."""
+        sums = address_of(scratch(SUMS, dtype))
+        x_block, dz_block = BATCH_BLOCK * x_row, BATCH_BLOCK * dz_row
+        if gb != 0:
+            side_by_side(1, k, BATCH_BLOCK, one, 0, 0, 0, dz, dz_row, dz_block, sums)
+            add_blocks(1, k, sums, gb, 0, 1, add)
+        if gw != 0 and few(k, d, x_col):  # the transpose
+            side_by_side(k, d, BATCH_BLOCK, dz, 1, dz_row, dz_block, x, x_row, x_block, sums)
+            add_blocks(k, d, sums, gw, gw_col, gw_row, add)
+        elif gw != 0:
+            side_by_side(d, k, BATCH_BLOCK, x, x_col, x_row, x_block, dz, dz_row, dz_block, sums)
+            add_blocks(d, k, sums, gw, gw_row, gw_col, add)
 
     @kernel
     def forward(
@@ -103,7 +146,11 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
         # Samples at a time. Large weights go through the caches once for grad_x of some blocks of
         # the batch, and once for grad_w, not twice for each block.
         chunk = BATCH_BLOCK
-        if d * k * size >= LARGE_W:
+        side = n >= BLOCKS * BATCH_BLOCK and d <= LANES and k <= LANES
+        side = side and (few(k, d, x_col) or few(d, k, 1))
+        if side:
+            chunk *= BLOCKS
+        elif d * k * size >= LARGE_W:
             chunk *= greatest(LARGE_Z // (BATCH_BLOCK * k * size), 1)
         most = least(chunk, n)
         block = least(BATCH_BLOCK, n)
@@ -161,7 +208,14 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
                 )  # fmt: skip
                 if wt_pack != 0:
                     wt, wt_row, wt_panel, wt_pack = wt_pack, NR, k * NR, 0
-            for j in range(0, greatest(m, 1), BATCH_BLOCK):
+            start = 0
+            if side and m == chunk:
+                start = m
+                four_blocks(
+                    d, k, dz, dz_row, x + i * x_row * size, x_row, x_col,
+                    gw, gw_row, gw_col, gb, accumulate != 0 or i > 0, one,
+                )  # fmt: skip
+            for j in range(start, greatest(m, 1), BATCH_BLOCK):
                 layer_backward(
                     least(BATCH_BLOCK, m - j), d, k, dz + j * dz_row * size, dz_row,
                     x + (i + j) * x_row * size, x_row, x_col,

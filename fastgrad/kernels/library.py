@@ -66,17 +66,21 @@ def unit(name: str) -> Unit:
         functions: tuple[str, ...] = (f"forward_{row}", f"backward_y_{row}")
         if row in KEEP_SLOPE:
             functions = f"forward_{row}", f"forward_and_slope_{row}", f"backward_slope_{row}"
+        if row == "softmax":
+            return Unit("softmax", functions, ("columns",))
         return Unit("rows", functions, argument=row)
     if kind == "slopes":  # what layers do not need is not compiled with them
         return Unit("slopes", (f"backward_z_{row}",), argument=row)
     if kind == "loss":
         return Unit("loss", (f"loss_{row}",), argument=row)
     return {
+        "columns": Unit("columns", ("lay_down", "take_up")),
         "panel": Unit("microkernel", ("panel",)),
         "thin": Unit("thin", ("thin",)),
         "gemm": Unit("gemm", ("gemm", "pack_b"), ("panel", "thin")),
         "layer": Unit("layer", ("layer_forward", "layer_backward", "multiply"), ("gemm",)),
-        "dense": Unit("dense", ("dense_forward", "dense_backward"), ("layer",)),
+        "side_by_side": Unit("side_by_side", ("side_by_side",)),
+        "dense": Unit("dense", ("dense_forward", "dense_backward"), ("layer", "side_by_side")),
         "plan": Unit("plan", ("plan_work",), ("layer",)),
         "network": Unit("network", ("network_value_and_grad",), ("plan",)),
         "predict": Unit("predict", ("network_predict",), ("plan",)),

@@ -28,13 +28,8 @@ from fastgrad.kernels.pointers import (
     shift,
 )
 from fastgrad.kernels.reductions import row_max, row_sum
-from fastgrad.kernels.rows import (
-    CHUNK,
-    INTERLEAVE,
-    exponential_of_difference,
-    padding,
-    strip,
-)
+from fastgrad.kernels.rows import CHUNK, INTERLEAVE, padding, strip
+from fastgrad.kernels.softmax import exponential_of_difference
 from fastgrad.kernels.vector_math import build as vector_math
 
 LOSS = types.void(*([types.intp] * 11))

@@ -17,17 +17,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 
 from fastgrad.kernels.library import symbol
 from fastgrad.kernels.target import Tile
 from fastgrad.kernels.target import tile as tile_for
+from fastgrad.kernels.vector_ir import I32, I64, VectorWriter, new_module
 
 CHAIN = 1  # start from C instead of zero: this k-block continues the previous one
 ADD = 2  # add the finished chain to C
 
-I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 _ARGUMENTS = [
     "m",
     "k",
@@ -49,10 +48,9 @@ SINGLE = 4  # panels that a single row is multiplied with at once
 LINE = 64  # bytes of a cache line
 
 
-class _PanelWriter:
+class _PanelWriter(VectorWriter):
     """Writes one function: a panel of `nv` vectors of columns, for any number of rows or one."""
 
-    b_: Any  # the builder at the current place
     m: Any
     k: Any
     a: Any
@@ -70,61 +68,32 @@ class _PanelWriter:
     columns: Any
 
     def __init__(
-        self, module: Any, element: Any, tile: Tile, nv: int, ragged: bool, single: bool = False
+        self, module: Any, dtype: str, tile: Tile, nv: int, ragged: bool, single: bool = False
     ) -> None:
-        self.tile, self.nv, self.ragged, self.element = tile, nv, ragged, element
-        self.single = single
-        self.vector = ir.VectorType(element, tile.lanes)
-        self.pointer = element.as_pointer()
-        suffix = f"v{tile.lanes}{'f32' if element == ir.FloatType() else 'f64'}"
-        self.size = 4 if element == ir.FloatType() else 8
-        mask = ir.VectorType(I1, tile.lanes)
-        self.fma = module.declare_intrinsic(
-            f"llvm.fma.{suffix}", fnty=ir.FunctionType(self.vector, [self.vector] * 3)
-        )
-        self.masked_load = module.declare_intrinsic(
-            f"llvm.masked.load.{suffix}.p0",
-            fnty=ir.FunctionType(self.vector, [self.vector.as_pointer(), I32, mask, self.vector]),
-        )
-        self.prefetch = module.declare_intrinsic(
-            "llvm.prefetch.p0",
-            fnty=ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), I32, I32, I32]),
-        )
+        super().__init__(module, dtype, tile.lanes)
+        self.tile, self.nv, self.ragged, self.single = tile, nv, ragged, single
         pointers = {"a", "b", "b_next", "b_pack", "c", "bias"}
-        signature = ir.FunctionType(
-            ir.VoidType(), [self.pointer if n in pointers else I64 for n in _ARGUMENTS]
-        )
-        name = f"panel_{suffix}_{nv}{'_ragged' if ragged else ''}"
-        self.function = ir.Function(module, signature, name)
-        self.function.linkage = "internal"
-        for argument, label in zip(self.function.args, _ARGUMENTS, strict=True):
+        name = f"panel_{self.suffix}_{nv}{'_ragged' if ragged else ''}"
+        arguments = [self.pointer if n in pointers else I64 for n in _ARGUMENTS]
+        self.panel = self.function(name, arguments)
+        for argument, label in zip(self.panel.args, _ARGUMENTS, strict=True):
             argument.name = label
             setattr(self, label, argument)
         self._write()
 
-    # -- vector loads and stores ----------------------------------------------------
-    def _at(self, pointer: Any, v: int) -> Any:
-        moved = self.b_.gep(pointer, [I64(v * self.tile.lanes)])
-        return self.b_.bitcast(moved, self.vector.as_pointer())
-
     def _load(self, pointer: Any, v: int) -> Any:
         if self.ragged and v == self.nv - 1:
-            zero = ir.Constant(self.vector, None)
-            args = [self._at(pointer, v), I32(self.size), self.mask, zero]
-            return self.b_.call(self.masked_load, args)
-        return self.b_.load(self._at(pointer, v), align=self.size)
-
-    def _store(self, value: Any, pointer: Any, v: int) -> None:
-        self.b_.store(value, self._at(pointer, v), align=self.size)
+            return self.load_lanes(self.mask, pointer, v * self.lanes)
+        return self.load(pointer, v * self.lanes)
 
     def _store_ragged(self, values: list[Any], pointers: list[Any]) -> None:
         """Store the valid lanes of each row's last vector, by halves: 4, 2, 1 of the count 7.
 
         A masked store costs AVX2 processors about 12 cycles, a row's three halves at most 3.
         """
-        count = self.b_.sub(self.columns, I64((self.nv - 1) * self.tile.lanes))
-        places = [self.b_.gep(p, [I64((self.nv - 1) * self.tile.lanes)]) for p in pointers]
-        width = self.tile.lanes // 2
+        count = self.b_.sub(self.columns, I64((self.nv - 1) * self.lanes))
+        places = [self.b_.gep(p, [I64((self.nv - 1) * self.lanes)]) for p in pointers]
+        width = self.lanes // 2
         while width:
             low, high = (
                 [self._lanes(value, start, width) for value in values] for start in (0, width)
@@ -148,25 +117,9 @@ class _PanelWriter:
         mask = ir.Constant(ir.VectorType(I32, width), list(range(start, start + width)))
         return self.b_.shuffle_vector(value, value, mask)
 
-    def _splat(self, scalar: Any) -> Any:
-        undefined = ir.Constant(self.vector, ir.Undefined)
-        one = self.b_.insert_element(undefined, scalar, I32(0))
-        zeros = ir.Constant(ir.VectorType(I32, self.tile.lanes), None)
-        return self.b_.shuffle_vector(one, undefined, zeros)
-
-    def _column_mask(self) -> Any:
-        """Return which lanes of the last vector are inside the panel's columns."""
-        valid = self.b_.sub(self.columns, I64((self.nv - 1) * self.tile.lanes))
-        lanes = ir.VectorType(I64, self.tile.lanes)
-        splat = self.b_.insert_element(ir.Constant(lanes, ir.Undefined), valid, I32(0))
-        zeros = ir.Constant(ir.VectorType(I32, self.tile.lanes), None)
-        splat = self.b_.shuffle_vector(splat, ir.Constant(lanes, ir.Undefined), zeros)
-        index = ir.Constant(lanes, list(range(self.tile.lanes)))
-        return self.b_.icmp_unsigned("<", index, splat)
-
     # -- control flow -----------------------------------------------------------------
     def _write(self) -> None:
-        block = self.function.append_basic_block
+        block = self.panel.append_basic_block
         if self.single:
             self.b_ = ir.IRBuilder(block("entry"))
             self._tile(1, self.a, self.c)
@@ -178,12 +131,13 @@ class _PanelWriter:
         mr = I64(self.tile.mr)
         self.b_ = ir.IRBuilder(entry)
         if self.ragged:
-            self.mask = self._column_mask()
+            last = self.b_.sub(self.columns, I64((self.nv - 1) * self.lanes))
+            self.mask = self.first_lanes(last)
         packs = self.b_.and_(
-            self._given(self.b_pack), self.b_.icmp_signed(">=", self.m, mr), name="packs"
+            self.given(self.b_pack), self.b_.icmp_signed(">=", self.m, mr), name="packs"
         )
         apart = self.b_.select(packs, self.b_row, I64(self.tile.nr))
-        unfetched = self.b_.select(self._given(self.b_next), self.k, I64(0))
+        unfetched = self.b_.select(self.given(self.b_next), self.k, I64(0))
         starts = [self.m, self.a, self.c, self.b, self.b_row, self.b_next, unfetched]
         self.b_.cbranch(packs, first, head)
 
@@ -225,9 +179,6 @@ class _PanelWriter:
             self.b_.branch(done)
         ir.IRBuilder(done).ret_void()
 
-    def _given(self, pointer: Any) -> Any:
-        return self.b_.icmp_unsigned("!=", self.b_.ptrtoint(pointer, I64), I64(0))
-
     def _next_tile(self, left: Any, a: Any, c: Any) -> list[Any]:
         mr = I64(self.tile.mr)
         return [
@@ -236,18 +187,13 @@ class _PanelWriter:
             self.b_.gep(c, [self.b_.mul(self.c_row, mr)]),
         ]
 
-    def _fetch(self, pointer: Any) -> None:
-        """Ask for a cache line that will be read."""
-        target = self.b_.bitcast(pointer, ir.IntType(8).as_pointer())
-        self.b_.call(self.prefetch, [target, I32(0), I32(3), I32(1)])
-
     def _rows(self, base: Any, stride: Any, count: int) -> list[Any]:
         return [self.b_.gep(base, [self.b_.mul(stride, I64(i))]) for i in range(count)]
 
     def _when(self, condition: Any, values: list[Any], change: Any) -> list[Any]:
         """Return `change(values)` where `condition` holds, else `values`."""
         before = self.b_.block
-        then, after = (self.function.append_basic_block() for _ in range(2))
+        then, after = (self.panel.append_basic_block() for _ in range(2))
         self.b_.cbranch(condition, then, after)
         self.b_ = ir.IRBuilder(then)
         changed = change(values)
@@ -266,7 +212,7 @@ class _PanelWriter:
         """Write the code of one tile, which may pack B, or fetch rows of (pointer, distance)."""
         c_rows = self._rows(c, self.c_row, rows)
         for row in c_rows:  # read or written only after the k loop
-            self._fetch(row)
+            self.fetch(row)
         cells = [(i, v) for i in range(rows) for v in range(self.nv)]
 
         def load_c(_: list[Any]) -> list[Any]:
@@ -275,7 +221,7 @@ class _PanelWriter:
         def flag(bit: int) -> Any:
             return self.b_.icmp_unsigned("!=", self.b_.and_(self.mode, I64(bit)), I64(0))
 
-        zeros = [ir.Constant(self.vector, None)] * len(cells)
+        zeros = [self.zero] * len(cells)
         acc = self._when(flag(CHAIN), zeros, load_c)
         acc = self._k_loop(rows, self._rows(a, self.a_row, rows), acc, pack, ahead)
 
@@ -287,11 +233,11 @@ class _PanelWriter:
             return [self.b_.fadd(x, bias[v]) for x, (_, v) in zip(values, cells, strict=True)]
 
         acc = self._when(flag(ADD), acc, add_c)
-        acc = self._when(self._given(self.bias), acc, add_bias)
+        acc = self._when(self.given(self.bias), acc, add_bias)
         last = self.nv - 1 if self.ragged else self.nv
         for value, (i, v) in zip(acc, cells, strict=True):
             if v < last:
-                self._store(value, c_rows[i], v)
+                self.store(value, c_rows[i], v * self.lanes)
         if self.ragged:
             self._store_ragged(acc[last :: self.nv], c_rows)
 
@@ -314,7 +260,7 @@ class _PanelWriter:
         pack: bool, ahead: Any = None,
     ) -> list[Any]:  # fmt: skip
         before = self.b_.block
-        loop, after = (self.function.append_basic_block() for _ in range(2))
+        loop, after = (self.panel.append_basic_block() for _ in range(2))
         self.b_.cbranch(self.b_.icmp_signed("<", start, stop), loop, after)
         self.b_ = ir.IRBuilder(loop)
         p = self.b_.phi(I64, "p")
@@ -328,7 +274,7 @@ class _PanelWriter:
         if ahead is not None:
             row = self.b_.mul(self.b_.udiv(p, I64(self.tile.fetch)), ahead[1])
             for at in range(0, self.tile.nr, LINE // self.size):
-                self._fetch(self.b_.gep(ahead[0], [self.b_.add(row, I64(at))]))
+                self.fetch(self.b_.gep(ahead[0], [self.b_.add(row, I64(at))]))
         for u in range(unroll):
             at = self.b_.add(p, I64(u)) if u else p
             b_at = self.b_.gep(self.b, [self.b_.mul(at, self.b_row)])
@@ -336,14 +282,13 @@ class _PanelWriter:
             if pack:
                 place = self.b_.gep(self.b_pack, [self.b_.mul(at, I64(self.tile.nr))])
                 for v in range(self.nv):
-                    self.b_.store(b[v], self._at(place, v), align=self.size)
+                    self.store(b[v], place, v * self.lanes)
             offset = self.b_.mul(at, self.a_col)
             for i in range(rows):
-                scalar = self.b_.load(self.b_.gep(a_rows[i], [offset]), align=self.size)
-                spread = self._splat(scalar)
+                spread = self.load_spread(a_rows[i], offset)
                 for v in range(self.nv):
                     cell = i * self.nv + v
-                    values[cell] = self.b_.call(self.fma, [spread, b[v], values[cell]])
+                    values[cell] = self.multiply_add(spread, b[v], values[cell])
         following = self.b_.add(p, I64(unroll))
         p.add_incoming(following, self.b_.block)
         for phi, value in zip(running, values, strict=True):
@@ -380,16 +325,14 @@ def build(dtype: str) -> str:
     The text goes to LLVM as it is: Numba's own pipeline would optimise it again in every
     caller (4 s instead of 0.5 s).
     """
-    tile, element = tile_for(dtype), ir.FloatType() if dtype == "float32" else ir.DoubleType()
-    module = ir.Module()
-    module.triple = llvm.get_process_triple()
+    tile, module = tile_for(dtype), new_module()
     panels = {
-        (nv, ragged): _PanelWriter(module, element, tile, nv, ragged).function
+        (nv, ragged): _PanelWriter(module, dtype, tile, nv, ragged).panel
         for nv in range(1, tile.nv + 1)
         for ragged in (False, True)
     }
     wide = SINGLE * tile.nv
-    panels[wide, False] = _PanelWriter(module, element, tile, wide, False, single=True).function
+    panels[wide, False] = _PanelWriter(module, dtype, tile, wide, False, single=True).panel
     function = ir.Function(module, panels[1, False].function_type, symbol("panel", dtype))
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     done = function.append_basic_block("done")

@@ -21,27 +21,23 @@ that ends within a step is padded and goes through buffers.
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 from numba import types
 
-from fastgrad.kernels.compile import assemble, inlined, kernel
+from fastgrad.kernels.compile import assemble, inlined
 from fastgrad.kernels.formulas import formulas
 from fastgrad.kernels.pointers import (
     as_pointer,
     copy_elements,
-    greatest,
     least,
     round_up,
     scratch,
     shift,
     zero_vector,
 )
-from fastgrad.kernels.reductions import row_dot, row_max, row_sum
 from fastgrad.kernels.target import tile
 from fastgrad.kernels.vector_math import Staged
-from fastgrad.kernels.vector_math import build as vector_math
 
 FORWARD = types.void(*([types.intp] * 6))
 BACKWARD = types.void(*([types.intp] * 8))
@@ -58,8 +54,6 @@ def strip(dtype_name: str) -> int:
 
 def build(dtype_name: str, activation: str) -> str:
     """Return the LLVM IR of the row kernels that layers need of one activation."""
-    if activation == "softmax":
-        return assemble(dtype_name, softmax_kernels(dtype_name), INTERLEAVE)
     formula = formulas(dtype_name)[activation]
     forward: dict[str, Any] = {"forward": forward_kernel(dtype_name, formula.value)}
     if formula.from_output is not None:
@@ -198,117 +192,3 @@ def backward_kernel(dtype_name: str, slope: Any, parallel: bool = True) -> Any:
                     copy_elements(shift(out, j), values, count)
 
     return backward
-
-
-def softmax_kernels(dtype_name: str) -> dict[str, Any]:
-    """Return softmax's row kernels: exp(z - max) / sum, and y * (g - g . y)."""
-    dtype = getattr(types, dtype_name)
-    size, STRIP = dtype.bitwidth // 8, strip(dtype_name)
-    padded = padding(dtype_name)
-    exp = exponential_of_difference(dtype_name)
-    difference, begin, finish = exp.difference, exp.begin, exp.finish
-
-    @kernel
-    def wide_rows(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:
-        after, other, rest = scratch(CHUNK, dtype), scratch(CHUNK, dtype), scratch(CHUNK, dtype)
-        for row in range(m):
-            z = as_pointer(z_at + row * z_row * size, dtype)
-            y = as_pointer(y_at + row * y_row * size, dtype)
-            top = row_max(z, n)
-            for j in range(0, n, CHUNK):
-                count = least(CHUNK, n - j)
-                source, target = shift(z, j), shift(y, j)
-                ragged = count & (STRIP - 1)
-                if ragged:
-                    padded(rest, source, count)
-                    source, target = rest, rest
-                for i in range(round_up(count, STRIP)):
-                    d, low = difference(source[i], top)
-                    after[i], other[i] = begin(d, low)
-                for i in range(round_up(count, STRIP)):
-                    target[i] = finish(after[i], other[i])
-                if ragged:
-                    copy_elements(shift(y, j), rest, count)
-            scale = dtype(1.0 / row_sum(y, n))
-            for j in range(n):
-                y[j] = y[j] * scale
-
-    @kernel
-    def narrow_rows(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:
-        """Take as many rows at a time as the buffers hold: one pass of exp for all of them."""
-        before, low = scratch(CHUNK, dtype), scratch(CHUNK, dtype)
-        factor = scratch(CHUNK, dtype)  # of each row: first what is subtracted, then 1 / sum
-        group = CHUNK // greatest(n, 1)
-        whole = n & (STRIP - 1) == 0
-        for start in range(0, m, group):
-            rows = least(group, m - start)
-            if rows * n & (STRIP - 1):
-                zero_vector(shift(before, rows * n & -STRIP), STRIP)
-                zero_vector(shift(low, rows * n & -STRIP), STRIP)
-            for row in range(rows):
-                factor[row] = row_max(as_pointer(z_at + (start + row) * z_row * size, dtype), n)
-            for row in range(rows):
-                z = as_pointer(z_at + (start + row) * z_row * size, dtype)
-                top, first, second = factor[row], shift(before, row * n), shift(low, row * n)
-                if whole:
-                    for j in range(n):
-                        d, error = difference(z[j], top)
-                        first[j], second[j] = begin(d, error)
-                else:
-                    for j in range(n):
-                        first[j], second[j] = difference(z[j], top)
-            if not whole:
-                for i in range(round_up(rows * n, STRIP)):
-                    before[i], low[i] = begin(before[i], low[i])
-            for i in range(round_up(rows * n, STRIP)):
-                before[i] = finish(before[i], low[i])
-            for row in range(rows):
-                factor[row] = dtype(1.0 / row_sum(shift(before, row * n), n))
-            for row in range(rows):
-                values = shift(before, row * n)
-                y = as_pointer(y_at + (start + row) * y_row * size, dtype)
-                scale = factor[row]
-                for j in range(n):
-                    y[j] = values[j] * scale
-
-    def forward(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:
-        if 2 * n <= CHUNK:
-            narrow_rows(z_at, z_row, y_at, y_row, m, n)
-        else:
-            wide_rows(z_at, z_row, y_at, y_row, m, n)
-
-    def backward_y(
-        g_at: int, g_row: int, y_at: int, y_row: int, out_at: int, out_row: int, m: int, n: int
-    ) -> None:
-        for row in range(m):
-            g = as_pointer(g_at + row * g_row * size, dtype)
-            y = as_pointer(y_at + row * y_row * size, dtype)
-            out = as_pointer(out_at + row * out_row * size, dtype)
-            dot = dtype(row_dot(g, y, n))
-            for j in range(n):
-                out[j] = y[j] * (g[j] - dot)
-
-    return {"forward_softmax": (FORWARD, forward), "backward_y_softmax": (BACKWARD, backward_y)}
-
-
-def exponential_of_difference(dtype_name: str) -> SimpleNamespace:
-    """Return exp(a - b) for a <= b in steps: ``finish(*begin(*difference(a, b))) / scale``.
-
-    The rounding error of the difference is carried along: without it that error, up to half an
-    ULP of the difference, is an error of |a - b| / 2 ULP in the result. TwoDiff: Knuth, TAOCP
-    4.2.2. The power of two `scale` keeps what `finish` returns from being subnormal.
-    """
-    m = vector_math(dtype_name)
-
-    @inlined
-    def difference(a: Any, b: Any) -> Any:
-        d = a - b
-        back = d - a
-        return d, (a - (d - back)) - (b + back)
-
-    return SimpleNamespace(
-        difference=difference,
-        begin=m.exp_sum_parts,
-        finish=m.exp_sum_of,
-        scale=m.exp_scale,
-    )

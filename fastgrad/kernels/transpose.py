@@ -1,4 +1,4 @@
-"""Transposing a small square block in registers, for packing operands that lie the other way."""
+"""Transposing small blocks in registers: squares, and narrow rows that lie one after another."""
 
 from __future__ import annotations
 
@@ -31,6 +31,34 @@ def turned(builder: Any, block: list[Any]) -> list[Any]:
                 block[i + distance] = builder.shuffle_vector(a, b, masks[1])
         distance *= 2
     return block
+
+
+def merged(builder: Any, vectors: list[Any], wanted: list[tuple[int, int]]) -> Any:
+    """Return the vector whose lanes are ``vectors[i][lane]`` for the pairs in `wanted`."""
+    count = len(wanted)
+    result = vectors[0]
+    for i in range(1, len(vectors)):
+        lanes = [
+            count + at if source == i else (at if i == 1 else lane)
+            for lane, (source, at) in enumerate(wanted)
+        ]
+        mask = ir.Constant(ir.VectorType(I32, count), lanes)
+        result = builder.shuffle_vector(result, vectors[i], mask)
+    return result
+
+
+def split(builder: Any, vectors: list[Any]) -> list[Any]:
+    """Return the columns of rows of ``len(vectors)`` elements that fill the vectors."""
+    n, lanes = len(vectors), vectors[0].type.count
+    wanted = [[divmod(lane * n + j, lanes) for lane in range(lanes)] for j in range(n)]
+    return [merged(builder, vectors, pairs) for pairs in wanted]
+
+
+def joined(builder: Any, columns: list[Any]) -> list[Any]:
+    """Return the vectors that `split` made the columns of."""
+    n, lanes = len(columns), columns[0].type.count
+    wanted = [[divmod(i * lanes + lane, n)[::-1] for lane in range(lanes)] for i in range(n)]
+    return [merged(builder, columns, pairs) for pairs in wanted]
 
 
 def build(lanes: int, rows: int) -> Any:

@@ -1,0 +1,115 @@
+"""Writing LLVM vector code: what the register tiles are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+
+I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+
+
+def new_module() -> Any:
+    """Return an empty module for this processor."""
+    module = ir.Module()
+    module.triple = llvm.get_process_triple()
+    return module
+
+
+class VectorWriter:
+    """Appends vector instructions at the place of its builder `b_`. Distances are in elements."""
+
+    b_: Any
+
+    def __init__(self, module: Any, dtype: str, lanes: int) -> None:
+        self.module, self.lanes = module, lanes
+        self.element = ir.FloatType() if dtype == "float32" else ir.DoubleType()
+        self.size = 4 if dtype == "float32" else 8
+        self.pointer, self.vector = self.element.as_pointer(), ir.VectorType(self.element, lanes)
+        self.zero = ir.Constant(self.vector, None)
+        self.suffix = f"v{lanes}f{8 * self.size}"
+        mask = ir.VectorType(I1, lanes)
+        self._fma = module.declare_intrinsic(
+            f"llvm.fma.{self.suffix}", fnty=ir.FunctionType(self.vector, [self.vector] * 3)
+        )
+        self._masked_load = module.declare_intrinsic(
+            f"llvm.masked.load.{self.suffix}.p0",
+            fnty=ir.FunctionType(self.vector, [self.vector.as_pointer(), I32, mask, self.vector]),
+        )
+        self._prefetch = module.declare_intrinsic(
+            "llvm.prefetch.p0",
+            fnty=ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), I32, I32, I32]),
+        )
+
+    def function(self, name: str, arguments: list[Any]) -> Any:
+        """Return a new function that only this module sees."""
+        kind = ir.FunctionType(ir.VoidType(), arguments)
+        function = ir.Function(self.module, kind, name)
+        function.linkage = "internal"
+        return function
+
+    def at(self, base: Any, elements: Any) -> Any:
+        """Return the pointer to the vector so many elements after `base`."""
+        moved = self.b_.gep(base, [I64(elements) if isinstance(elements, int) else elements])
+        return self.b_.bitcast(moved, self.vector.as_pointer())
+
+    def load(self, base: Any, elements: Any = 0) -> Any:
+        """Return the vector so many elements after `base`."""
+        return self.b_.load(self.at(base, elements), align=self.size)
+
+    def load_lanes(self, mask: Any, base: Any, elements: Any = 0) -> Any:
+        """Return some lanes of that vector, and zeros."""
+        args = [self.at(base, elements), I32(self.size), mask, self.zero]
+        return self.b_.call(self._masked_load, args)
+
+    def load_spread(self, base: Any, elements: Any = 0) -> Any:
+        """Return the element there in all lanes."""
+        place = self.b_.gep(base, [I64(elements) if isinstance(elements, int) else elements])
+        return self.spread(self.b_.load(place, align=self.size))
+
+    def store(self, value: Any, base: Any, elements: Any = 0) -> None:
+        """Write a vector."""
+        self.b_.store(value, self.at(base, elements), align=self.size)
+
+    def spread(self, scalar: Any) -> Any:
+        """Return a scalar in all lanes."""
+        undefined = ir.Constant(ir.VectorType(scalar.type, self.lanes), ir.Undefined)
+        one = self.b_.insert_element(undefined, scalar, I32(0))
+        return self.b_.shuffle_vector(
+            one, undefined, ir.Constant(ir.VectorType(I32, self.lanes), None)
+        )
+
+    def first_lanes(self, count: Any) -> Any:
+        """Return the mask of the first `count` lanes."""
+        index = ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes)))
+        return self.b_.icmp_unsigned("<", index, self.spread(count))
+
+    def multiply_add(self, a: Any, b: Any, acc: Any) -> Any:
+        """Return ``a * b + acc``, rounded once."""
+        return self.b_.call(self._fma, [a, b, acc])
+
+    def fetch(self, pointer: Any) -> None:
+        """Ask for a cache line that will be read."""
+        target = self.b_.bitcast(pointer, ir.IntType(8).as_pointer())
+        self.b_.call(self._prefetch, [target, I32(0), I32(3), I32(1)])
+
+    def given(self, pointer: Any) -> Any:
+        """Return whether a pointer is not null."""
+        return self.b_.icmp_unsigned("!=", self.b_.ptrtoint(pointer, I64), I64(0))
+
+    def begin_loop(self, body: Any, before: Any, values: list[Any]) -> list[Any]:
+        """Place the builder at the start of a loop's block; return phis that begin as `values`."""
+        self.b_ = ir.IRBuilder(body)
+        phis = [self.b_.phi(value.type) for value in values]
+        for phi, value in zip(phis, values, strict=True):
+            phi.add_incoming(value, before)
+        return phis
+
+    def end_loop(
+        self, again: Any, phis: list[Any], values: list[Any], body: Any, done: Any
+    ) -> None:
+        """Go back to `body` while `again` holds, with new values for its phis."""
+        for phi, value in zip(phis, values, strict=True):
+            phi.add_incoming(value, self.b_.block)
+        self.b_.cbranch(again, body, done)
