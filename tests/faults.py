@@ -179,7 +179,8 @@ _KERNELS = [
         "the weights of the first batch serve all batches",
     ),
     Fault(
-        "tile-pack-vector", "kernels/microkernel.py", "self.store(b[v], place,", "self.store(b[0], place,",
+        "tile-pack-vector", "kernels/microkernel.py",
+        "self.store(b[v], place,", "self.store(b[0], place,",
         "a packed row of B is its first vector twice",
     ),
     Fault(

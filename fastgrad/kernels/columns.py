@@ -13,7 +13,7 @@ from fastgrad.kernels.transpose import joined, split
 from fastgrad.kernels.vector_ir import I64, VectorWriter, new_module
 
 MOVE = types.void(*([types.intp] * 4))
-WIDEST = 6  # elements of a row: from 8 on vectors along the rows are as fast
+WIDEST = 8  # elements of a row: with ten, vectors along the rows are as fast
 CAPACITY = 16  # strips of a buffer: enough at once to hide the latency of each step
 
 

@@ -65,11 +65,6 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
                 target[i * n + j] = source[i * a_row + j * a_col]
 
     @kernel
-    def few(rows: int, columns: int, step: int) -> bool:
-        """Return whether a gradient of so few rows is best computed in vectors of its columns."""
-        return step == 1 and rows <= MOST_ROWS and (columns >= rows or columns > MOST_ROWS)
-
-    @kernel
     def add_blocks(
         m: int, n: int, sums: int, out: int, out_row: int, out_col: int, add: bool
     ) -> None:
@@ -92,15 +87,19 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
         """Sum over the samples of BLOCKS blocks: `layer_backward` for each of them."""
         sums = address_of(scratch(SUMS, dtype))
         x_block, dz_block = BATCH_BLOCK * x_row, BATCH_BLOCK * dz_row
+        turned = k <= MOST_ROWS and x_col == 1
+        if gw != 0 and turned:  # the transpose, and the sums of the rows of grad_z.T
+            side_by_side(k, d, BATCH_BLOCK, dz, 1, dz_row, dz_block, x, x_row, x_block, sums)
+            add_blocks(k, d, sums, gw, gw_col, gw_row, add)
+            if gb != 0:
+                add_blocks(k, 1, sums + d * size, gb, 1, 0, add)
+            return
+        if gw != 0:
+            side_by_side(d, k, BATCH_BLOCK, x, x_col, x_row, x_block, dz, dz_row, dz_block, sums)
+            add_blocks(d, k, sums, gw, gw_row, gw_col, add)
         if gb != 0:
             side_by_side(1, k, BATCH_BLOCK, one, 0, 0, 0, dz, dz_row, dz_block, sums)
             add_blocks(1, k, sums, gb, 0, 1, add)
-        if gw != 0 and few(k, d, x_col):  # the transpose
-            side_by_side(k, d, BATCH_BLOCK, dz, 1, dz_row, dz_block, x, x_row, x_block, sums)
-            add_blocks(k, d, sums, gw, gw_col, gw_row, add)
-        elif gw != 0:
-            side_by_side(d, k, BATCH_BLOCK, x, x_col, x_row, x_block, dz, dz_row, dz_block, sums)
-            add_blocks(d, k, sums, gw, gw_row, gw_col, add)
 
     @kernel
     def forward(
@@ -146,8 +145,8 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
         # Samples at a time. Large weights go through the caches once for grad_x of some blocks of
         # the batch, and once for grad_w, not twice for each block.
         chunk = BATCH_BLOCK
-        side = n >= BLOCKS * BATCH_BLOCK and d <= LANES and k <= LANES
-        side = side and (few(k, d, x_col) or few(d, k, 1))
+        side = n >= BLOCKS * BATCH_BLOCK and d < LANES and k < LANES
+        side = side and (d <= MOST_ROWS or (k <= MOST_ROWS and x_col == 1))
         if side:
             chunk *= BLOCKS
         elif d * k * size >= LARGE_W:
@@ -186,8 +185,11 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
                 source, source_row = dz, g_row
                 dz, dz_row = (gz + i * gz_row * size, gz_row) if gz != 0 else (z_space, k)
                 if g_col != 1 or activation == 0:
-                    for r in range(m):
-                        copy(1, k, source + r * g_row * size, 0, g_col, dz + r * dz_row * size)
+                    whole = g_col == 1 and g_row == k and dz_row == k
+                    rows, columns = (1, m * k) if whole else (m, k)
+                    for r in range(rows):
+                        at = dz + r * dz_row * size
+                        copy(1, columns, source + r * g_row * size, 0, g_col, at)
                     source, source_row = dz, dz_row
                 if activation != 0:
                     call_address(

@@ -17,15 +17,16 @@ from fastgrad.kernels.vector_ir import I64, VectorWriter, new_module
 
 BLOCKS = 4
 MOST_ROWS = 3
-NARROW = 4  # columns for which short vectors, that seldom cross a cache line, are faster
+NARROW = 4  # lanes of vectors for fewer columns: short ones seldom cross a cache line
 
 
 def build(dtype: str) -> str:
     """Return the LLVM IR of the C function ``side_by_side`` for one dtype.
 
     ``side_by_side(m, n, k, a, a_row, a_col, a_block, b, b_row, b_block, c)``: the product of m <=
-    MOST_ROWS rows and n <= `lanes` columns, over k steps, of BLOCKS pairs of matrices that lie
-    `a_block` and `b_block` apart. C holds, one after another, a vector for each row of each.
+    MOST_ROWS rows and n < `lanes` columns, over k steps, of BLOCKS pairs of matrices that lie
+    `a_block` and `b_block` apart. C holds, one after another, a vector for each row of each; beyond
+    its n elements is the sum of the row of A, as if B had a column of ones.
     """
     module, lanes = new_module(), tile_for(dtype).lanes
     narrow, wide = (VectorWriter(module, dtype, count) for count in (min(NARROW, lanes), lanes))
@@ -35,7 +36,7 @@ def build(dtype: str) -> str:
     function = ir.Function(module, kind, symbol("side_by_side", dtype))
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     done = function.append_basic_block("done")
-    few = builder.icmp_signed("<=", function.args[1], I64(NARROW))
+    few = builder.icmp_signed("<", function.args[1], I64(NARROW))
     rows = builder.select(few, function.args[0], builder.add(function.args[0], I64(MOST_ROWS)))
     switch = builder.switch(rows, done)
     for m in range(1, MOST_ROWS + 1):
@@ -66,7 +67,7 @@ def _write_rows(
 
     p, *sums = phis = writer.begin_loop(step, entry, [I64(0), *zeros])
     builder = writer.b_
-    rows = [writer.load_lanes(mask, place, builder.mul(p, b_row)) for place in b_blocks]
+    rows = [writer.load_lanes(mask, place, builder.mul(p, b_row), 1.0) for place in b_blocks]
     after = [
         writer.multiply_add(writer.load_spread(place, builder.mul(p, a_col)), rows[q], acc)
         for place, (q, _), acc in zip(a_rows, chains, sums, strict=True)

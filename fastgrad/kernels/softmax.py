@@ -55,9 +55,10 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
     def fold(terms: Any, n: int, rows: int) -> None:
         """Leave in column 0 each row's sum of n float64 terms, in the order of `reductions`.
 
-        There each term is first added to the zero of an empty lane: no term may be -0.0.
+        But for the zeros of empty lanes, which only make a sum of -0.0 positive. For a dot product
+        that is the same: if all products vanish there, no g is zero, and ``g - dot`` is g.
         """
-        half = LANES // 2
+        half = LANES // 2  # no less than WIDEST
         while half > 1:
             half //= 2
             for j in range(half):
@@ -110,7 +111,7 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
             lay_down(g_at + at, address_of(given), n, rows)
             lay_down(y_at + at, address_of(saved), n, rows)
             for i in range(n * rows):
-                terms[i] = fma(types.float64(given[i]), types.float64(saved[i]), 0.0) + 0.0
+                terms[i] = fma(types.float64(given[i]), types.float64(saved[i]), 0.0)
             fold(terms, n, rows)
             for r in range(rows):
                 dot[r] = dtype(terms[r])

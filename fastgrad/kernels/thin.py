@@ -25,6 +25,8 @@ from fastgrad.kernels.target import tile as tile_for
 from fastgrad.kernels.transpose import joined, split, turned
 from fastgrad.kernels.vector_ir import I64, VectorWriter, new_module
 
+SHORTEST = 4  # steps of k, and columns, for which A never leaves the registers
+
 
 def build(dtype: str) -> str:
     """Return the LLVM IR of the C function ``thin`` for one dtype.
@@ -87,7 +89,7 @@ class _ThinWriter(VectorWriter):
         function = self.function(f"thin{n}", words)
         m, _, k, a, a_row, a_col, b, b_row, c, bias = function.args
         lanes, zeros = self.lanes, [self.zero] * n
-        names = "entry group by_rows square turning one rest steps step finish done"
+        names = "entry any group by_rows square turning one rest steps step finish done"
         at = {name: function.append_basic_block(name) for name in names.split()}
 
         def steps_of(column: Any, p: Any, sums: list[Any]) -> list[Any]:
@@ -98,6 +100,27 @@ class _ThinWriter(VectorWriter):
                 for j, acc in enumerate(sums)
             ]
 
+        def put(sums: list[Any], i: Any) -> None:
+            """Write the outputs of the group from row i on."""
+            before = self.b_.block
+            with self.b_.if_then(has_bias):
+                biased = [
+                    self.b_.fadd(acc, self.load_spread(bias, j)) for j, acc in enumerate(sums)
+                ]
+                shifting = self.b_.block
+            results = [self.b_.phi(self.vector) for _ in sums]
+            for phi, *values in zip(results, sums, biased, strict=True):
+                for value, origin in zip(values, (before, shifting), strict=True):
+                    phi.add_incoming(value, origin)
+            target = self.b_.gep(c, [self.b_.mul(i, I64(n))])
+            for o, value in enumerate(joined(self.b_, results)):
+                self.store(value, target, o * lanes)
+
+        def next_group(body: str, i: Any) -> None:
+            following = self.b_.add(i, I64(lanes))
+            again = self.b_.icmp_signed("<", following, end)
+            self.end_loop(again, [i], [following], at[body], at["done"])
+
         self.b_ = ir.IRBuilder(at["entry"])
         space = self.b_.bitcast(self.b_.alloca(ir.ArrayType(self.vector, lanes)), self.pointer)
         end = self.b_.and_(m, I64(-lanes))
@@ -105,9 +128,25 @@ class _ThinWriter(VectorWriter):
         short = self.b_.and_(short, self.b_.icmp_signed("==", a_row, k))
         squares = self.b_.select(short, I64(0), self.b_.and_(k, I64(-lanes)))
         has_bias = self.given(bias)
-        self.b_.cbranch(self.b_.icmp_signed(">", end, I64(0)), at["group"], at["done"])
+        self.b_.cbranch(self.b_.icmp_signed(">", end, I64(0)), at["any"], at["done"])
 
-        (i,) = self.begin_loop(at["group"], at["entry"], [I64(0)])
+        # Of a few steps all is done in registers.
+        self.b_ = ir.IRBuilder(at["any"])
+        switch = self.b_.switch(self.b_.select(short, k, I64(0)), at["group"])
+        for steps in range(1, min(SHORTEST, lanes // 2) + 1) if n <= SHORTEST else ():
+            name = f"short{steps}"
+            at[name] = function.append_basic_block(name)
+            switch.add_case(I64(steps), at[name])
+            (i,) = self.begin_loop(at[name], at["any"], [I64(0)])
+            rows = self.b_.gep(a, [self.b_.mul(i, I64(steps))])
+            sums = zeros
+            columns = split(self.b_, [self.load(rows, p * lanes) for p in range(steps)])
+            for p, column in enumerate(columns):
+                sums = steps_of(column, I64(p), sums)
+            put(sums, i)
+            next_group(name, i)
+
+        (i,) = self.begin_loop(at["group"], at["any"], [I64(0)])
         rows = self.b_.gep(a, [self.b_.mul(i, a_row)])
         by_rows = self.b_.icmp_signed("==", a_col, I64(1))
         self.b_.cbranch(by_rows, at["by_rows"], at["steps"])
@@ -171,18 +210,7 @@ class _ThinWriter(VectorWriter):
         results = self.begin_loop(at["finish"], at["steps"], acc)
         for phi, value in zip(results, sums, strict=True):
             phi.add_incoming(value, at["step"])
-        with self.b_.if_then(has_bias):
-            biased = [self.b_.fadd(acc, self.load_spread(bias, j)) for j, acc in enumerate(results)]
-            shifting = self.b_.block
-        for j, value in enumerate(results):
-            results[j] = self.b_.phi(self.vector)
-            results[j].add_incoming(value, at["finish"])
-            results[j].add_incoming(biased[j], shifting)
-        target = self.b_.gep(c, [self.b_.mul(i, I64(n))])
-        for o, value in enumerate(joined(self.b_, results)):
-            self.store(value, target, o * lanes)
-        following = self.b_.add(i, I64(lanes))
-        again = self.b_.icmp_signed("<", following, end)
-        self.end_loop(again, [i], [following], at["group"], at["done"])
+        put(results, i)
+        next_group("group", i)
         ir.IRBuilder(at["done"]).ret_void()
         return function

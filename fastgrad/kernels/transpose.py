@@ -33,7 +33,7 @@ def turned(builder: Any, block: list[Any]) -> list[Any]:
     return block
 
 
-def merged(builder: Any, vectors: list[Any], wanted: list[tuple[int, int]]) -> Any:
+def _picked(builder: Any, vectors: list[Any], wanted: list[tuple[int, int]]) -> Any:
     """Return the vector whose lanes are ``vectors[i][lane]`` for the pairs in `wanted`."""
     count = len(wanted)
     result = vectors[0]
@@ -50,15 +50,22 @@ def merged(builder: Any, vectors: list[Any], wanted: list[tuple[int, int]]) -> A
 def split(builder: Any, vectors: list[Any]) -> list[Any]:
     """Return the columns of rows of ``len(vectors)`` elements that fill the vectors."""
     n, lanes = len(vectors), vectors[0].type.count
+    if n > 2 and n % 2 == 0:  # first into elements at even and at odd places
+        halves = [split(builder, vectors[i : i + 2]) for i in range(0, n, 2)]
+        even, odd = (split(builder, list(half)) for half in zip(*halves, strict=True))
+        return [column for pair in zip(even, odd, strict=True) for column in pair]
     wanted = [[divmod(lane * n + j, lanes) for lane in range(lanes)] for j in range(n)]
-    return [merged(builder, vectors, pairs) for pairs in wanted]
+    return [_picked(builder, vectors, pairs) for pairs in wanted]
 
 
 def joined(builder: Any, columns: list[Any]) -> list[Any]:
     """Return the vectors that `split` made the columns of."""
     n, lanes = len(columns), columns[0].type.count
+    if n > 2 and n % 2 == 0:
+        halves = (joined(builder, columns[half::2]) for half in (0, 1))
+        return [v for pair in zip(*halves, strict=True) for v in joined(builder, list(pair))]
     wanted = [[divmod(i * lanes + lane, n)[::-1] for lane in range(lanes)] for i in range(n)]
-    return [merged(builder, columns, pairs) for pairs in wanted]
+    return [_picked(builder, columns, pairs) for pairs in wanted]
 
 
 def build(lanes: int, rows: int) -> Any:

@@ -58,9 +58,10 @@ class VectorWriter:
         """Return the vector so many elements after `base`."""
         return self.b_.load(self.at(base, elements), align=self.size)
 
-    def load_lanes(self, mask: Any, base: Any, elements: Any = 0) -> Any:
-        """Return some lanes of that vector, and zeros."""
-        args = [self.at(base, elements), I32(self.size), mask, self.zero]
+    def load_lanes(self, mask: Any, base: Any, elements: Any = 0, fill: float = 0.0) -> Any:
+        """Return some lanes of that vector, `fill` in the others."""
+        others = ir.Constant(self.vector, [ir.Constant(self.element, fill)] * self.lanes)
+        args = [self.at(base, elements), I32(self.size), mask, others]
         return self.b_.call(self._masked_load, args)
 
     def load_spread(self, base: Any, elements: Any = 0) -> Any:
