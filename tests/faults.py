@@ -74,6 +74,65 @@ _KERNELS = [
         "range(last - tile.lanes + 1, last)", "range(last - tile.lanes + 2, last)",
         "a panel one column wider than whole vectors is not computed",
     ),
+    # -- thin products
+    Fault(
+        "thin-bias", "kernels/thin.py",
+        "self.b_.fadd(acc, self.load_spread(bias, j))",
+        "self.b_.fadd(acc, self.load_spread(bias, 0))",
+        "all outputs get the first one's bias",
+    ),
+    Fault(
+        "thin-rest", "kernels/thin.py",
+        "[self.b_.gep(rows, [start]), a_row, left, space]", "[rows, a_row, left, space]",
+        "the inputs after whole squares are the first ones again",
+    ),
+    Fault(
+        "thin-square", "kernels/thin.py",
+        "steps_of(column, self.b_.add(start, I64(u)), sums)", "steps_of(column, I64(u), sums)",
+        "every square of inputs meets the first weights",
+    ),
+    Fault(
+        "thin-columns", "kernels/thin.py",
+        "((rows, a_col, I64(0), k), zeros)", "((rows, a_row, I64(0), k), zeros)",
+        "swapped strides in the column layout",
+    ),
+    Fault(
+        "thin-left-over", "kernels/gemm.py",
+        "m - done, a + done * a_row * size, c + done * c_row * size",
+        "m - done, a, c + done * c_row * size",
+        "the rows after whole vectors get the first ones' outputs",
+    ),
+    Fault(
+        "thin-unpacked", "kernels/gemm.py",
+        "                pack_whole(k, n, b, b_row, 1, b_pack)\n                b, b_row, b_pack",
+        "                b, b_row, b_pack",
+        "weights are promised to be packed and are not",
+    ),
+    Fault(
+        "turned-add", "kernels/layer.py",
+        "row[r] = row[r] + space[r * count + i] if add else", "row[r] =",
+        "only the last block of samples counts",
+    ),
+    Fault(
+        "turned-part", "kernels/layer.py",
+        "shift(out, (j + i) * gw_row)", "shift(out, i * gw_row)",
+        "parts of a transposed gradient are written over each other",
+    ),
+    Fault(
+        "blocks-order", "kernels/dense_blocks.py",
+        "for q in range(1, BLOCKS):", "for q in range(BLOCKS - 1, 0, -1):",
+        "blocks are added backwards: other bits",
+    ),
+    Fault(
+        "blocks-add", "kernels/dense_blocks.py",
+        "target[at] + first if add else first", "first",
+        "only the last four blocks count",
+    ),
+    Fault(
+        "blocks-bias", "kernels/dense_blocks.py",
+        "sums + d * size, gb, 1, 0", "sums + (d - 1) * size, gb, 1, 0",
+        "grad_b is a column of grad_w",
+    ),
     # -- packing and blocking
     Fault(
         "gemm-bias-first", "kernels/gemm.py",
@@ -307,6 +366,16 @@ _KERNELS = [
         "a narrow softmax is not normalised",
     ),
     Fault(
+        "softmax-columns-max", "kernels/softmax.py",
+        "for j in range(1, n):\n                column", "for j in range(1, n - 1):\n                column",
+        "a narrow softmax overflows where the last logit is the greatest",
+    ),
+    Fault(
+        "softmax-columns-sum", "kernels/softmax.py",
+        "if j + half < n:", "if j + half < n - 1:",
+        "the last term is missing from the sum",
+    ),
+    Fault(
         "softmax-sign", "kernels/softmax.py",
         "y[j] * (g[j] - dot)", "y[j] * (g[j] + dot)",
         "sign in the softmax gradient",
@@ -323,7 +392,7 @@ _KERNELS = [
         "the rounding of a huge z - max counts: NaN",
     ),
     Fault(
-        "loss-weight-scale", "kernels/loss.py", "log(weight * last)", "log(weight)",
+        "loss-weight-scale", "kernels/loss.py", "log(weight[r] * last)", "log(weight[r])",
         "cross-entropy is off by log of the exponentials' scale",
     ),
     Fault(
@@ -453,13 +522,18 @@ _KERNELS = [
         "the gradient's scale at the label",
     ),
     Fault(
+        "cross-entropy-rows", "kernels/loss.py",
+        "rows if rows < SOME else round_up(rows, STRIP)", "rows if rows < SOME else rows & -STRIP",
+        "the last rows get the logarithms of rows before",
+    ),
+    Fault(
         "cross-entropy-chunks", "kernels/loss.py",
-        "weight += row_sum(part, count)", "weight = row_sum(part, count)",
+        "total += row_sum(part, count)", "total = row_sum(part, count)",
         "only the last chunk of a wide row counts",
     ),
     Fault(
         "cross-entropy-weights", "kernels/loss.py",
-        "factor = dtype(scale / weight * row_sum(t, n))", "factor = dtype(scale / weight)",
+        "dtype(ratio[r] * row_sum(t, n))", "dtype(ratio[r])",
         "targets that do not add up to one",
     ),
     Fault(

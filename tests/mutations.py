@@ -48,6 +48,7 @@ LIKELY = {
     "kernels/dense.py": ("test_out.py", *_PRODUCT),
     "kernels/dense_blocks.py": ("test_out.py", *_PRODUCT),
     "kernels/rows.py": _ACTIVATION,
+    "kernels/softmax.py": _ACTIVATION,
     "kernels/pyobject.py": ("test_out.py", "test_errors.py", "test_dense.py"),
     "kernels/reductions.py": ("test_activations.py", "test_golden.py", "test_losses.py"),
     "kernels/apply.py": (*_LOSS, "test_activations.py"),

@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from fastgrad.kernels.compile import assemble, inlined
+from fastgrad.kernels.compile import assemble, inlined, kernel
 from fastgrad.kernels.pointers import (
+    address_of,
     as_pointer,
     copy_elements,
+    greatest,
     least,
     read_word,
     round_up,
@@ -29,7 +31,7 @@ from fastgrad.kernels.pointers import (
 )
 from fastgrad.kernels.reductions import row_max, row_sum
 from fastgrad.kernels.rows import CHUNK, INTERLEAVE, padding, strip
-from fastgrad.kernels.softmax import exponential_of_difference
+from fastgrad.kernels.softmax import exponential_of_difference, exponentials_of_rows
 from fastgrad.kernels.vector_math import build as vector_math
 
 LOSS = types.void(*([types.intp] * 11))
@@ -145,7 +147,7 @@ def elementwise(dtype_name: str, loss: str) -> Any:
     return kernel
 
 
-def softmax_cross_entropy(dtype_name: str, loss: str) -> Any:
+def softmax_cross_entropy(dtype_name: str, name: str) -> Any:
     """Return the kernel of softmax cross-entropy.
 
     Per row, with top = max z and s = sum exp(z - top): the term is
@@ -155,57 +157,84 @@ def softmax_cross_entropy(dtype_name: str, loss: str) -> Any:
     dtype, size = getattr(types, dtype_name), np.dtype(dtype_name).itemsize
     STRIP, padded = strip(dtype_name), padding(dtype_name)
     wide, zero = types.float64, np.float64(0)
-    exp = exponential_of_difference(dtype_name)
+    exponentials, exp = exponentials_of_rows(dtype_name), exponential_of_difference(dtype_name)
     difference, begin, finish, last = exp.difference, exp.begin, exp.finish, wide(1 / exp.scale)
     log = vector_math(np.dtype(np.float64)).log
+    SOME = 8  # rows from which on a vector loop is faster, though it ends with empty lanes
 
-    def kernel(
+    @kernel
+    def long_row(z: Any, n: int, out: Any, part: Any, other: Any, rest: Any, top: Any) -> Any:
+        """Return the sum of a row's exponentials, which go to `out`; `part` ... are buffers."""
+        total = zero
+        for j in range(0, n, CHUNK):
+            count = least(CHUNK, n - j)
+            source = shift(z, j)
+            if count & (STRIP - 1):
+                padded(rest, source, count)
+                source = rest
+            for i in range(round_up(count, STRIP)):
+                d, low = difference(source[i], top)
+                part[i], other[i] = begin(d, low)
+            for i in range(round_up(count, STRIP)):
+                part[i] = finish(part[i], other[i])
+            total += row_sum(part, count)
+            if address_of(out) != 0:
+                copy_elements(shift(out, j), part, count)
+        return total
+
+    def loss(
         pred: int, pred_row: int, target: int, target_row: int, grad: int, grad_row: int,
         m: int, n: int, labels: int, scale_at: int, total_at: int,
     ) -> None:  # fmt: skip
         scale = as_pointer(scale_at, wide)[0]
         total = as_pointer(total_at, wide)
         rest, part, other = scratch(CHUNK, dtype), scratch(CHUNK, dtype), scratch(CHUNK, dtype)
-        values = scratch(CHUNK, wide)
-        for row in range(m):
-            z = as_pointer(pred + row * pred_row * size, dtype)
-            out = as_pointer(grad + row * grad_row * size, dtype)
-            top = row_max(z, n)
-            weight = zero
-            for j in range(0, n, CHUNK):
-                count = least(CHUNK, n - j)
-                source = shift(z, j)
-                if count & (STRIP - 1):
-                    padded(rest, source, count)
-                    source = rest
-                for i in range(round_up(count, STRIP)):
-                    d, low = difference(source[i], top)
-                    part[i], other[i] = begin(d, low)
-                for i in range(round_up(count, STRIP)):
-                    part[i] = finish(part[i], other[i])
-                weight += row_sum(part, count)
-                if grad != 0:
-                    copy_elements(shift(out, j), part, count)
-            log_sum = log(weight * last)
-            if labels:
-                label = read_word(target + row * 8)
-                total[0] += log_sum + (wide(top) - wide(z[label]))
-                if grad != 0:
-                    factor = dtype(scale / weight)
-                    for j in range(n):
-                        out[j] = out[j] * factor
-                    out[label] = out[label] - dtype(scale)
+        top, values = scratch(CHUNK, dtype), scratch(CHUNK, wide)
+        weight, logs, ratio = scratch(CHUNK, wide), scratch(CHUNK, wide), scratch(CHUNK, wide)
+        for i in range(CHUNK):
+            weight[i] = 1.0
+        short = 4 * n <= CHUNK
+        group = CHUNK // greatest(n, 1) if short else 1
+        for start in range(0, m, group):
+            rows = least(group, m - start)
+            first = pred + start * pred_row * size
+            if short:
+                exponentials(first, pred_row, rows, n, part, other, top)
+                for r in range(rows):
+                    weight[r] = row_sum(shift(part, r * n), n)
             else:
-                t = as_pointer(target + row * target_row * size, dtype)
-                for j in range(0, n, CHUNK):
-                    count = least(CHUNK, n - j)
-                    for i in range(count):
-                        distance = log_sum + (wide(top) - wide(z[j + i]))
-                        values[i] = distance * wide(t[j + i]) if t[j + i] != 0 else zero
-                    total[0] += row_sum(values, count)
+                z, out = as_pointer(first, dtype), as_pointer(0, dtype)
                 if grad != 0:
-                    factor = dtype(scale / weight * row_sum(t, n))
-                    for j in range(n):
-                        out[j] = out[j] * factor - t[j] * dtype(scale)
+                    out = as_pointer(grad + start * grad_row * size, dtype)
+                top[0] = row_max(z, n)
+                weight[0] = long_row(z, n, out, part, other, rest, top[0])
+            for r in range(rows if rows < SOME else round_up(rows, STRIP)):
+                logs[r] = log(weight[r] * last)
+                ratio[r] = scale / weight[r]
+            for r in range(rows):
+                row = start + r
+                z = as_pointer(pred + row * pred_row * size, dtype)
+                out = as_pointer(grad + row * grad_row * size, dtype)
+                e = shift(part, r * n) if short else out
+                if labels:
+                    label = read_word(target + row * 8)
+                    total[0] += logs[r] + (wide(top[r]) - wide(z[label]))
+                    if grad != 0:
+                        factor = dtype(ratio[r])
+                        for j in range(n):
+                            out[j] = e[j] * factor
+                        out[label] = out[label] - dtype(scale)
+                else:
+                    t = as_pointer(target + row * target_row * size, dtype)
+                    for j in range(0, n, CHUNK):
+                        count = least(CHUNK, n - j)
+                        for i in range(count):
+                            distance = logs[r] + (wide(top[r]) - wide(z[j + i]))
+                            values[i] = distance * wide(t[j + i]) if t[j + i] != 0 else zero
+                        total[0] += row_sum(values, count)
+                    if grad != 0:
+                        factor = dtype(ratio[r] * row_sum(t, n))
+                        for j in range(n):
+                            out[j] = e[j] * factor - t[j] * dtype(scale)
 
-    return kernel
+    return loss

@@ -43,7 +43,7 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
     dtype = getattr(types, dtype_name)
     size, STRIP = dtype.bitwidth // 8, strip(dtype_name)
     MOST, LOWEST = WIDEST, np.dtype(dtype_name).type(-np.inf)
-    padded = padding(dtype_name)
+    padded, exponentials = padding(dtype_name), exponentials_of_rows(dtype_name)
     exp = exponential_of_difference(dtype_name)
     difference, begin, finish = exp.difference, exp.begin, exp.finish
 
@@ -149,32 +149,11 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
     @kernel
     def narrow_rows(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:
         """Take as many rows at a time as the buffers hold: one pass of exp for all of them."""
-        before, low = scratch(CHUNK, dtype), scratch(CHUNK, dtype)
-        factor = scratch(CHUNK, dtype)  # of each row: first what is subtracted, then 1 / sum
+        before, low, factor = scratch(CHUNK, dtype), scratch(CHUNK, dtype), scratch(CHUNK, dtype)
         group = CHUNK // greatest(n, 1)
-        whole = n & (STRIP - 1) == 0
         for start in range(0, m, group):
             rows = least(group, m - start)
-            if rows * n & (STRIP - 1):
-                zero_vector(shift(before, rows * n & -STRIP), STRIP)
-                zero_vector(shift(low, rows * n & -STRIP), STRIP)
-            for row in range(rows):
-                factor[row] = row_max(as_pointer(z_at + (start + row) * z_row * size, dtype), n)
-            for row in range(rows):
-                z = as_pointer(z_at + (start + row) * z_row * size, dtype)
-                top, first, second = factor[row], shift(before, row * n), shift(low, row * n)
-                if whole:
-                    for j in range(n):
-                        d, error = difference(z[j], top)
-                        first[j], second[j] = begin(d, error)
-                else:
-                    for j in range(n):
-                        first[j], second[j] = difference(z[j], top)
-            if not whole:
-                for i in range(round_up(rows * n, STRIP)):
-                    before[i], low[i] = begin(before[i], low[i])
-            for i in range(round_up(rows * n, STRIP)):
-                before[i] = finish(before[i], low[i])
+            exponentials(z_at + start * z_row * size, z_row, rows, n, before, low, factor)
             for row in range(rows):
                 factor[row] = dtype(1.0 / row_sum(shift(before, row * n), n))
             for row in range(rows):
@@ -211,6 +190,46 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
                 out[j] = y[j] * (g[j] - dot)
 
     return {"forward_softmax": (FORWARD, forward), "backward_y_softmax": (BACKWARD, backward_y)}
+
+
+def exponentials_of_rows(dtype_name: str) -> Any:
+    """Return ``exponentials(z_at, z_row, m, n, result, low, top)`` for m * n <= CHUNK elements.
+
+    It leaves each row's greatest element in `top`, and ``exp(z - top)`` times `scale` in `result`,
+    row after row; `low` is a buffer.
+    """
+    dtype = getattr(types, dtype_name)
+    size, STRIP = dtype.bitwidth // 8, strip(dtype_name)
+    exp = exponential_of_difference(dtype_name)
+    difference, begin, finish = exp.difference, exp.begin, exp.finish
+
+    @kernel
+    def exponentials(
+        z_at: int, z_row: int, m: int, n: int, result: Any, low: Any, top: Any
+    ) -> None:
+        whole = n & (STRIP - 1) == 0
+        if m * n & (STRIP - 1):
+            zero_vector(shift(result, m * n & -STRIP), STRIP)
+            zero_vector(shift(low, m * n & -STRIP), STRIP)
+        for row in range(m):
+            top[row] = row_max(as_pointer(z_at + row * z_row * size, dtype), n)
+        for row in range(m):
+            z = as_pointer(z_at + row * z_row * size, dtype)
+            most, first, second = top[row], shift(result, row * n), shift(low, row * n)
+            if whole:
+                for j in range(n):
+                    d, error = difference(z[j], most)
+                    first[j], second[j] = begin(d, error)
+            else:
+                for j in range(n):
+                    first[j], second[j] = difference(z[j], most)
+        if not whole:
+            for i in range(round_up(m * n, STRIP)):
+                result[i], low[i] = begin(result[i], low[i])
+        for i in range(round_up(m * n, STRIP)):
+            result[i] = finish(result[i], low[i])
+
+    return exponentials
 
 
 def exponential_of_difference(dtype_name: str) -> SimpleNamespace:
