@@ -367,7 +367,8 @@ _KERNELS = [
     ),
     Fault(
         "softmax-columns-max", "kernels/softmax.py",
-        "for j in range(1, n):\n                column", "for j in range(1, n - 1):\n                column",
+        "for j in range(1, n):\n                column",
+        "for j in range(1, n - 1):\n                column",
         "a narrow softmax overflows where the last logit is the greatest",
     ),
     Fault(
