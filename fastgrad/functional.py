@@ -1,9 +1,9 @@
 """One fused dense layer: ``y = act(x @ w + b)``, and its gradients.
 
 A call first tries the compiled entry point on the arguments as they are: it takes native arrays
-of fitting shapes, allocates the result itself and costs a quarter of a microsecond. What it does
-not take comes back as None; then `checked` looks at every argument, converts it, and calls the
-same entry point again.
+of fitting shapes, allocates the result itself and costs a quarter of a microsecond. Where it
+returns True, `large` is to share the work over threads. What it does not take comes back as None;
+then `checked` looks at every argument, converts it, and calls the same entry point again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from fastgrad.activations import LAYERS
 from fastgrad.arrays import UNCHECKED, Array
 from fastgrad.checked import checked_backward, checked_forward, output_fields
+from fastgrad.large import any_backward, any_forward
 from fastgrad.layer import ACCUMULATE, ADD_X, WANT, DenseCache, DenseGrads
 
 __all__ = ["DenseCache", "DenseGrads", "dense", "dense_backward", "dense_forward"]
@@ -56,7 +57,7 @@ def dense(
     except (KeyError, AttributeError, TypeError, ValueError):
         y = None
     if y is not None:
-        return y  # type: ignore[no-any-return]
+        return any_forward(layer, x, w, b, out, False) if y is True else y  # type: ignore
     return checked_forward("dense", x, w, b, activation, samples, out, keep=False)[0]
 
 
@@ -118,6 +119,10 @@ def dense_forward(
         pair = layer.forward(x, w, b, out, layer.keeps, layer.record, flags, DenseCache, layer)
     except (KeyError, AttributeError, TypeError, ValueError):
         pair = None
+    if pair is True:
+        made = any_forward(layer, x, w, b, out, layer.keeps)  # type: ignore[arg-type]
+        y, saved = made if layer.keeps else (made, made)
+        return y, DenseCache(x, w, b, saved, layer)  # type: ignore[arg-type]
     if pair is not None:
         return pair  # type: ignore[no-any-return]
     return checked_forward("dense_forward", x, w, b, activation, samples, out, keep=True)
@@ -167,6 +172,8 @@ def dense_backward(
     >>> grads.w, grads.z.tolist(), grads.x
     (array([[3.]]), [[1.0], [1.0]], None)
     """
+    grads: Any = None
+    into: Any = (None, None, None, None)
     try:
         x, w, b, saved, layer, shape, _ = cache
         if shape is None and layer.function is None:
@@ -183,10 +190,13 @@ def dense_backward(
                     wanted = _adding(wanted, into, accumulate, b is not None)
                 flags += UNCHECKED
                 grads = run(grad_y, x, w, b, saved, layer.record, wanted, flags, DenseGrads, *into)
-            if grads is not None:
+            if grads is not None and grads is not True:
                 return grads  # type: ignore[no-any-return]
     except (AttributeError, KeyError, TypeError, ValueError):
-        pass  # said properly below
+        grads = None  # said properly below
+    if grads is True:
+        fields = dict(zip("xwbz", into, strict=True))
+        return DenseGrads(*any_backward(layer, grad_y, x, w, b, saved, wanted, fields))  # type: ignore[arg-type]
     return checked_backward(grad_y, cache, need, out, accumulate)
 
 

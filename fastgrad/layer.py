@@ -28,7 +28,7 @@ class Layer:
     Slots are read in a fifth of the time of a named tuple's fields, and every call reads four.
     """
 
-    forward: Callable[..., Any]  # of less work than threads.SHARE_FROM, else it returns None
+    forward: Callable[..., Any]  # of less work than threads.SHARE_FROM, else it returns True
     backward: Callable[..., Any]
     whole_forward: Callable[..., Any]  # of any size, in one call
     whole_backward: Callable[..., Any]

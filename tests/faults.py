@@ -650,6 +650,21 @@ _WRAPPERS = [
         "gradients of float16 layers come back in float32",
     ),
     Fault(
+        "large-saved", "kernels/dense.py",
+        "if large or read_word(data(record) + BACKWARD) != 0:",
+        "if read_word(data(record) + BACKWARD) != 0:",
+        "a large layer's cache is not looked at",
+    ),
+    Fault(
+        "large-checked", "functional.py", "    if pair is True:", "    if False:",
+        "a large layer's forward pass returns True",
+    ),
+    Fault(
+        "large-outputs", "functional.py",
+        'fields = dict(zip("xwbz", into, strict=True))', 'fields = dict.fromkeys("xwbz")',
+        "out= of large layers is ignored",
+    ),
+    Fault(
         "shared-features", "large.py",
         "threads.share(slice(0, d), count, ROWS)", "threads.share(slice(0, n), count, ROWS)",
         "threads share samples where they should share features",
@@ -836,7 +851,8 @@ _NETWORKS = [
         "grad_x is overwritten instead of added to",
     ),
     Fault(
-        "out-adding-chain", "kernels/dense.py", "if wanted & ADD_X and k > KC:", "if False:",
+        "out-adding-chain", "kernels/dense.py",
+        "if wanted & ADD_X and (k > KC or large):", "if wanted & ADD_X and large:",
         "grad_x of several k-blocks continues the chain of what it is added to",
     ),
     Fault(

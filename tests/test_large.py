@@ -53,9 +53,9 @@ class Pieces:
         """Every layer of more multiply-adds is cut from now on, also those of the direct path."""
         self.patch.setattr(threads, "SLICE", work)
         self.patch.setattr(threads, "SHARE_FROM", 2)
-        self.patch.setattr("fastgrad.activations.LAYERS", {})
-        self.patch.setattr("fastgrad.functional.LAYERS", {})
-        self.patch.setattr("fastgrad.layer.LAYERS", {})
+        layers: dict[Any, Any] = {}
+        for module in ("activations", "functional", "layer"):
+            self.patch.setattr(f"fastgrad.{module}.LAYERS", layers)
 
 
 @pytest.fixture
@@ -263,3 +263,45 @@ def test_after_an_error_nothing_begins(where: int) -> None:
         threads.run(tasks)
     assert len(begun) <= 4
     assert running == []
+
+
+@layouts
+def test_large_native_arrays_are_not_checked_again(
+    samples: str, pieces: Pieces, count: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape, work = CUTS["both"]
+    data = layer(shape, "float32", samples)
+    pieces.of(work)
+    count(2)
+    before = run(data, "gelu", samples)
+    need = ("x", "w", "b")  # an accumulated grad_z is always checked
+
+    def unexpected(*arguments: Any, **options: Any) -> Any:
+        raise AssertionError("checked")
+
+    monkeypatch.setattr("fastgrad.functional.checked_forward", unexpected)
+    monkeypatch.setattr("fastgrad.functional.checked_backward", unexpected)
+    y, cache = fg.dense_forward(data["x"], data["w"], data["b"], "gelu", samples=samples)
+    out = np.empty_like(y)
+    again = fg.dense(data["x"], data["w"], data["b"], "gelu", samples=samples, out=out)
+    assert again is out and same_bits(y, before[0]) and same_bits(out, before[0])
+    grads = fg.dense_backward(data["g"], cache, need=need)
+    assert agree([grads.x, grads.w, grads.b], before[2:5])
+    for kind in (dict, fg.DenseGrads):
+        outs = kind(**{n: np.empty_like(getattr(grads, n)) for n in need})
+        fg.dense_backward(data["g"], cache, out=outs)
+        values = outs.values() if kind is dict else outs
+        assert agree(list(values)[:3], before[2:5])
+
+
+@pytest.mark.parametrize("field", ["saved", "b", "x", "w"])
+def test_a_large_layers_cache_is_looked_at(field: str, pieces: Pieces, count: Any) -> None:
+    """Also what its activation, or the gradients wanted, do not need."""
+    shape, work = CUTS["both"]
+    data = layer(shape, "float32", "rows")
+    pieces.of(work)
+    count(2)
+    _, cache = fg.dense_forward(data["x"], data["w"], data["b"], None)
+    for value in ("nothing", np.zeros((2, 3), "float32")):
+        with pytest.raises((TypeError, ValueError), match=r"^dense_backward: "):
+            fg.dense_backward(data["g"], cache._replace(**{field: value}), need=("x", "w"))

@@ -36,6 +36,7 @@ from fastgrad.kernels.pyobject import (
     same_shape,
     shape_of,
     share_from,
+    too_large,
     true,
     tuple_new,
     tuple_set,
@@ -110,8 +111,6 @@ def build(dtype_name: str) -> str:
         w_ok, w, w_d, k, w_row, w_col = matrix(w_object, words, size, columns)
         if not (ok and w_ok and d == w_d and dimensions(w_object) == 2):
             return not_taken(words)
-        if n * k * (d + 16) >= share_from(words):
-            return not_taken(words)
         bias, bias_step = 0, 1
         if b_object != nothing:
             ok, bias, b_rows, b_k, _, bias_step = matrix(b_object, words, size, columns)
@@ -128,6 +127,8 @@ def build(dtype_name: str) -> str:
             for other in (x_object, w_object, b_object):
                 if not disjoint(y_object, other, words, size):
                     return not_taken(words)
+        if n * k * (d + 16) >= share_from(words):
+            return too_large(words)
         if y_object == nothing:
             y_object = new_array(words, ndim, first, second, columns)
             if y_object == 0:
@@ -194,17 +195,17 @@ def build(dtype_name: str) -> str:
             return not_taken(words)
         if dimensions(g_object) != dimensions(x_object) or dimensions(w_object) != 2:
             return not_taken(words)
-        if n * k * (2 * d + 16) >= share_from(words):
-            return not_taken(words)
-        if wanted & ADD_X and k > KC:  # only a chain that is finished at once can be added
+        large = n * k * (2 * d + 16) >= share_from(words)
+        # Only a chain that is finished at once can be added.
+        if wanted & ADD_X and (k > KC or large):
             return not_taken(words)
         saved, saved_row = 0, 0
-        if read_word(data(record) + BACKWARD) != 0:
+        if large or read_word(data(record) + BACKWARD) != 0:
             ok, saved, s_n, s_k, saved_row, s_col = matrix(saved_object, words, size, columns)
             if not (ok and s_n == n and s_k == k and s_col == 1):
                 return not_taken(words)
         want_b = wanted & WANT_B != 0 and b_object != nothing
-        if want_b:  # grad_b is made in its image
+        if want_b or (large and b_object != nothing):  # grad_b is made in its image
             ok, _, b_rows, b_k, _, _ = matrix(b_object, words, size, columns)
             if not (ok and b_rows == 1 and b_k == k):
                 return not_taken(words)
@@ -234,6 +235,8 @@ def build(dtype_name: str) -> str:
                 for j in range(i):
                     if not disjoint(out, outs[j], words, size):
                         return not_taken(words)
+        if large:
+            return too_large(words)
         gx_object, gx, gx_row, gx_col = result(
             x_object, gx_given, wanted & WANT_X != 0, words, columns
         )

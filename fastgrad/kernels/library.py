@@ -13,13 +13,9 @@ whatever does not match its checksum is compiled again.
 
 from __future__ import annotations
 
-# These two hook into forks, and Numba imports them: not while a fork waits for a compilation.
-import concurrent.futures.thread  # noqa: F401
 import ctypes
 import hashlib
 import importlib
-import importlib.metadata
-import logging  # noqa: F401
 import os
 import sys
 import tempfile
@@ -40,6 +36,11 @@ from fastgrad.kernels.front_end import (
 from fastgrad.kernels.target import host
 
 with interrupts_deferred():
+    # These two hook into forks, and Numba imports them: not while a fork waits for a compilation.
+    import concurrent.futures.thread  # noqa: F401
+    import importlib.metadata
+    import logging  # noqa: F401
+
     import llvmlite
     import llvmlite.binding as llvm
 
@@ -335,7 +336,7 @@ def context(dtype: str, share_from: int) -> Any:
 def entry(unit_name: str, function: str, dtype: str, share_from: int = sys.maxsize) -> Any:
     """Return a unit's function as a Python callable (CPython's vectorcall: 35 ns a call).
 
-    It does not take work of `share_from` multiply-adds or more: Python shares it over threads.
+    It leaves work of `share_from` multiply-adds or more to Python, which shares it over threads.
     """
     address = LIBRARY.address(unit_name, function, dtype)
     method = _MethodDef(f"{function}_{dtype}".encode(), address, _METH_FASTCALL, None)
