@@ -36,7 +36,7 @@ LAYERS = ((7, 5, 3), (61, 600, 37), (300, 19, 41), (13, 70, 300))
 DEEP = ((61, 1300, 37), (300, 1300, 300))
 # A few inputs and outputs: rows in vectors, several blocks of the batch side by side.
 THIN = (
-    (1300, 3, 2),
+    (2400, 3, 2),
     (1100, 5, 1),
     (1150, 1, 6),
     (1030, 2, 3),
