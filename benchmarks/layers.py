@@ -10,7 +10,8 @@ from .common import (
     ratio,
 )
 
-SHAPES = ("32x16x16", "64x128x128", "128x256x256", "256x784x256", "4096x64x64", "100000x3x2")
+SHAPES = ("32x16x16", "64x128x128", "128x256x256", "256x784x256", "4096x64x64")
+THIN = ("4096x64x1", "100000x3x2")  # a few outputs: other kernels
 TWO_ACTIVATIONS = ("relu", "gelu")
 
 
@@ -30,7 +31,7 @@ class EveryActivation:
 class EveryShape:
     """An activation that costs nothing and one that costs much, from small to large."""
 
-    params = (COMPILED_AND_NUMPY, TWO_ACTIVATIONS, DTYPES, SHAPES, MODES)
+    params = (COMPILED_AND_NUMPY, TWO_ACTIVATIONS, DTYPES, (*SHAPES, *THIN), MODES)
     param_names = ("implementation", "activation", "dtype", "shape", "mode")
 
     def setup(self, implementation, activation, dtype, shape, mode):
@@ -98,7 +99,7 @@ class ActivationRatio:
 class ShapeRatio:
     """Time of fastgrad over time of NumPy, forward and backward with ReLU."""
 
-    params = (DTYPES, ("1x8x8", *SHAPES))
+    params = (DTYPES, ("1x8x8", *SHAPES, *THIN))
     param_names = ("dtype", "shape")
     unit = "of NumPy's time"
 
