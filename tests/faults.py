@@ -222,8 +222,8 @@ _KERNELS = [
     ),
     Fault(
         "gemm-single-bias", "kernels/gemm.py",
-        "block_bias + j * size if block_bias else 0, SINGLE * NR,",
-        "block_bias, SINGLE * NR,", "the bias of a single row's later columns",
+        "block_bias + done * size if block_bias else 0, wide,", "block_bias, wide,",
+        "the bias of a single row's later columns",
     ),
     Fault(
         "gemm-single-packed", "kernels/gemm.py", "if m == 1 and b_panel == NR:", "if m == 1:",

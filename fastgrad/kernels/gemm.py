@@ -120,14 +120,14 @@ def build(dtype_name: str) -> str:
                     block = workspace
                     row, col, group = 1, AR, AR * kc
                 done = 0
-                if m == 1 and b_panel == NR:
-                    done = n // (SINGLE * NR) * (SINGLE * NR)
-                for j in range(0, done, SINGLE * NR):
+                while m == 1 and b_panel == NR and n - done >= 2 * NR:
+                    wide = SINGLE * NR if n - done >= SINGLE * NR else 2 * NR
                     panel(
-                        1, kc, block, row, col, group, b_block + j * size, b_row, 0, 0,
-                        c + j * size, c_row, block_mode,
-                        block_bias + j * size if block_bias else 0, SINGLE * NR,
+                        1, kc, block, row, col, group, b_block + done * size, b_row, 0, 0,
+                        c + done * size, c_row, block_mode,
+                        block_bias + done * size if block_bias else 0, wide,
                     )  # fmt: skip
+                    done += wide
                 at, at_row, at_panel, to = b_block, b_row, b_panel, b_pack
                 if b_pack != 0:
                     to += pc * NR * size

@@ -309,7 +309,7 @@ def build(dtype: str) -> str:
     """Return the LLVM IR of the C function ``panel`` for one dtype.
 
     ``panel(m, k, a, a_row, a_col, a_step, b, b_row, b_next, b_pack, c, c_row, mode, bias,
-    columns)`` computes `m` rows x `columns` columns (1 to NR; one row: also SINGLE * NR, which
+    columns)`` computes `m` rows x `columns` columns (1 to NR; one row: also 2 or SINGLE * NR, which
     keeps as many chains in flight as six rows do) of C over `k` steps. Successive groups of MR
     rows of A are `a_step` elements apart (``MR * a_row`` unpacked, ``MR * k`` packed). `bias` may
     be null.
@@ -331,8 +331,8 @@ def build(dtype: str) -> str:
         for nv in range(1, tile.nv + 1)
         for ragged in (False, True)
     }
-    wide = SINGLE * tile.nv
-    panels[wide, False] = _PanelWriter(module, dtype, tile, wide, False, single=True).panel
+    for wide in (2 * tile.nv, SINGLE * tile.nv):
+        panels[wide, False] = _PanelWriter(module, dtype, tile, wide, False, single=True).panel
     function = ir.Function(module, panels[1, False].function_type, symbol("panel", dtype))
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     done = function.append_basic_block("done")
