@@ -77,23 +77,28 @@ _KERNELS = [
     # -- thin products
     Fault(
         "thin-bias", "kernels/thin.py",
-        "self.b_.fadd(acc, self.load_spread(bias, j))",
-        "self.b_.fadd(acc, self.load_spread(bias, 0))",
+        "self.load_spread(self.bias, j)", "self.load_spread(self.bias, 0)",
         "all outputs get the first one's bias",
     ),
     Fault(
         "thin-rest", "kernels/thin.py",
-        "[self.b_.gep(rows, [start]), a_row, left, space]", "[rows, a_row, left, space]",
+        "[place, self.a_row, left, self.space]", "[rows, self.a_row, left, self.space]",
         "the inputs after whole squares are the first ones again",
     ),
     Fault(
+        "thin-beyond", "kernels/thin.py",
+        "self.load_lanes(mask, source, self.b_.mul(row, I64(i)))",
+        "self.load(source, self.b_.mul(row, I64(i)))",
+        "the last row is read beyond its end",
+    ),
+    Fault(
         "thin-square", "kernels/thin.py",
-        "steps_of(column, self.b_.add(start, I64(u)), sums)", "steps_of(column, I64(u), sums)",
+        "_steps(column, self.b_.add(start, I64(u)), sums)", "_steps(column, I64(u), sums)",
         "every square of inputs meets the first weights",
     ),
     Fault(
         "thin-columns", "kernels/thin.py",
-        "((rows, a_col, I64(0), k), zeros)", "((rows, a_row, I64(0), k), zeros)",
+        "(rows, self.a_col, I64(0), self.k)", "(rows, self.a_row, I64(0), self.k)",
         "swapped strides in the column layout",
     ),
     Fault(
@@ -117,6 +122,15 @@ _KERNELS = [
         "turned-part", "kernels/layer.py",
         "shift(out, (j + i) * gw_row)", "shift(out, i * gw_row)",
         "parts of a transposed gradient are written over each other",
+    ),
+    Fault(
+        "one-bias", "kernels/layer.py", "shifts[j * bias_step]", "shifts[0]",
+        "a single sample gets the first output's bias",
+    ),
+    Fault(
+        "one-strides", "kernels/plan.py",
+        "params + w * size, 1, k, other", "params + w * size, k, 1, other",
+        "grad_x of a single sample with w for w.T",
     ),
     Fault(
         "blocks-order", "kernels/dense_blocks.py",
@@ -226,7 +240,8 @@ _KERNELS = [
         "the bias of a single row's later columns",
     ),
     Fault(
-        "gemm-single-packed", "kernels/gemm.py", "if m == 1 and b_panel == NR:", "if m == 1:",
+        "gemm-single-packed", "kernels/gemm.py",
+        "while m == 1 and b_panel == NR and", "while m == 1 and",
         "packed panels are read as rows",
     ),
     Fault(

@@ -12,7 +12,7 @@ from numba import types
 
 from fastgrad.kernels.compile import external, kernel
 from fastgrad.kernels.gemm import GEMM, PACK_B
-from fastgrad.kernels.layer import LAYER_BACKWARD, LAYER_FORWARD, MULTIPLY
+from fastgrad.kernels.layer import LAYER_BACKWARD, LAYER_FORWARD, LAYER_FORWARD_ONE, MULTIPLY
 from fastgrad.kernels.pointers import (
     address_of,
     as_pointer,
@@ -51,6 +51,7 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
     LARGE_W, LARGE_Z = 1024 * 1024, 4 * 1024 * 1024
     gemm = external("gemm", dtype_name, GEMM)
     layer_forward = external("layer_forward", dtype_name, LAYER_FORWARD)
+    layer_forward_one = external("layer_forward_one", dtype_name, LAYER_FORWARD_ONE)
     layer_backward = external("layer_backward", dtype_name, LAYER_BACKWARD)
     multiply = external("multiply", dtype_name, MULTIPLY)
     side_by_side = external("side_by_side", dtype_name, SIDE_BY_SIDE)
@@ -106,6 +107,12 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
         n: int, d: int, k: int, x: int, x_row: int, x_col: int, w: int, w_row: int, w_col: int,
         bias: int, bias_step: int, y: int, y_row: int, z: int, z_row: int, record: int,
     ) -> bool:  # fmt: skip
+        activation = read_word(record + (FORWARD_KEEPING if z != 0 else FORWARD))
+        if n == 1 and w_col != 1:
+            layer_forward_one(
+                d, k, x, x_col, w, w_row, w_col, bias, bias_step, y, z, activation, 0
+            )  # fmt: skip
+            return True
         direct = w_col == 1 and (n <= FEW or d * k * size <= DIRECT_B)
         b_bytes = 0 if direct else d * round_up(k, NR) * size
         bias_bytes = round_up(k * size, 64) if bias != 0 and bias_step != 1 else 0
@@ -126,7 +133,7 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
             bias = a_space + a_bytes + b_bytes
         layer_forward(
             n, d, k, x, x_row, x_col, b, b_row, panel, pack, bias, y, y_row, z, z_row,
-            read_word(record + (FORWARD_KEEPING if z != 0 else FORWARD)), a_space,
+            activation, a_space,
         )  # fmt: skip
         if space != near:
             free(space)
@@ -156,7 +163,8 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
         z_bytes = 0 if in_place or gz != 0 else round_up(most * k * size, 64)
         # w.T for grad_x is packed once; what the blocks pack (grad_z, or x and grad_z the
         # other way round) shares the rest.
-        wt_bytes = round_up(k * round_up(d, NR) * size, 64) if gx != 0 and gx_col == 1 else 0
+        packs_w = gx != 0 and gx_col == 1 and (n != 1 or x_mode != 0)
+        wt_bytes = round_up(k * round_up(d, NR) * size, 64) if packs_w else 0
         widest = round_up(greatest(greatest(d, k), 1), NR)
         b_bytes = round_up(greatest(block * widest, k * round_up(most, NR)) * size, 64)
         columns = greatest(greatest(d, k), most)  # of any product, or more

@@ -32,6 +32,8 @@ from fastgrad.kernels.target import tile as tile_for
 
 # n d k | x row col | w row panel pack | bias | y row | z row | activation | workspace
 LAYER_FORWARD = types.void(*([types.intp] * 17))
+# d k | x col | w row col | bias step | y | z | activation | workspace
+LAYER_FORWARD_ONE = types.void(*([types.intp] * 13))
 # m d k | grad_z row | x row col | grad_w row col | grad_b | add | one | workspaces of A and B
 LAYER_BACKWARD = types.void(*([types.intp] * 16))
 # m n k | a row col | b row col | c row col | mode | workspaces of A and B
@@ -39,7 +41,7 @@ MULTIPLY = types.void(*([types.intp] * 15))
 
 
 def build(dtype_name: str) -> str:
-    """Return the LLVM IR of ``layer_forward``, ``layer_backward`` and ``multiply``."""
+    """Return the LLVM IR of the C functions of the table at the end."""
     dtype = getattr(types, dtype_name)
     size = dtype.bitwidth // 8
     tile = tile_for(dtype_name)
@@ -58,10 +60,15 @@ def build(dtype_name: str) -> str:
         c: int, c_row: int, c_col: int, mode: int, a_space: int, b_space: int,
     ) -> None:  # fmt: skip
         """C = A @ B where C has a unit stride in one of its two directions."""
-        if c_col != 1:  # C.T = B.T @ A.T: the same chains, written the other way round
+        # A single row and a B that lies the other way round: then B.T is the A of a thin product,
+        # and nothing is packed (1x784x100, grad_x: 12 to 7 us).
+        one = m == 1 and b_col != 1 and c_col == 1 and mode == 0
+        if c_col != 1 or one:  # C.T = B.T @ A.T: the same chains, written the other way round
             m, n = n, m
             a, a_row, a_col, b, b_row, b_col = b, b_col, b_row, a, a_col, a_row
             c_row = c_col
+        if one:
+            b_col, b_space = 1, 0  # a single column
         panel, pack = NR, b_space if k * n * size > DIRECT_B else 0
         if b_col != 1:
             pack_b(k, n, b, b_row, b_col, b_space)
@@ -69,6 +76,20 @@ def build(dtype_name: str) -> str:
         gemm(m, n, k, a, a_row, a_col, b, b_row, panel, pack, c, c_row, mode, 0, a_space)
 
     product = kernel(multiply)  # the same, for callers in this unit
+
+    def layer_forward_one(
+        d: int, k: int, x: int, x_col: int, w: int, w_row: int, w_col: int,
+        bias: int, bias_step: int, y: int, z: int, activation: int, a_space: int,
+    ) -> None:  # fmt: skip
+        """`layer_forward` of one sample, with weights that lie the other way round."""
+        target = z if z != 0 else y
+        product(1, k, d, x, 0, x_col, w, w_row, w_col, target, k, 1, 0, a_space, 0)
+        if bias != 0:
+            out, shifts = as_pointer(target, dtype), as_pointer(bias, dtype)
+            for j in range(k):
+                out[j] = out[j] + shifts[j * bias_step]
+        if activation != 0:
+            call_address(activation, (target, k, y, k, 1, k))
 
     def layer_forward(
         n: int, d: int, k: int, x: int, x_row: int, x_col: int,
@@ -126,6 +147,7 @@ def build(dtype_name: str) -> str:
         dtype_name,
         {
             "layer_forward": (LAYER_FORWARD, layer_forward),
+            "layer_forward_one": (LAYER_FORWARD_ONE, layer_forward_one),
             "layer_backward": (LAYER_BACKWARD, layer_backward),
             "multiply": (MULTIPLY, multiply),
         },

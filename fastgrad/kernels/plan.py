@@ -19,7 +19,7 @@ from numba import types
 from fastgrad.kernels import plan_table as at
 from fastgrad.kernels.compile import assemble, external, kernel
 from fastgrad.kernels.gemm import GEMM, PACK_B
-from fastgrad.kernels.layer import LAYER_BACKWARD, LAYER_FORWARD
+from fastgrad.kernels.layer import LAYER_BACKWARD, LAYER_FORWARD, LAYER_FORWARD_ONE, MULTIPLY
 from fastgrad.kernels.pointers import (
     address_of,
     as_pointer,
@@ -50,6 +50,8 @@ def build(dtype_name: str) -> str:
     gemm = external("gemm", dtype_name, GEMM)
     layer_forward = external("layer_forward", dtype_name, LAYER_FORWARD)
     layer_backward = external("layer_backward", dtype_name, LAYER_BACKWARD)
+    layer_forward_one = external("layer_forward_one", dtype_name, LAYER_FORWARD_ONE)
+    multiply = external("multiply", dtype_name, MULTIPLY)
     pack_b = external("pack_b", dtype_name, PACK_B)
 
     @kernel
@@ -102,11 +104,17 @@ def build(dtype_name: str) -> str:
                 z, activation = space + kept, word(layer, at.FORWARD_KEEPING)
             if i == layers - 1 and out != 0:
                 y = out
-            layer_forward(
-                m, d, k, x, x_row, x_col, w, w_row, w_panel, w_pack,
-                params + b * size if b >= 0 else 0, y, k, z, k, activation,
-                space + word(plan, at.A_SPACE),
-            )  # fmt: skip
+            bias, a_space = params + b * size if b >= 0 else 0, space + word(plan, at.A_SPACE)
+            if m == 1 and fresh and columns:
+                layer_forward_one(
+                    d, k, x, x_col, params + word(layer, at.W) * size, 1, d,
+                    bias, 1, y, z, activation, a_space,
+                )  # fmt: skip
+            else:
+                layer_forward(
+                    m, d, k, x, x_row, x_col, w, w_row, w_panel, w_pack, bias, y, k, z, k,
+                    activation, a_space,
+                )  # fmt: skip
             x, x_row, x_col = y, k, 1
 
     @kernel
@@ -136,7 +144,13 @@ def build(dtype_name: str) -> str:
                     params + w * size, d, k, space + packed if packed != 0 else 0,
                     fresh and columns,
                 )  # fmt: skip
-                gemm(m, d, k, g, k, 1, wt, wt_row, wt_panel, wt_pack, other, d, 0, 0, a_space)
+                if m == 1 and fresh and not columns:
+                    multiply(
+                        1, d, k, g, k, 1, params + w * size, 1, k, other, d, 1, 0, a_space,
+                        space + word(plan, at.B_SPACE),
+                    )  # fmt: skip
+                else:
+                    gemm(m, d, k, g, k, 1, wt, wt_row, wt_panel, wt_pack, other, d, 0, 0, a_space)
             layer_backward(
                 m, d, k, g, k, source, source_row, source_col,
                 gradient + w * size, 1 if columns else k, d if columns else 1,
@@ -246,7 +260,8 @@ def build(dtype_name: str) -> str:
             if fresh:
                 while read_shared(job + 8 * at.STEPS) < step:
                     yield_processor()
-                pack_weights(plan, params, space, out == 0)
+                if in_batch > 1:  # a single sample reads them as they lie
+                    pack_weights(plan, params, space, out == 0)
                 packed_for = step
             x_row, x_col = word(job, at.X_ROW), word(job, at.X_COL)
             x = x_at + first * x_row * size

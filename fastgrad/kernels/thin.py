@@ -34,8 +34,8 @@ def build(dtype: str) -> str:
     ``thin(m, n, k, a, a_row, a_col, b, b_row, c, bias)``; `bias` may be null.
     """
     tile, module = tile_for(dtype), new_module()
-    writer = _ThinWriter(module, dtype, tile.lanes)
-    pointer = writer.pointer
+    ways = _LayingDown(module, dtype, tile.lanes)
+    pointer = ways.pointer
     words = [I64, I64, I64, pointer, I64, I64, pointer, I64, pointer, pointer]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), words), symbol("thin", dtype))
     builder = ir.IRBuilder(function.append_basic_block("entry"))
@@ -45,23 +45,23 @@ def build(dtype: str) -> str:
         case = function.append_basic_block()
         switch.add_case(I64(n), case)
         builder.position_at_end(case)
-        builder.call(writer.product(n, words), function.args)
+        product = _Product(module, dtype, tile.lanes, n, words, ways)
+        builder.call(product.thin, function.args)
         builder.branch(done)
     ir.IRBuilder(done).ret_void()
     return str(module)
 
 
-class _ThinWriter(VectorWriter):
-    """Writes how a group of rows of A is laid down, and a product for each number of columns."""
+class _LayingDown(VectorWriter):
+    """Writes the ways to lay down a group of rows of A: a vector for each step of k, in L1."""
 
     def __init__(self, module: Any, dtype: str, lanes: int) -> None:
         super().__init__(module, dtype, lanes)
         self.split = {k: self._split(k) for k in range(2, lanes // 2 + 1)}
         self.turn_rest = self._turn_rest()
 
-    # -- laying down A in `space`: a vector for each step of k ------------------------------------
     def _split(self, k: int) -> Any:
-        """Write the function that does it for contiguous rows of k elements."""
+        """Write the function ``(rows, space)`` for contiguous rows of k elements."""
         function = self.function(f"split{k}", [self.pointer, self.pointer])
         source, space = function.args
         self.b_ = ir.IRBuilder(function.append_basic_block())
@@ -72,7 +72,7 @@ class _ThinWriter(VectorWriter):
         return function
 
     def _turn_rest(self) -> Any:
-        """Write the function that does it for less than `lanes` steps."""
+        """Write the function ``(rows, row, count, space)`` for `count` < `lanes` steps."""
         function = self.function("turn_rest", [self.pointer, I64, I64, self.pointer])
         source, row, count, space = function.args
         self.b_ = ir.IRBuilder(function.append_basic_block())
@@ -83,134 +83,166 @@ class _ThinWriter(VectorWriter):
         self.b_.ret_void()
         return function
 
-    # -- the product --------------------------------------------------------------------------
-    def product(self, n: int, words: list[Any]) -> Any:
-        """Write the function for n columns."""
-        function = self.function(f"thin{n}", words)
-        m, _, k, a, a_row, a_col, b, b_row, c, bias = function.args
-        lanes, zeros = self.lanes, [self.zero] * n
-        names = "entry any group by_rows square turning one rest steps step finish done"
-        at = {name: function.append_basic_block(name) for name in names.split()}
 
-        def steps_of(column: Any, p: Any, sums: list[Any]) -> list[Any]:
-            """Return the sums, each with a column of A times an element of row p of B."""
-            weights = self.b_.gep(b, [self.b_.mul(p, b_row)])
-            return [
-                self.multiply_add(column, self.load_spread(weights, j), acc)
-                for j, acc in enumerate(sums)
-            ]
+class _Product(VectorWriter):
+    """Writes the function for n columns: a loop over groups of rows, of one kind or another."""
 
-        def put(sums: list[Any], i: Any) -> None:
-            """Write the outputs of the group from row i on."""
-            before = self.b_.block
-            with self.b_.if_then(has_bias):
-                biased = [
-                    self.b_.fadd(acc, self.load_spread(bias, j)) for j, acc in enumerate(sums)
-                ]
-                shifting = self.b_.block
-            results = [self.b_.phi(self.vector) for _ in sums]
-            for phi, *values in zip(results, sums, biased, strict=True):
-                for value, origin in zip(values, (before, shifting), strict=True):
-                    phi.add_incoming(value, origin)
-            target = self.b_.gep(c, [self.b_.mul(i, I64(n))])
-            for o, value in enumerate(joined(self.b_, results)):
-                self.store(value, target, o * lanes)
+    def __init__(
+        self, module: Any, dtype: str, lanes: int, n: int, words: list[Any], ways: _LayingDown
+    ) -> None:
+        super().__init__(module, dtype, lanes)
+        self.n, self.ways, self.zeros = n, ways, [self.zero] * n
+        self.thin = self.function(f"thin{n}", words)
+        m, _, self.k, self.a, self.a_row, self.a_col, self.b, self.b_row, self.c, self.bias = (
+            self.thin.args
+        )
+        self._write(m)
 
-        def next_group(body: str, i: Any) -> None:
-            following = self.b_.add(i, I64(lanes))
-            again = self.b_.icmp_signed("<", following, end)
-            self.end_loop(again, [i], [following], at[body], at["done"])
+    def _block(self, name: str) -> Any:
+        return self.thin.append_basic_block(name)
 
-        self.b_ = ir.IRBuilder(at["entry"])
-        space = self.b_.bitcast(self.b_.alloca(ir.ArrayType(self.vector, lanes)), self.pointer)
-        end = self.b_.and_(m, I64(-lanes))
-        short = self.b_.icmp_signed("<=", k, I64(lanes // 2))
-        short = self.b_.and_(short, self.b_.icmp_signed("==", a_row, k))
-        squares = self.b_.select(short, I64(0), self.b_.and_(k, I64(-lanes)))
-        has_bias = self.given(bias)
-        self.b_.cbranch(self.b_.icmp_signed(">", end, I64(0)), at["any"], at["done"])
+    def _write(self, m: Any) -> None:
+        entry, kind, self.done = map(self._block, ("entry", "kind", "done"))
+        self.b_ = ir.IRBuilder(entry)
+        space = self.b_.alloca(ir.ArrayType(self.vector, self.lanes))
+        self.space = self.b_.bitcast(space, self.pointer)
+        self.end = self.b_.and_(m, I64(-self.lanes))
+        self.has_bias = self.given(self.bias)
+        short = self.b_.icmp_signed("<=", self.k, I64(self.lanes // 2))
+        self.short = self.b_.and_(short, self.b_.icmp_signed("==", self.a_row, self.k))
+        squares = self.b_.and_(self.k, I64(-self.lanes))
+        self.squares = self.b_.select(self.short, I64(0), squares)
+        self.b_.cbranch(self.b_.icmp_signed(">", self.end, I64(0)), kind, self.done)
 
-        # Of a few steps all is done in registers.
-        self.b_ = ir.IRBuilder(at["any"])
-        switch = self.b_.switch(self.b_.select(short, k, I64(0)), at["group"])
-        for steps in range(1, min(SHORTEST, lanes // 2) + 1) if n <= SHORTEST else ():
-            name = f"short{steps}"
-            at[name] = function.append_basic_block(name)
-            switch.add_case(I64(steps), at[name])
-            (i,) = self.begin_loop(at[name], at["any"], [I64(0)])
-            rows = self.b_.gep(a, [self.b_.mul(i, I64(steps))])
-            sums = zeros
-            columns = split(self.b_, [self.load(rows, p * lanes) for p in range(steps)])
-            for p, column in enumerate(columns):
-                sums = steps_of(column, I64(p), sums)
-            put(sums, i)
-            next_group(name, i)
+        self.b_ = ir.IRBuilder(kind)
+        any_group = self._block("group")
+        switch = self.b_.switch(self.b_.select(self.short, self.k, I64(0)), any_group)
+        if self.n <= SHORTEST:
+            for steps in range(1, min(SHORTEST, self.lanes // 2) + 1):
+                group = self._block(f"short{steps}")
+                switch.add_case(I64(steps), group)
+                self._few_steps(group, kind, steps)
+        self._any_steps(any_group, kind)
+        ir.IRBuilder(self.done).ret_void()
 
-        (i,) = self.begin_loop(at["group"], at["any"], [I64(0)])
-        rows = self.b_.gep(a, [self.b_.mul(i, a_row)])
-        by_rows = self.b_.icmp_signed("==", a_col, I64(1))
-        self.b_.cbranch(by_rows, at["by_rows"], at["steps"])
-        # Ways to `steps`: (where A is laid down, distance of its columns, first, how many), sums.
-        ways = {"group": ((rows, a_col, I64(0), k), zeros)}
-
-        self.b_ = ir.IRBuilder(at["by_rows"])
-        any_square = self.b_.icmp_signed(">", squares, I64(0))
-        self.b_.cbranch(any_square, at["square"], at["turning"])
-
-        # A square of A is turned in registers, and not laid down (float64 a third faster).
-        start, *acc = phis = self.begin_loop(at["square"], at["by_rows"], [I64(0), *zeros])
-        first = self.b_.gep(rows, [start])
-        square = [self.load(first, self.b_.mul(a_row, I64(r))) for r in range(lanes)]
-        for r in range(lanes, 2 * lanes):  # the next group's
-            self.fetch(self.b_.gep(first, [self.b_.mul(a_row, I64(r))]))
-        sums = acc
-        for u, column in enumerate(turned(self.b_, square)):
-            sums = steps_of(column, self.b_.add(start, I64(u)), sums)
-        reached = self.b_.add(start, I64(lanes))
-        again = self.b_.icmp_signed("<", reached, squares)
-        self.end_loop(again, phis, [reached, *sums], at["square"], at["turning"])
-
-        start, *acc = phis = self.begin_loop(at["turning"], at["by_rows"], [I64(0), *zeros])
-        for phi, value in zip(phis, [reached, *sums], strict=True):
-            phi.add_incoming(value, at["square"])
-        left = self.b_.sub(k, start)
-        switch = self.b_.switch(self.b_.select(short, left, I64(-1)), at["rest"])
-        switch.add_case(I64(0), at["steps"])
-        ways["turning"] = (rows, I64(0), start, I64(0)), acc
-        switch.add_case(I64(1), at["one"])
-        ways["one"] = (rows, I64(0), start, left), acc  # as it lies
-        for length, lay_down in self.split.items():
-            name = f"split{length}"
-            at[name] = function.append_basic_block(name)
-            switch.add_case(I64(length), at[name])
-            ir.IRBuilder(at[name]).call(lay_down, [rows, space])
-            ways[name] = (space, I64(lanes), start, left), acc
-        self.b_ = ir.IRBuilder(at["rest"])
-        self.b_.call(self.turn_rest, [self.b_.gep(rows, [start]), a_row, left, space])
-        ways["rest"] = (space, I64(lanes), start, left), acc
-        for name in ("one", "rest", *(f"split{length}" for length in self.split)):
-            ir.IRBuilder(at[name]).branch(at["steps"])
-
-        self.b_ = ir.IRBuilder(at["steps"])
-        source, apart, start, count, *acc = phis = [
-            self.b_.phi(kind) for kind in (self.pointer, I64, I64, I64, *[self.vector] * n)
+    def _steps(self, column: Any, p: Any, sums: list[Any]) -> list[Any]:
+        """Return the sums, each with a column of A times an element of row p of B."""
+        weights = self.b_.gep(self.b, [self.b_.mul(p, self.b_row)])
+        return [
+            self.multiply_add(column, self.load_spread(weights, j), acc)
+            for j, acc in enumerate(sums)
         ]
-        for name, (place, sums) in ways.items():
-            for phi, value in zip(phis, [*place, *sums], strict=True):
-                phi.add_incoming(value, at[name])
-        self.b_.cbranch(self.b_.icmp_signed(">", count, I64(0)), at["step"], at["finish"])
 
-        p, *running = phis = self.begin_loop(at["step"], at["steps"], [I64(0), *acc])
+    def _end_group(self, group: Any, i: Any, sums: list[Any]) -> None:
+        """Write the outputs of the rows from i on, and go on with the next group."""
+        before = self.b_.block
+        with self.b_.if_then(self.has_bias):
+            biased = [
+                self.b_.fadd(acc, self.load_spread(self.bias, j)) for j, acc in enumerate(sums)
+            ]
+            shifting = self.b_.block
+        results = [self.b_.phi(self.vector) for _ in sums]
+        for phi, *values in zip(results, sums, biased, strict=True):
+            for value, origin in zip(values, (before, shifting), strict=True):
+                phi.add_incoming(value, origin)
+        target = self.b_.gep(self.c, [self.b_.mul(i, I64(self.n))])
+        for o, value in enumerate(joined(self.b_, results)):
+            self.store(value, target, o * self.lanes)
+        following = self.b_.add(i, I64(self.lanes))
+        again = self.b_.icmp_signed("<", following, self.end)
+        self.end_loop(again, [i], [following], group, self.done)
+
+    def _few_steps(self, group: Any, before: Any, steps: int) -> None:
+        """Write the loop for contiguous rows so short that all is done in registers."""
+        (i,) = self.begin_loop(group, before, [I64(0)])
+        rows = self.b_.gep(self.a, [self.b_.mul(i, I64(steps))])
+        sums = self.zeros
+        columns = split(self.b_, [self.load(rows, p * self.lanes) for p in range(steps)])
+        for p, column in enumerate(columns):
+            sums = self._steps(column, I64(p), sums)
+        self._end_group(group, i, sums)
+
+    def _any_steps(self, group: Any, before: Any) -> None:
+        """Write the loop for other rows: squares of A in registers, the rest laid down."""
+        by_rows, finish = self._block("by_rows"), self._block("finish")
+        (i,) = self.begin_loop(group, before, [I64(0)])
+        rows = self.b_.gep(self.a, [self.b_.mul(i, self.a_row)])
+        rows_lie = self.b_.icmp_signed("==", self.a_col, I64(1))
+        # Ways to what is laid down: (block, (where, distance of columns, first, count), sums).
+        ways = [(group, (rows, self.a_col, I64(0), self.k), self.zeros)]
+        laid = self._block("laid_down")
+        self.b_.cbranch(rows_lie, by_rows, laid)
+        start, acc, turning = self._squares(by_rows, rows)
+        ways += self._rests(turning, laid, rows, start, acc)
+        sums = self._laid_down(laid, ways, finish)
+        self._end_group(group, i, sums)
+
+    def _squares(self, by_rows: Any, rows: Any) -> tuple[Any, list[Any], Any]:
+        """Write the loop over whole squares; return (steps done, sums, the block after it).
+
+        They are turned in registers, and not laid down: float64 a third faster.
+        """
+        square, turning = self._block("square"), self._block("turning")
+        self.b_ = ir.IRBuilder(by_rows)
+        self.b_.cbranch(self.b_.icmp_signed(">", self.squares, I64(0)), square, turning)
+        start, *acc = phis = self.begin_loop(square, by_rows, [I64(0), *self.zeros])
+        first = self.b_.gep(rows, [start])
+        block = [self.load(first, self.b_.mul(self.a_row, I64(r))) for r in range(self.lanes)]
+        for r in range(self.lanes, 2 * self.lanes):  # the next group's
+            self.fetch(self.b_.gep(first, [self.b_.mul(self.a_row, I64(r))]))
+        sums = acc
+        for u, column in enumerate(turned(self.b_, block)):
+            sums = self._steps(column, self.b_.add(start, I64(u)), sums)
+        reached = self.b_.add(start, I64(self.lanes))
+        again = self.b_.icmp_signed("<", reached, self.squares)
+        self.end_loop(again, phis, [reached, *sums], square, turning)
+        after = self.begin_loop(turning, by_rows, [I64(0), *self.zeros])
+        for phi, value in zip(after, [reached, *sums], strict=True):
+            phi.add_incoming(value, square)
+        return after[0], after[1:], turning
+
+    def _rests(self, turning: Any, laid: Any, rows: Any, start: Any, acc: list[Any]) -> list[Any]:
+        """Lay down the steps after whole squares; return the ways, as in `_any_steps`."""
+        lanes = I64(self.lanes)
+        left = self.b_.sub(self.k, start)
+        one, rest = self._block("one"), self._block("rest")
+        known = self.b_.or_(self.short, self.b_.icmp_signed("==", left, I64(0)))
+        switch = self.b_.switch(self.b_.select(known, left, I64(-1)), rest)
+        switch.add_case(I64(0), laid)
+        ways = [(turning, (rows, I64(0), start, left), acc)]
+        switch.add_case(I64(1), one)
+        ways.append((one, (rows, I64(0), start, left), acc))  # as it lies
+        for length, lay_down in self.ways.split.items():
+            case = self._block(f"split{length}")
+            switch.add_case(I64(length), case)
+            ir.IRBuilder(case).call(lay_down, [rows, self.space])
+            ways.append((case, (self.space, lanes, start, left), acc))
+        self.b_ = ir.IRBuilder(rest)
+        place = self.b_.gep(rows, [start])
+        self.b_.call(self.ways.turn_rest, [place, self.a_row, left, self.space])
+        ways.append((rest, (self.space, lanes, start, left), acc))
+        return ways
+
+    def _laid_down(self, laid: Any, ways: list[Any], finish: Any) -> list[Any]:
+        """Write the loop over columns of A that are laid down, and return the sums, in `finish`."""
+        self.b_ = ir.IRBuilder(laid)
+        source, apart, start, count, *acc = phis = [
+            self.b_.phi(kind) for kind in (self.pointer, I64, I64, I64, *[self.vector] * self.n)
+        ]
+        for block, place, sums in ways:
+            if not block.is_terminated:
+                ir.IRBuilder(block).branch(laid)
+            for phi, value in zip(phis, [*place, *sums], strict=True):
+                phi.add_incoming(value, block)
+        step = self._block("step")
+        self.b_.cbranch(self.b_.icmp_signed(">", count, I64(0)), step, finish)
+        p, *running = phis = self.begin_loop(step, laid, [I64(0), *acc])
         column = self.load(source, self.b_.mul(p, apart))
-        sums = steps_of(column, self.b_.add(start, p), running)
+        sums = self._steps(column, self.b_.add(start, p), running)
         following = self.b_.add(p, I64(1))
         again = self.b_.icmp_signed("<", following, count)
-        self.end_loop(again, phis, [following, *sums], at["step"], at["finish"])
-
-        results = self.begin_loop(at["finish"], at["steps"], acc)
+        self.end_loop(again, phis, [following, *sums], step, finish)
+        results = self.begin_loop(finish, laid, acc)
         for phi, value in zip(results, sums, strict=True):
-            phi.add_incoming(value, at["step"])
-        put(results, i)
-        next_group("group", i)
-        ir.IRBuilder(at["done"]).ret_void()
-        return function
+            phi.add_incoming(value, step)
+        return results
