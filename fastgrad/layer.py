@@ -95,7 +95,7 @@ def compiled_layer(function: str, activation: Any, samples: str, dtype: np.dtype
     from fastgrad.kernels.library import entry
 
     try:
-        return LAYERS[dtype, activation, samples]  # type: ignore[no-any-return]
+        return LAYERS[samples][activation][dtype]  # type: ignore[no-any-return]
     except (KeyError, TypeError):  # not yet made, or activation is no key
         act, callable_ = resolve(function, activation)
     layer = Layer(
@@ -111,7 +111,7 @@ def compiled_layer(function: str, activation: Any, samples: str, dtype: np.dtype
         callable_,
     )
     if callable_ is None:
-        LAYERS[dtype, activation, samples] = layer
+        LAYERS[samples].setdefault(activation, {})[dtype] = layer
     return layer
 
 

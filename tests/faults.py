@@ -612,12 +612,12 @@ _KERNELS = [
 _WRAPPERS = [
     Fault(
         "layer-key", "layer.py",
-        "LAYERS[dtype, activation, samples] = layer", 'LAYERS[dtype, activation, "rows"] = layer',
+        "LAYERS[samples].setdefault(", 'LAYERS["rows"].setdefault(',
         "a stale cache key: columns remembered as rows",
     ),
     Fault(
         "redefined-activation", "activations.py",
-        "    for key in [key for key in LAYERS if key[1] == name]:\n        del LAYERS[key]\n", "",
+        "    for by_activation in LAYERS.values():\n        by_activation.pop(name, None)\n", "",
         "a stale cache key: the old activation lives on under the new one's name",
     ),
     Fault(

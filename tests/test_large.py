@@ -53,7 +53,7 @@ class Pieces:
         """Every layer of more multiply-adds is cut from now on, also those of the direct path."""
         self.patch.setattr(threads, "SLICE", work)
         self.patch.setattr(threads, "SHARE_FROM", 2)
-        layers: dict[Any, Any] = {}
+        layers: dict[str, Any] = {"rows": {}, "columns": {}}
         for module in ("activations", "functional", "layer"):
             self.patch.setattr(f"fastgrad.{module}.LAYERS", layers)
 
