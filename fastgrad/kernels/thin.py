@@ -8,7 +8,8 @@ and each output is one accumulator; at the end the outputs of a row are brought 
 Contract (strides in elements, as for `microkernel`):
 
 - Rows of A are contiguous (``a_col == 1``), or its columns are (``a_row == 1``).
-- B has at most `Tile.thin` columns, a row of them is contiguous. So is all of C: rows of n.
+- B has at most `Tile.thin` columns (where rows of A are no longer than SHORTEST: as many), a row of
+  them is contiguous. So is all of C: rows of n.
 - Whole groups of rows are computed, the last ``m % lanes`` rows are left.
 - Each element of C is the chain of the register tile: ``acc = fma(a, b, acc)`` in increasing k
   from zero, and the bias added last.
@@ -25,7 +26,9 @@ from fastgrad.kernels.target import tile as tile_for
 from fastgrad.kernels.transpose import joined, split, turned
 from fastgrad.kernels.vector_ir import I64, VectorWriter, new_module
 
-SHORTEST = 4  # steps of k, and columns, for which A never leaves the registers
+# Steps of k, and columns, for which A never leaves the registers: then it pays to fill the vectors,
+# too, with as many columns as they have lanes.
+SHORTEST = 4
 
 
 def build(dtype: str) -> str:
@@ -41,7 +44,7 @@ def build(dtype: str) -> str:
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     done = function.append_basic_block("done")
     switch = builder.switch(function.args[1], done)
-    for n in range(1, tile.thin + 1):
+    for n in range(1, max(tile.thin, min(SHORTEST, tile.lanes)) + 1):
         case = function.append_basic_block()
         switch.add_case(I64(n), case)
         builder.position_at_end(case)
@@ -108,7 +111,8 @@ class _Product(VectorWriter):
         self.space = self.b_.bitcast(space, self.pointer)
         self.end = self.b_.and_(m, I64(-self.lanes))
         self.has_bias = self.given(self.bias)
-        short = self.b_.icmp_signed("<=", self.k, I64(self.lanes // 2))
+        few = min(SHORTEST, self.lanes) if self.n <= SHORTEST else 0
+        short = self.b_.icmp_signed("<=", self.k, I64(max(self.lanes // 2, few)))
         self.short = self.b_.and_(short, self.b_.icmp_signed("==", self.a_row, self.k))
         squares = self.b_.and_(self.k, I64(-self.lanes))
         self.squares = self.b_.select(self.short, I64(0), squares)
@@ -117,11 +121,10 @@ class _Product(VectorWriter):
         self.b_ = ir.IRBuilder(kind)
         any_group = self._block("group")
         switch = self.b_.switch(self.b_.select(self.short, self.k, I64(0)), any_group)
-        if self.n <= SHORTEST:
-            for steps in range(1, min(SHORTEST, self.lanes // 2) + 1):
-                group = self._block(f"short{steps}")
-                switch.add_case(I64(steps), group)
-                self._few_steps(group, kind, steps)
+        for steps in range(1, few + 1):
+            group = self._block(f"short{steps}")
+            switch.add_case(I64(steps), group)
+            self._few_steps(group, kind, steps)
         self._any_steps(any_group, kind)
         ir.IRBuilder(self.done).ret_void()
 
