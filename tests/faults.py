@@ -124,7 +124,7 @@ _KERNELS = [
         "parts of a transposed gradient are written over each other",
     ),
     Fault(
-        "one-bias", "kernels/layer.py", "shifts[j * bias_step]", "shifts[0]",
+        "one-bias", "kernels/layer.py", "z_row_0[j] + shifts[j]", "z_row_0[j] + shifts[0]",
         "a single sample gets the first output's bias",
     ),
     Fault(
@@ -133,19 +133,18 @@ _KERNELS = [
         "grad_x of a single sample with w for w.T",
     ),
     Fault(
-        "blocks-order", "kernels/dense_blocks.py",
-        "for q in range(1, BLOCKS):", "for q in range(BLOCKS - 1, 0, -1):",
+        "blocks-order", "kernels/side_by_side.py",
+        "for part in parts[1:]:", "for part in parts[:0:-1]:",
         "blocks are added backwards: other bits",
     ),
     Fault(
-        "blocks-add", "kernels/dense_blocks.py",
-        "target[at] + first if add else first", "first",
+        "blocks-add", "kernels/side_by_side.py",
+        "builder.fadd(builder.load(target), parts[0])", "parts[0]",
         "only the last four blocks count",
     ),
     Fault(
-        "blocks-bias", "kernels/dense_blocks.py",
-        "sums + d * size, gb, 1, 0", "sums + (d - 1) * size, gb, 1, 0",
-        "grad_b is a column of grad_w",
+        "blocks-bias", "kernels/side_by_side.py",
+        "builder.mul(p, b_row), 1.0)", "builder.mul(p, b_row), 2.0)", "grad_b is twice too large",
     ),
     # -- packing and blocking
     Fault(

@@ -12,7 +12,7 @@ from numba import types
 
 from fastgrad.kernels.compile import external, kernel
 from fastgrad.kernels.gemm import GEMM, PACK_B
-from fastgrad.kernels.layer import LAYER_BACKWARD, LAYER_FORWARD, LAYER_FORWARD_ONE, MULTIPLY
+from fastgrad.kernels.layer import LAYER_BACKWARD, LAYER_FORWARD, MULTIPLY
 from fastgrad.kernels.pointers import (
     address_of,
     as_pointer,
@@ -28,8 +28,8 @@ from fastgrad.kernels.side_by_side import BLOCKS, MOST_ROWS
 from fastgrad.kernels.target import BATCH_BLOCK
 from fastgrad.kernels.target import tile as tile_for
 
-# m n k | a row col block | b row block | c
-SIDE_BY_SIDE = types.void(*([types.intp] * 11))
+# m n k | a row col block | b row block | c row col | sums | add
+SIDE_BY_SIDE = types.void(*([types.intp] * 15))
 # Words of an activation's record, an int64 array (see activations.record).
 FORWARD, FORWARD_KEEPING, BACKWARD = 0, 8, 16
 
@@ -42,7 +42,7 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
     dtype = getattr(types, dtype_name)
     size = dtype.bitwidth // 8
     tile = tile_for(dtype_name)
-    LANES, SUMS = tile.lanes, BLOCKS * MOST_ROWS * tile.lanes
+    LANES = tile.lanes
     NR, A_PACK, PACK_A_COLUMNS = tile.nr, tile.a_pack, tile.pack_a_columns
     DIRECT_B, FEW = tile.direct_b, tile.few
     # Bytes of workspace on the stack: malloc and free cost small layers 0.1 us a call.
@@ -51,7 +51,6 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
     LARGE_W, LARGE_Z = 1024 * 1024, 4 * 1024 * 1024
     gemm = external("gemm", dtype_name, GEMM)
     layer_forward = external("layer_forward", dtype_name, LAYER_FORWARD)
-    layer_forward_one = external("layer_forward_one", dtype_name, LAYER_FORWARD_ONE)
     layer_backward = external("layer_backward", dtype_name, LAYER_BACKWARD)
     multiply = external("multiply", dtype_name, MULTIPLY)
     side_by_side = external("side_by_side", dtype_name, SIDE_BY_SIDE)
@@ -66,54 +65,32 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
                 target[i * n + j] = source[i * a_row + j * a_col]
 
     @kernel
-    def add_blocks(
-        m: int, n: int, sums: int, out: int, out_row: int, out_col: int, add: bool
-    ) -> None:
-        """Add what `side_by_side` left, block after block, to what `out` holds, or put it there."""
-        source, target = as_pointer(sums, dtype), as_pointer(out, dtype)
-        for i in range(m):
-            for j in range(n):
-                at = i * out_row + j * out_col
-                first = source[i * LANES + j]
-                value = target[at] + first if add else first
-                for q in range(1, BLOCKS):
-                    value += source[(q * m + i) * LANES + j]
-                target[at] = value
-
-    @kernel
     def four_blocks(
         d: int, k: int, dz: int, dz_row: int, x: int, x_row: int, x_col: int,
-        gw: int, gw_row: int, gw_col: int, gb: int, add: bool, one: int,
+        gw: int, gw_row: int, gw_col: int, gb: int, add: int, one: int,
     ) -> None:  # fmt: skip
         """Sum over the samples of BLOCKS blocks: `layer_backward` for each of them."""
-        sums = address_of(scratch(SUMS, dtype))
         x_block, dz_block = BATCH_BLOCK * x_row, BATCH_BLOCK * dz_row
-        turned = k <= MOST_ROWS and x_col == 1
-        if gw != 0 and turned:  # the transpose, and the sums of the rows of grad_z.T
-            side_by_side(k, d, BATCH_BLOCK, dz, 1, dz_row, dz_block, x, x_row, x_block, sums)
-            add_blocks(k, d, sums, gw, gw_col, gw_row, add)
-            if gb != 0:
-                add_blocks(k, 1, sums + d * size, gb, 1, 0, add)
+        if gw != 0 and k <= MOST_ROWS and x_col == 1:  # the transpose, and sums of grad_z.T's rows
+            side_by_side(
+                k, d, BATCH_BLOCK, dz, 1, dz_row, dz_block, x, x_row, x_block,
+                gw, gw_col, gw_row, gb, add,
+            )  # fmt: skip
             return
         if gw != 0:
-            side_by_side(d, k, BATCH_BLOCK, x, x_col, x_row, x_block, dz, dz_row, dz_block, sums)
-            add_blocks(d, k, sums, gw, gw_row, gw_col, add)
+            side_by_side(
+                d, k, BATCH_BLOCK, x, x_col, x_row, x_block, dz, dz_row, dz_block,
+                gw, gw_row, gw_col, 0, add,
+            )  # fmt: skip
         if gb != 0:
-            side_by_side(1, k, BATCH_BLOCK, one, 0, 0, 0, dz, dz_row, dz_block, sums)
-            add_blocks(1, k, sums, gb, 0, 1, add)
+            side_by_side(1, k, BATCH_BLOCK, one, 0, 0, 0, dz, dz_row, dz_block, gb, 0, 1, 0, add)
 
     @kernel
     def forward(
         n: int, d: int, k: int, x: int, x_row: int, x_col: int, w: int, w_row: int, w_col: int,
         bias: int, bias_step: int, y: int, y_row: int, z: int, z_row: int, record: int,
     ) -> bool:  # fmt: skip
-        activation = read_word(record + (FORWARD_KEEPING if z != 0 else FORWARD))
-        if n == 1 and w_col != 1:
-            layer_forward_one(
-                d, k, x, x_col, w, w_row, w_col, bias, bias_step, y, z, activation, 0
-            )  # fmt: skip
-            return True
-        direct = w_col == 1 and (n <= FEW or d * k * size <= DIRECT_B)
+        direct = n == 1 or (w_col == 1 and (n <= FEW or d * k * size <= DIRECT_B))
         b_bytes = 0 if direct else d * round_up(k, NR) * size
         bias_bytes = round_up(k * size, 64) if bias != 0 and bias_step != 1 else 0
         a_bytes = A_PACK if k >= PACK_A_COLUMNS else 0
@@ -125,15 +102,15 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
             return False
         a_space = round_up(space, 64)
         b, b_row, panel, pack = w, w_row, NR, 0 if direct else a_space + a_bytes
-        if w_col != 1:
+        if not direct and w_col != 1:
             pack_b(d, k, w, w_row, w_col, pack)
-            b, b_row, panel, pack = pack, NR, d * NR, 0
+            b, b_row, panel, pack, w_col = pack, NR, d * NR, 0, 1
         if bias_bytes:
             copy(1, k, bias, 0, bias_step, a_space + a_bytes + b_bytes)
             bias = a_space + a_bytes + b_bytes
         layer_forward(
-            n, d, k, x, x_row, x_col, b, b_row, panel, pack, bias, y, y_row, z, z_row,
-            activation, a_space,
+            n, d, k, x, x_row, x_col, b, b_row, w_col, panel, pack, bias, y, y_row, z, z_row,
+            read_word(record + (FORWARD_KEEPING if z != 0 else FORWARD)), a_space,
         )  # fmt: skip
         if space != near:
             free(space)
@@ -223,7 +200,7 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
                 start = m
                 four_blocks(
                     d, k, dz, dz_row, x + i * x_row * size, x_row, x_col,
-                    gw, gw_row, gw_col, gb, accumulate != 0 or i > 0, one,
+                    gw, gw_row, gw_col, gb, 1 if accumulate or i > 0 else 0, one,
                 )  # fmt: skip
             for j in range(start, greatest(m, 1), BATCH_BLOCK):
                 layer_backward(

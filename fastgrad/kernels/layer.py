@@ -30,10 +30,8 @@ from fastgrad.kernels.pointers import (
 )
 from fastgrad.kernels.target import tile as tile_for
 
-# n d k | x row col | w row panel pack | bias | y row | z row | activation | workspace
-LAYER_FORWARD = types.void(*([types.intp] * 17))
-# d k | x col | w row col | bias step | y | z | activation | workspace
-LAYER_FORWARD_ONE = types.void(*([types.intp] * 13))
+# n d k | x row col | w row col panel pack | bias | y row | z row | activation | workspace
+LAYER_FORWARD = types.void(*([types.intp] * 18))
 # m d k | grad_z row | x row col | grad_w row col | grad_b | add | one | workspaces of A and B
 LAYER_BACKWARD = types.void(*([types.intp] * 16))
 # m n k | a row col | b row col | c row col | mode | workspaces of A and B
@@ -48,7 +46,7 @@ def build(dtype_name: str) -> str:
     MR, NR, MC, DIRECT_B = tile.mr, tile.nr, tile.mc, tile.direct_b
     gemm = external("gemm", dtype_name, GEMM)
     pack_b = external("pack_b", dtype_name, PACK_B)
-    LANES = tile.lanes
+    LANES, LAST = tile.lanes, tile.lanes - 1
     # A part of a transposed grad_w, on the stack: 8 KiB.
     TURNED_ROWS, TURNED_COLUMNS = 16, 4 * NR
     TURNED = TURNED_ROWS * TURNED_COLUMNS
@@ -77,23 +75,9 @@ def build(dtype_name: str) -> str:
 
     product = kernel(multiply)  # the same, for callers in this unit
 
-    def layer_forward_one(
-        d: int, k: int, x: int, x_col: int, w: int, w_row: int, w_col: int,
-        bias: int, bias_step: int, y: int, z: int, activation: int, a_space: int,
-    ) -> None:  # fmt: skip
-        """`layer_forward` of one sample, with weights that lie the other way round."""
-        target = z if z != 0 else y
-        product(1, k, d, x, 0, x_col, w, w_row, w_col, target, k, 1, 0, a_space, 0)
-        if bias != 0:
-            out, shifts = as_pointer(target, dtype), as_pointer(bias, dtype)
-            for j in range(k):
-                out[j] = out[j] + shifts[j * bias_step]
-        if activation != 0:
-            call_address(activation, (target, k, y, k, 1, k))
-
     def layer_forward(
         n: int, d: int, k: int, x: int, x_row: int, x_col: int,
-        w: int, w_row: int, w_panel: int, w_pack: int, bias: int,
+        w: int, w_row: int, w_col: int, w_panel: int, w_pack: int, bias: int,
         y: int, y_row: int, z: int, z_row: int, activation: int, a_space: int,
     ) -> None:  # fmt: skip
         target, target_row = (z, z_row) if z != 0 else (y, y_row)
@@ -101,18 +85,21 @@ def build(dtype_name: str) -> str:
         for i in range(0, n, rows):
             m = least(rows, n - i)
             block, out = target + i * target_row * size, y + i * y_row * size
-            gemm(
-                m, k, d, x + i * x_row * size, x_row, x_col, w, w_row, w_panel, w_pack,
-                block, target_row, 0, bias, a_space,
-            )  # fmt: skip
+            if w_col != 1:  # of a single sample
+                product(1, k, d, x, 0, x_col, w, w_row, w_col, block, k, 1, 0, a_space, 0)
+                z_row_0, shifts = as_pointer(block, dtype), as_pointer(bias, dtype)
+                if bias != 0:
+                    for j in range(k):
+                        z_row_0[j] = z_row_0[j] + shifts[j]
+            else:
+                gemm(
+                    m, k, d, x + i * x_row * size, x_row, x_col, w, w_row, w_panel, w_pack,
+                    block, target_row, 0, bias, a_space,
+                )  # fmt: skip
             if w_pack != 0:
                 w, w_row, w_panel, w_pack = w_pack, NR, d * NR, 0
             if activation != 0:
                 call_address(activation, (block, target_row, out, y_row, m, k))
-
-    @kernel
-    def vectors(count: int) -> int:
-        return (count + LANES - 1) // LANES
 
     def layer_backward(
         m: int, d: int, k: int, dz: int, dz_row: int, x: int, x_row: int, x_col: int,
@@ -124,7 +111,8 @@ def build(dtype_name: str) -> str:
         if gw == 0:
             return
         # Vectors hold columns of the product: if they were mostly empty, of its transpose.
-        if k > TURNED_ROWS or gw_col != 1 or vectors(d) * k >= vectors(k) * d:
+        vectors, turned = (k + LAST) // LANES * d, (d + LAST) // LANES * k
+        if k > TURNED_ROWS or gw_col != 1 or turned >= vectors:
             product(
                 d, k, m, x, x_col, x_row, dz, dz_row, 1, gw, gw_row, gw_col,
                 mode, a_space, b_space,
@@ -147,7 +135,6 @@ def build(dtype_name: str) -> str:
         dtype_name,
         {
             "layer_forward": (LAYER_FORWARD, layer_forward),
-            "layer_forward_one": (LAYER_FORWARD_ONE, layer_forward_one),
             "layer_backward": (LAYER_BACKWARD, layer_backward),
             "multiply": (MULTIPLY, multiply),
         },

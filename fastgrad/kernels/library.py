@@ -79,11 +79,7 @@ def unit(name: str) -> Unit:
         "panel": Unit("microkernel", ("panel",)),
         "thin": Unit("thin", ("thin",)),
         "gemm": Unit("gemm", ("gemm", "pack_b"), ("panel", "thin")),
-        "layer": Unit(
-            "layer",
-            ("layer_forward", "layer_forward_one", "layer_backward", "multiply"),
-            ("gemm",),
-        ),
+        "layer": Unit("layer", ("layer_forward", "layer_backward", "multiply"), ("gemm",)),
         "side_by_side": Unit("side_by_side", ("side_by_side",)),
         "dense": Unit("dense", ("dense_forward", "dense_backward"), ("layer", "side_by_side")),
         "plan": Unit("plan", ("plan_work",), ("layer",)),

@@ -19,7 +19,7 @@ from numba import types
 from fastgrad.kernels import plan_table as at
 from fastgrad.kernels.compile import assemble, external, kernel
 from fastgrad.kernels.gemm import GEMM, PACK_B
-from fastgrad.kernels.layer import LAYER_BACKWARD, LAYER_FORWARD, LAYER_FORWARD_ONE, MULTIPLY
+from fastgrad.kernels.layer import LAYER_BACKWARD, LAYER_FORWARD, MULTIPLY
 from fastgrad.kernels.pointers import (
     address_of,
     as_pointer,
@@ -50,7 +50,6 @@ def build(dtype_name: str) -> str:
     gemm = external("gemm", dtype_name, GEMM)
     layer_forward = external("layer_forward", dtype_name, LAYER_FORWARD)
     layer_backward = external("layer_backward", dtype_name, LAYER_BACKWARD)
-    layer_forward_one = external("layer_forward_one", dtype_name, LAYER_FORWARD_ONE)
     multiply = external("multiply", dtype_name, MULTIPLY)
     pack_b = external("pack_b", dtype_name, PACK_B)
 
@@ -105,16 +104,13 @@ def build(dtype_name: str) -> str:
             if i == layers - 1 and out != 0:
                 y = out
             bias, a_space = params + b * size if b >= 0 else 0, space + word(plan, at.A_SPACE)
-            if m == 1 and fresh and columns:
-                layer_forward_one(
-                    d, k, x, x_col, params + word(layer, at.W) * size, 1, d,
-                    bias, 1, y, z, activation, a_space,
-                )  # fmt: skip
-            else:
-                layer_forward(
-                    m, d, k, x, x_row, x_col, w, w_row, w_panel, w_pack, bias, y, k, z, k,
-                    activation, a_space,
-                )  # fmt: skip
+            w_col = 1
+            if m == 1 and fresh and columns:  # nothing is packed for a single sample
+                w, w_row, w_col, w_pack = params + word(layer, at.W) * size, 1, d, 0
+            layer_forward(
+                m, d, k, x, x_row, x_col, w, w_row, w_col, w_panel, w_pack,
+                bias, y, k, z, k, activation, a_space,
+            )  # fmt: skip
             x, x_row, x_col = y, k, 1
 
     @kernel
