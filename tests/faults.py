@@ -230,7 +230,7 @@ _KERNELS = [
     ),
     Fault(
         "dense-direct", "kernels/dense_blocks.py",
-        "if w_col != 1:\n            pack_b(d, k,", "if w_col == 0:\n            pack_b(d, k,",
+        "if not direct and w_col != 1:", "if not direct and w_col == 0:",
         "a transposed w is read as if its rows were contiguous",
     ),
     Fault(
@@ -285,8 +285,8 @@ _KERNELS = [
     ),
     Fault(
         "dense-panel", "kernels/dense_blocks.py",
-        "b, b_row, panel, pack = pack, NR, d * NR, 0",
-        "b, b_row, panel, pack = pack, NR, k * NR, 0",
+        "panel, pack, w_col = pack, NR, d * NR, 0, 1",
+        "panel, pack, w_col = pack, NR, k * NR, 0, 1",
         "distance of packed panels",
     ),
     Fault(
