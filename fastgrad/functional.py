@@ -178,8 +178,8 @@ def dense_backward(
     try:
         x, w, b, saved, layer, shape, _ = cache
         if shape is None and layer.function is None:
-            names = tuple(need) if type(need) is list else need
-            wanted = _ALL if need is _NEED else _WANTED[names]  # a look-up takes 60 ns
+            # A look-up takes 60 ns.
+            wanted = _ALL if need is _NEED else _WANTED[tuple(need) if type(need) is list else need]
             flags, run = layer.columns, layer.backward
             if out is None and accumulate is False:
                 grads = run(

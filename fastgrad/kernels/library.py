@@ -171,7 +171,6 @@ _PYTHON = [
     "Py_DecRef",
     "PyErr_NoMemory",
     "PyTuple_New",
-    "PyTuple_SetItem",
     "PyType_GenericAlloc",
     "PyLong_AsSsize_t",
     "PyFloat_FromDouble",

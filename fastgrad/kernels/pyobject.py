@@ -38,7 +38,6 @@ increment = types.ExternalFunction("Py_IncRef", types.void(WORD))
 decrement = types.ExternalFunction("Py_DecRef", types.void(WORD))
 no_memory = types.ExternalFunction("PyErr_NoMemory", WORD())
 tuple_new = types.ExternalFunction("PyTuple_New", WORD(WORD))
-tuple_set = types.ExternalFunction("PyTuple_SetItem", types.intc(WORD, WORD, WORD))
 instance_new = types.ExternalFunction("PyType_GenericAlloc", WORD(WORD, WORD))  # class, items
 as_integer = types.ExternalFunction("PyLong_AsSsize_t", WORD(WORD))
 float_new = types.ExternalFunction("PyFloat_FromDouble", WORD(types.float64))
@@ -79,6 +78,20 @@ def _word_of(offset: int, bits: int = 64) -> Any:
         return WORD(WORD), codegen
 
     return read
+
+
+@intrinsic
+def tuple_set(typingctx: Any, made: Any, index: Any, item: Any) -> Any:
+    """Put a reference into a new tuple, as the macro ``PyTuple_SET_ITEM`` does."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        made, index, item = args
+        word = ir.IntType(64)
+        first = builder.inttoptr(builder.add(made, word(tuple.__basicsize__)), word.as_pointer())
+        builder.store(item, builder.gep(first, [index]))
+        return context.get_dummy_value()
+
+    return types.void(WORD, WORD, WORD), codegen
 
 
 data = _word_of(DATA)  # address of an array's first element
