@@ -143,6 +143,11 @@ _KERNELS = [
         "only the last four blocks count",
     ),
     Fault(
+        "blocks-empty", "kernels/side_by_side.py",
+        "for count in (m, columns)", "for count in (columns, columns)",
+        "a gradient without elements is written to",
+    ),
+    Fault(
         "blocks-bias", "kernels/side_by_side.py",
         "builder.mul(p, b_row), 1.0)", "builder.mul(p, b_row), 2.0)", "grad_b is twice too large",
     ),

@@ -39,7 +39,7 @@ class Guarded:
             assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(page), PAGE, 0) == 0
         self.memory.append(memory)
         offset = PAGE + (size - array.nbytes if self.at_end else 0)
-        flat: Array = np.frombuffer(memory, array.dtype, array.size, offset)
+        flat: Array = np.ndarray(array.size, array.dtype, memory, offset)
         order = "C" if array.flags.c_contiguous else "F"
         copy = flat.reshape(array.shape, order=order)
         copy[...] = array
@@ -76,3 +76,19 @@ def test_nothing_beside_the_arrays_is_touched(dtype: str, samples: str, at_end: 
             same_bits(p, q) if isinstance(p, np.ndarray) else p == q
             for p, q in zip(there, here, strict=True)
         ), shape
+
+
+@pytest.mark.parametrize("samples", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1100, 3, 0), (1100, 0, 2)], ids=["no outputs", "no inputs"])
+def test_nothing_is_written_to_empty_gradients(
+    shape: tuple[int, int, int], dtype: str, samples: str
+) -> None:
+    n, d, k = shape
+    x, w, b, g = (np.ones(s, dtype) for s in ((n, d), (d, k), (k,), (n, k)))
+    x, w, g = (turn(a, samples) for a in (x, w, g))
+    guarded = Guarded(at_end=True)
+    out = {"x": guarded(x), "w": guarded(w), "b": guarded(b)}
+    _, cache = fg.dense_forward(x, w, b, samples=samples)
+    grads = fg.dense_backward(g, cache, out=out)
+    assert not grads.x.any() and (grads.b == n).all()

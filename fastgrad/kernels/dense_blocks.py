@@ -171,10 +171,10 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
                 dz, dz_row = (gz + i * gz_row * size, gz_row) if gz != 0 else (z_space, k)
                 if g_col != 1 or activation == 0:
                     whole = g_col == 1 and g_row == k and dz_row == k
-                    rows, columns = (1, m * k) if whole else (m, k)
+                    rows, width = (1, m * k) if whole else (m, k)
                     for r in range(rows):
                         at = dz + r * dz_row * size
-                        copy(1, columns, source + r * g_row * size, 0, g_col, at)
+                        copy(1, width, source + r * g_row * size, 0, g_col, at)
                     source, source_row = dz, dz_row
                 if activation != 0:
                     call_address(

@@ -95,7 +95,8 @@ def _write_sums(writer: VectorWriter, function: Any, entry: Any, space: Any) -> 
     writer.b_ = builder = ir.IRBuilder(entry)
     adding = builder.icmp_signed("!=", add, I64(0))
     columns = builder.select(writer.given(sums), builder.add(n, I64(1)), n)
-    builder.cbranch(builder.icmp_signed(">", columns, I64(0)), row, done)
+    some = [builder.icmp_signed(">", count, I64(0)) for count in (m, columns)]
+    builder.cbranch(builder.and_(*some), row, done)
 
     (i,) = outer = writer.begin_loop(row, entry, [I64(0)])
     writer.b_.branch(element)
