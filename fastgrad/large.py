@@ -70,6 +70,9 @@ def any_forward(
     )  # fmt: skip
     if apart:
         _rowwise(layer, to_y, count)
+        if out is not None:
+            out[...] = y
+            y = out
     return y if z is None else (y, z)
 
 

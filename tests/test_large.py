@@ -265,15 +265,17 @@ def test_after_an_error_nothing_begins(where: int) -> None:
     assert running == []
 
 
+@pytest.mark.parametrize("name", ["gelu", "softmax"])
+@pytest.mark.parametrize("cut", ["both", "few samples", "one sample"])
 @layouts
 def test_large_native_arrays_are_not_checked_again(
-    samples: str, pieces: Pieces, count: Any, monkeypatch: pytest.MonkeyPatch
+    samples: str, cut: str, name: str, pieces: Pieces, count: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shape, work = CUTS["both"]
+    shape, work = CUTS[cut]
     data = layer(shape, "float32", samples)
     pieces.of(work)
     count(2)
-    before = run(data, "gelu", samples)
+    before = run(data, name, samples)
     need = ("x", "w", "b")  # an accumulated grad_z is always checked
 
     def unexpected(*arguments: Any, **options: Any) -> Any:
@@ -281,9 +283,9 @@ def test_large_native_arrays_are_not_checked_again(
 
     monkeypatch.setattr("fastgrad.functional.checked_forward", unexpected)
     monkeypatch.setattr("fastgrad.functional.checked_backward", unexpected)
-    y, cache = fg.dense_forward(data["x"], data["w"], data["b"], "gelu", samples=samples)
+    y, cache = fg.dense_forward(data["x"], data["w"], data["b"], name, samples=samples)
     out = np.empty_like(y)
-    again = fg.dense(data["x"], data["w"], data["b"], "gelu", samples=samples, out=out)
+    again = fg.dense(data["x"], data["w"], data["b"], name, samples=samples, out=out)
     assert again is out and same_bits(y, before[0]) and same_bits(out, before[0])
     grads = fg.dense_backward(data["g"], cache, need=need)
     assert agree([grads.x, grads.w, grads.b], before[2:5])
