@@ -80,6 +80,8 @@ def run(data: dict[str, Array], name: Any, samples: str) -> list[Array | None]:
         results += fg.dense_backward(data["g"], cache, need=need)
     outs = {n: np.full(a.shape, 0.3, a.dtype) for n, a in zip("xwbz", results[2:6], strict=True)}
     results += fg.dense_backward(data["g"], cache, need=ALL, out=outs, accumulate=True)
+    some = {n: np.full(a.shape, 0.7, a.dtype) for n, a in zip("wb", results[3:5], strict=True)}
+    results += fg.dense_backward(data["g"], cache, need="wb", out=some, accumulate=True)
     out = np.empty_like(y)
     results.append(fg.dense(data["x"], data["w"], data["b"], name, samples=samples, out=out))
     return results
