@@ -39,7 +39,7 @@ MULTIPLY = types.void(*([types.intp] * 15))
 
 
 def build(dtype_name: str) -> str:
-    """Return the LLVM IR of the C functions of the table at the end."""
+    """Return the LLVM IR of ``layer_forward``, ``layer_backward`` and ``multiply``."""
     dtype = getattr(types, dtype_name)
     size = dtype.bitwidth // 8
     tile = tile_for(dtype_name)
