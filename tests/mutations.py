@@ -33,7 +33,13 @@ NOT_COPIED = shutil.ignore_patterns(
 )
 
 # By file: the test files that are likely to notice, the quickest first.
-_PRODUCT = ("test_gemm.py", "test_guard_pages.py", "test_golden.py", "test_dense.py", "test_bits.py")
+_PRODUCT = (
+    "test_gemm.py",
+    "test_guard_pages.py",
+    "test_golden.py",
+    "test_dense.py",
+    "test_bits.py",
+)
 _NETWORK = ("test_network.py", "test_training.py", "test_network_twins.py")
 _LOSS = ("test_losses.py", "test_errors.py", "test_out.py")
 _ACTIVATION = ("test_activations.py", "test_golden.py", "test_dense.py")
