@@ -19,22 +19,12 @@ _DTYPES = ("float32", "float64")
 
 def units() -> list[str]:
     """Return the name of every compiled unit, in the order they build on each other."""
-    base = [
-        "panel",
-        "thin",
-        "gemm",
-        "layer",
-        "dense",
-        "apply",
-        "plan",
-        "network",
-        "predict",
-        "update",
-    ]
+    from fastgrad.kernels.library import UNITS
+
     table = [ACTIVATIONS[name] for name in BUILT_IN if name != "identity"]
     rows = [f"rows.{a.name}" for a in table]
     slopes = [f"slopes.{a.name}" for a in table if a.from_output and not a.rowwise]
-    return [*base, *rows, *slopes, *(f"loss.{name}" for name in LOSSES)]
+    return [*UNITS, *rows, *slopes, *(f"loss.{name}" for name in LOSSES)]
 
 
 def warmup(

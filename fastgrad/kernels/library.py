@@ -60,6 +60,23 @@ class Unit:
     argument: str | None = None  # passed to build: which row of a table
 
 
+# The units without a row of a table, in the order they build on each other.
+UNITS = {
+    "columns": Unit("columns", ("lay_down", "take_up")),
+    "panel": Unit("microkernel", ("panel",)),
+    "thin": Unit("thin", ("thin",)),
+    "gemm": Unit("gemm", ("gemm", "pack_b"), ("panel", "thin")),
+    "layer": Unit("layer", ("layer_forward", "layer_backward", "multiply"), ("gemm",)),
+    "side_by_side": Unit("side_by_side", ("side_by_side",)),
+    "dense": Unit("dense", ("dense_forward", "dense_backward"), ("layer", "side_by_side")),
+    "plan": Unit("plan", ("plan_work",), ("layer",)),
+    "network": Unit("network", ("network_value_and_grad",), ("plan",)),
+    "predict": Unit("predict", ("network_predict",), ("plan",)),
+    "update": Unit("update", ("update_sgd", "update_adam")),
+    "apply": Unit("apply", ("apply_forward", "apply_backward", "apply_loss")),
+}
+
+
 def unit(name: str) -> Unit:
     """Return the unit called `name`: ``"dense"``, ``"rows.tanh"``, ``"loss.mse"`` ..."""
     kind, _, row = name.partition(".")
@@ -74,20 +91,7 @@ def unit(name: str) -> Unit:
         return Unit("slopes", (f"backward_z_{row}",), argument=row)
     if kind == "loss":
         return Unit("loss", (f"loss_{row}",), argument=row)
-    return {
-        "columns": Unit("columns", ("lay_down", "take_up")),
-        "panel": Unit("microkernel", ("panel",)),
-        "thin": Unit("thin", ("thin",)),
-        "gemm": Unit("gemm", ("gemm", "pack_b"), ("panel", "thin")),
-        "layer": Unit("layer", ("layer_forward", "layer_backward", "multiply"), ("gemm",)),
-        "side_by_side": Unit("side_by_side", ("side_by_side",)),
-        "dense": Unit("dense", ("dense_forward", "dense_backward"), ("layer", "side_by_side")),
-        "plan": Unit("plan", ("plan_work",), ("layer",)),
-        "network": Unit("network", ("network_value_and_grad",), ("plan",)),
-        "predict": Unit("predict", ("network_predict",), ("plan",)),
-        "update": Unit("update", ("update_sgd", "update_adam")),
-        "apply": Unit("apply", ("apply_forward", "apply_backward", "apply_loss")),
-    }[name]
+    return UNITS[name]
 
 
 def symbol(function: str, dtype: str) -> str:
