@@ -23,7 +23,7 @@ _KERNELS = [
     # -- the register tile
     Fault(
         "tile-chain", "kernels/microkernel.py",
-        "self._when(flag(CHAIN), zeros, load_c)", "self._when(flag(ADD), zeros, load_c)",
+        "self.when(flag(CHAIN), zeros, load_c)", "self.when(flag(ADD), zeros, load_c)",
         "later k-blocks start from zero",
     ),
     Fault(
@@ -124,7 +124,7 @@ _KERNELS = [
         "parts of a transposed gradient are written over each other",
     ),
     Fault(
-        "one-bias", "kernels/layer.py", "z_row_0[j] + shifts[j]", "z_row_0[j] + shifts[0]",
+        "one-bias", "kernels/layer.py", "outputs[j] + shifts[j]", "outputs[j] + shifts[0]",
         "a single sample gets the first output's bias",
     ),
     Fault(
@@ -139,7 +139,7 @@ _KERNELS = [
     ),
     Fault(
         "blocks-add", "kernels/side_by_side.py",
-        "builder.fadd(builder.load(target), parts[0])", "parts[0]",
+        "writer.b_.fadd(writer.b_.load(target), values[0])", "values[0]",
         "only the last four blocks count",
     ),
     Fault(
@@ -543,7 +543,7 @@ _KERNELS = [
     ),
     Fault(
         "cross-entropy-rows", "kernels/loss.py",
-        "rows if rows < SOME else round_up(rows, STRIP)", "rows if rows < SOME else rows & -STRIP",
+        "for r in range(width):", "for r in range(rows & -STRIP):",
         "the last rows get the logarithms of rows before",
     ),
     Fault(
@@ -567,7 +567,7 @@ _KERNELS = [
     ),
     Fault(
         "sum-mask", "kernels/reductions.py",
-        'icmp_unsigned("<", ir.Constant(lanes', 'icmp_unsigned("<=", ir.Constant(lanes',
+        "terms.first_lanes(rest)", "terms.first_lanes(builder.add(rest, I64(1)))",
         "the tail mask lets in one element too many",
     ),
     Fault(

@@ -87,10 +87,10 @@ def build(dtype_name: str) -> str:
             block, out = target + i * target_row * size, y + i * y_row * size
             if w_col != 1:  # of a single sample
                 product(1, k, d, x, 0, x_col, w, w_row, w_col, block, k, 1, 0, a_space, 0)
-                z_row_0, shifts = as_pointer(block, dtype), as_pointer(bias, dtype)
+                outputs, shifts = as_pointer(block, dtype), as_pointer(bias, dtype)
                 if bias != 0:
                     for j in range(k):
-                        z_row_0[j] = z_row_0[j] + shifts[j]
+                        outputs[j] = outputs[j] + shifts[j]
             else:
                 gemm(
                     m, k, d, x + i * x_row * size, x_row, x_col, w, w_row, w_panel, w_pack,

@@ -191,8 +191,6 @@ def softmax_cross_entropy(dtype_name: str, name: str) -> Any:
         rest, part, other = scratch(CHUNK, dtype), scratch(CHUNK, dtype), scratch(CHUNK, dtype)
         top, values = scratch(CHUNK, dtype), scratch(CHUNK, wide)
         weight, logs, ratio = scratch(CHUNK, wide), scratch(CHUNK, wide), scratch(CHUNK, wide)
-        for i in range(CHUNK):
-            weight[i] = 1.0
         short = 4 * n <= CHUNK
         group = CHUNK // greatest(n, 1) if short else 1
         for start in range(0, m, group):
@@ -208,7 +206,10 @@ def softmax_cross_entropy(dtype_name: str, name: str) -> Any:
                     out = as_pointer(grad + start * grad_row * size, dtype)
                 top[0] = row_max(z, n)
                 weight[0] = long_row(z, n, out, part, other, rest, top[0])
-            for r in range(rows if rows < SOME else round_up(rows, STRIP)):
+            width = rows if rows < SOME else round_up(rows, STRIP)
+            for r in range(rows, width):
+                weight[r] = 1.0
+            for r in range(width):
                 logs[r] = log(weight[r] * last)
                 ratio[r] = scale / weight[r]
             for r in range(rows):

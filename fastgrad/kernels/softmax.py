@@ -42,7 +42,7 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
     """Return softmax's row kernels: exp(z - max) / sum, and y * (g - g . y)."""
     dtype = getattr(types, dtype_name)
     size, STRIP = dtype.bitwidth // 8, strip(dtype_name)
-    MOST, LOWEST = WIDEST, np.dtype(dtype_name).type(-np.inf)
+    LOWEST = np.dtype(dtype_name).type(-np.inf)
     padded, exponentials = padding(dtype_name), exponentials_of_rows(dtype_name)
     exp = exponential_of_difference(dtype_name)
     difference, begin, finish = exp.difference, exp.begin, exp.finish
@@ -164,7 +164,7 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
                     y[j] = values[j] * scale
 
     def forward(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:
-        if 0 < n <= MOST and z_row == n and y_row == n:
+        if 0 < n <= WIDEST and z_row == n and y_row == n:
             done = m & -STRIP
             columns(z_at, y_at, done, n)
             m, z_at, y_at = m - done, z_at + done * n * size, y_at + done * n * size
@@ -176,7 +176,7 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
     def backward_y(
         g_at: int, g_row: int, y_at: int, y_row: int, out_at: int, out_row: int, m: int, n: int
     ) -> None:
-        if 0 < n <= MOST and g_row == n and y_row == n and out_row == n:
+        if 0 < n <= WIDEST and g_row == n and y_row == n and out_row == n:
             done = m & -STRIP
             columns_backward(g_at, y_at, out_at, done, n)
             m, at = m - done, done * n * size
