@@ -20,7 +20,7 @@ from fastgrad.kernels.compile import assemble, external, kernel
 from fastgrad.kernels.microkernel import CHAIN, SINGLE
 from fastgrad.kernels.pointers import as_pointer, copy_vector, greatest, least, shift
 from fastgrad.kernels.target import tile as tile_for
-from fastgrad.kernels.thin import SHORTEST
+from fastgrad.kernels.thin import MOST
 
 # Every argument is one word: sizes, strides in elements, addresses.
 # m k | a row col step | b row next pack | c row | mode bias columns
@@ -39,7 +39,8 @@ def build(dtype_name: str) -> str:
     size = dtype.bitwidth // 8
     tile = tile_for(dtype_name)
     MR, AR, NR, KC, MC, FEW = tile.mr, tile.ar, tile.nr, tile.kc, tile.mc, tile.few
-    lanes, THIN_B, SHORT = tile.lanes, tile.thin, min(SHORTEST, tile.lanes)
+    lanes, FULL = tile.lanes, min(MOST, tile.lanes)
+    HALF = min(MOST, tile.lanes // 2)
     panel = external("panel", dtype_name, PANEL)
     thin = external("thin", dtype_name, THIN)
     pack_whole = external("pack_b", dtype_name, PACK_B)
@@ -91,9 +92,9 @@ def build(dtype_name: str) -> str:
     ) -> None:  # fmt: skip
         if m <= FEW:
             b_pack = 0
-        short = n <= SHORT and k <= SHORT and a_row == k and a_col == 1
+        short = n <= FULL and k <= FULL and a_row == k and a_col == 1
         straight = c_row == n and (a_col == 1 or a_row == 1)
-        if (n <= THIN_B or short) and m >= lanes and mode == 0 and straight:
+        if (n <= HALF or short) and m >= lanes and mode == 0 and straight:
             if b_pack != 0:
                 pack_whole(k, n, b, b_row, 1, b_pack)
                 b, b_row, b_pack = b_pack, NR, 0

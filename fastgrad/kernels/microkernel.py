@@ -109,7 +109,7 @@ class _PanelWriter(VectorWriter):
                 return high + [self.b_.gep(p, [I64(width)]) for p in places]
 
             taken = self.b_.icmp_unsigned("!=", self.b_.and_(count, I64(width)), I64(0))
-            merged = self._when(taken, low + places, store)
+            merged = self.when(taken, low + places, store)
             values, places = merged[: len(values)], merged[len(values) :]
             width //= 2
 
@@ -148,11 +148,7 @@ class _PanelWriter(VectorWriter):
         first = self.b_.block
         self.b_.branch(head)
 
-        self.b_ = ir.IRBuilder(head)
-        phis = [self.b_.phi(value.type) for value in starts]
-        for phi, before, after in zip(phis, starts, packed, strict=True):
-            phi.add_incoming(before, entry)
-            phi.add_incoming(after, first)
+        phis = self.join(head, [(entry, starts), (first, packed)])
         left, a, c, self.b, self.b_row, ahead, unfetched = phis
         self.b_.cbranch(self.b_.icmp_signed(">=", left, mr), full, rest)
 
@@ -190,24 +186,6 @@ class _PanelWriter(VectorWriter):
     def _rows(self, base: Any, stride: Any, count: int) -> list[Any]:
         return [self.b_.gep(base, [self.b_.mul(stride, I64(i))]) for i in range(count)]
 
-    def _when(self, condition: Any, values: list[Any], change: Any) -> list[Any]:
-        """Return `change(values)` where `condition` holds, else `values`."""
-        before = self.b_.block
-        then, after = (self.panel.append_basic_block() for _ in range(2))
-        self.b_.cbranch(condition, then, after)
-        self.b_ = ir.IRBuilder(then)
-        changed = change(values)
-        then = self.b_.block
-        self.b_.branch(after)
-        self.b_ = ir.IRBuilder(after)
-        merged = []
-        for old, new in zip(values, changed, strict=True):
-            phi = self.b_.phi(old.type)
-            phi.add_incoming(old, before)
-            phi.add_incoming(new, then)
-            merged.append(phi)
-        return merged
-
     def _tile(self, rows: int, a: Any, c: Any, pack: bool = False, ahead: Any = None) -> None:
         """Write the code of one tile, which may pack B, or fetch rows of (pointer, distance)."""
         c_rows = self._rows(c, self.c_row, rows)
@@ -222,7 +200,7 @@ class _PanelWriter(VectorWriter):
             return self.b_.icmp_unsigned("!=", self.b_.and_(self.mode, I64(bit)), I64(0))
 
         zeros = [self.zero] * len(cells)
-        acc = self._when(flag(CHAIN), zeros, load_c)
+        acc = self.when(flag(CHAIN), zeros, load_c)
         acc = self._k_loop(rows, self._rows(a, self.a_row, rows), acc, pack, ahead)
 
         def add_c(values: list[Any]) -> list[Any]:
@@ -232,8 +210,8 @@ class _PanelWriter(VectorWriter):
             bias = [self._load(self.bias, v) for v in range(self.nv)]
             return [self.b_.fadd(x, bias[v]) for x, (_, v) in zip(values, cells, strict=True)]
 
-        acc = self._when(flag(ADD), acc, add_c)
-        acc = self._when(self.given(self.bias), acc, add_bias)
+        acc = self.when(flag(ADD), acc, add_c)
+        acc = self.when(self.given(self.bias), acc, add_bias)
         last = self.nv - 1 if self.ragged else self.nv
         for value, (i, v) in zip(acc, cells, strict=True):
             if v < last:
@@ -262,14 +240,7 @@ class _PanelWriter(VectorWriter):
         before = self.b_.block
         loop, after = (self.panel.append_basic_block() for _ in range(2))
         self.b_.cbranch(self.b_.icmp_signed("<", start, stop), loop, after)
-        self.b_ = ir.IRBuilder(loop)
-        p = self.b_.phi(I64, "p")
-        p.add_incoming(start, before)
-        running = []
-        for value in acc:
-            phi = self.b_.phi(self.vector)
-            phi.add_incoming(value, before)
-            running.append(phi)
+        p, *running = phis = self.begin_loop(loop, before, [start, *acc])
         values: list[Any] = list(running)
         if ahead is not None:
             row = self.b_.mul(self.b_.udiv(p, I64(self.tile.fetch)), ahead[1])
@@ -290,19 +261,10 @@ class _PanelWriter(VectorWriter):
                     cell = i * self.nv + v
                     values[cell] = self.multiply_add(spread, b[v], values[cell])
         following = self.b_.add(p, I64(unroll))
-        p.add_incoming(following, self.b_.block)
-        for phi, value in zip(running, values, strict=True):
-            phi.add_incoming(value, self.b_.block)
         end = self.b_.block
-        self.b_.cbranch(self.b_.icmp_signed("<", following, stop), loop, after)
-        self.b_ = ir.IRBuilder(after)
-        merged = []
-        for old, new in zip(acc, values, strict=True):
-            phi = self.b_.phi(self.vector)
-            phi.add_incoming(old, before)
-            phi.add_incoming(new, end)
-            merged.append(phi)
-        return merged
+        again = self.b_.icmp_signed("<", following, stop)
+        self.end_loop(again, phis, [following, *values], loop, after)
+        return self.join(after, [(before, acc), (end, values)])
 
 
 def build(dtype: str) -> str:

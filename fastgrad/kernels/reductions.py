@@ -14,38 +14,14 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from fastgrad.kernels.vector_ir import I32, I64, VectorWriter
+
 LANES = 16
-I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 
 
-def _constant_vector(value: float, element: Any) -> Any:
-    return ir.Constant(ir.VectorType(element, LANES), [ir.Constant(element, value)] * LANES)
-
-
-def _masked_load(builder: Any, pointer: Any, mask: Any, element: Any, fill: float) -> Any:
-    vector = ir.VectorType(element, LANES)
-    name, size = ("f32", 4) if element == ir.FloatType() else ("f64", 8)
-    load = builder.module.declare_intrinsic(
-        f"llvm.masked.load.v{LANES}{name}.p0",
-        fnty=ir.FunctionType(vector, [vector.as_pointer(), I32, mask.type, vector]),
-    )
-    target = builder.bitcast(pointer, vector.as_pointer())
-    return builder.call(load, [target, I32(size), mask, _constant_vector(fill, element)])
-
-
-def _first_lanes(builder: Any, count: Any) -> Any:
-    """Return the mask of the first `count` lanes."""
-    lanes = ir.VectorType(I64, LANES)
-    spread = ir.Constant(lanes, ir.Undefined)
-    spread = builder.insert_element(spread, count, I32(0))
-    zeros = ir.Constant(ir.VectorType(I32, LANES), None)
-    spread = builder.shuffle_vector(spread, spread, zeros)
-    return builder.icmp_unsigned("<", ir.Constant(lanes, list(range(LANES))), spread)
-
-
-def _fold(builder: Any, vector: Any, combine: Any) -> Any:
+def _fold(sums: VectorWriter, vector: Any, combine: Any) -> Any:
     """Combine the lanes pairwise: lane i with lane i + half, until one is left."""
-    width = LANES
+    builder, width = sums.b_, LANES
     while width > 1:
         width //= 2
         halves = [
@@ -56,7 +32,7 @@ def _fold(builder: Any, vector: Any, combine: Any) -> Any:
             )
             for start in (0, width)
         ]
-        vector = combine(builder, *halves)
+        vector = combine(sums, *halves)
     return builder.extract_element(vector, I32(0))
 
 
@@ -66,24 +42,25 @@ def _reduction(
     """Write the loop over whole vectors, the masked rest and the fold; return the scalar."""
     element = pointers[0].type.pointee
     kind = ir.DoubleType() if wide else element
+    dtype = "float32" if element == ir.FloatType() else "float64"
+    terms = VectorWriter(builder.module, dtype, LANES)
+    sums = VectorWriter(builder.module, "float64" if wide else dtype, LANES)
+    terms.b_ = sums.b_ = builder
     function = builder.function
     whole = builder.and_(n, I64(-LANES))
     before = builder.block
     loop, after, tail, done = (function.append_basic_block() for _ in range(4))
-    initial = _constant_vector(start, kind)
+    initial = sums.constant(start)
 
     def advance(acc: Any, loads: list[Any]) -> Any:
         if kind != element:
-            loads = [builder.fpext(v, ir.VectorType(kind, LANES)) for v in loads]
-        return step(builder, acc, *loads)
+            loads = [builder.fpext(v, sums.vector) for v in loads]
+        return step(sums, acc, *loads)
 
-    vector = ir.VectorType(element, LANES)
-    size = 4 if element == ir.FloatType() else 8
     builder.cbranch(builder.icmp_signed(">", whole, I64(0)), loop, after)
     builder.position_at_end(loop)
-    i, acc = builder.phi(I64), builder.phi(ir.VectorType(kind, LANES))
-    at = [builder.bitcast(builder.gep(p, [i]), vector.as_pointer()) for p in pointers]
-    new = advance(acc, [builder.load(p, align=size) for p in at])
+    i, acc = builder.phi(I64), builder.phi(sums.vector)
+    new = advance(acc, [terms.load(p, i) for p in pointers])
     following = builder.add(i, I64(LANES))
     for phi, first, later in ((i, I64(0), following), (acc, initial, new)):
         phi.add_incoming(first, before)
@@ -91,39 +68,35 @@ def _reduction(
     builder.cbranch(builder.icmp_signed("<", following, whole), loop, after)
 
     builder.position_at_end(after)
-    acc = builder.phi(ir.VectorType(kind, LANES))
+    acc = builder.phi(sums.vector)
     acc.add_incoming(initial, before)
     acc.add_incoming(new, loop)
     rest = builder.sub(n, whole)
     builder.cbranch(builder.icmp_signed(">", rest, I64(0)), tail, done)
     builder.position_at_end(tail)
-    mask = _first_lanes(builder, rest)
+    mask = terms.first_lanes(rest)
     fill = start if combine is step else 0.0
-    loads = [_masked_load(builder, builder.gep(p, [whole]), mask, element, fill) for p in pointers]
-    last = advance(acc, loads)
+    last = advance(acc, [terms.load_lanes(mask, p, whole, fill) for p in pointers])
     builder.branch(done)
 
     builder.position_at_end(done)
-    result = builder.phi(ir.VectorType(kind, LANES))
+    result = builder.phi(sums.vector)
     result.add_incoming(acc, after)
     result.add_incoming(last, tail)
-    return _fold(builder, result, combine)
+    return _fold(sums, result, combine)
 
 
-def _add(builder: Any, a: Any, b: Any) -> Any:
-    return builder.fadd(a, b)
+def _add(sums: VectorWriter, a: Any, b: Any) -> Any:
+    return sums.b_.fadd(a, b)
 
 
-def _greater(builder: Any, a: Any, b: Any) -> Any:
+def _greater(sums: VectorWriter, a: Any, b: Any) -> Any:
     # A NaN in b is passed over: whatever uses the maximum meets the NaN itself.
-    return builder.select(builder.fcmp_ordered(">", b, a), b, a)
+    return sums.b_.select(sums.b_.fcmp_ordered(">", b, a), b, a)
 
 
-def _multiply_add(builder: Any, acc: Any, a: Any, b: Any) -> Any:
-    fma = builder.module.declare_intrinsic(
-        f"llvm.fma.v{LANES}f64", fnty=ir.FunctionType(acc.type, [acc.type] * 3)
-    )
-    return builder.call(fma, [a, b, acc])
+def _multiply_add(sums: VectorWriter, acc: Any, a: Any, b: Any) -> Any:
+    return sums.multiply_add(a, b, acc)
 
 
 @intrinsic

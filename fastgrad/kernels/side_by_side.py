@@ -79,11 +79,9 @@ def _write_products(
     again = builder.icmp_signed("<", following, k)
     writer.end_loop(again, phis, [following, *after], step, finish)
 
-    results = writer.begin_loop(finish, entry, zeros)
-    for number, (phi, value) in enumerate(zip(results, after, strict=True)):
-        phi.add_incoming(value, step)
-        q, i = chains[number]
-        writer.store(phi, space, (q * MOST_ROWS + i) * row)
+    results = writer.join(finish, [(entry, zeros), (step, after)])
+    for value, (q, i) in zip(results, chains, strict=True):
+        writer.store(value, space, (q * MOST_ROWS + i) * row)
     writer.b_.branch(done)
 
 
@@ -110,12 +108,12 @@ def _write_sums(writer: VectorWriter, function: Any, entry: Any, space: Any) -> 
         builder.load(builder.gep(space, [builder.add(at, I64(q * MOST_ROWS * writer.lanes))]))
         for q in range(BLOCKS)
     ]
-    with builder.if_then(adding):
-        first = builder.fadd(builder.load(target), parts[0])
-        before = builder.block
-    total = builder.phi(writer.element)
-    total.add_incoming(parts[0], element)
-    total.add_incoming(first, before)
+
+    def add_first(values: list[Any]) -> list[Any]:
+        return [writer.b_.fadd(writer.b_.load(target), values[0])]
+
+    (total,) = writer.when(adding, parts[:1], add_first)
+    builder = writer.b_
     for part in parts[1:]:
         total = builder.fadd(total, part)
     builder.store(total, target)

@@ -55,14 +55,6 @@ class Tile:
         return 8 * self.nr
 
     @property
-    def thin(self) -> int:
-        """Columns up to which a vector holds rows of C instead of columns.
-
-        With sixteen lanes up to eight would be somewhat faster, and take 0.3 s to compile.
-        """
-        return min(self.lanes // 2, 4)
-
-    @property
     def nr(self) -> int:
         """Columns of the register tile."""
         return self.lanes * self.nv

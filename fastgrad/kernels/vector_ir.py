@@ -49,10 +49,13 @@ class VectorWriter:
         function.linkage = "internal"
         return function
 
+    def element_at(self, base: Any, elements: Any) -> Any:
+        """Return the pointer to the element so many after `base`."""
+        return self.b_.gep(base, [I64(elements) if isinstance(elements, int) else elements])
+
     def at(self, base: Any, elements: Any) -> Any:
         """Return the pointer to the vector so many elements after `base`."""
-        moved = self.b_.gep(base, [I64(elements) if isinstance(elements, int) else elements])
-        return self.b_.bitcast(moved, self.vector.as_pointer())
+        return self.b_.bitcast(self.element_at(base, elements), self.vector.as_pointer())
 
     def load(self, base: Any, elements: Any = 0) -> Any:
         """Return the vector so many elements after `base`."""
@@ -60,18 +63,20 @@ class VectorWriter:
 
     def load_lanes(self, mask: Any, base: Any, elements: Any = 0, fill: float = 0.0) -> Any:
         """Return some lanes of that vector, `fill` in the others."""
-        others = ir.Constant(self.vector, [ir.Constant(self.element, fill)] * self.lanes)
-        args = [self.at(base, elements), I32(self.size), mask, others]
+        args = [self.at(base, elements), I32(self.size), mask, self.constant(fill)]
         return self.b_.call(self._masked_load, args)
 
     def load_spread(self, base: Any, elements: Any = 0) -> Any:
         """Return the element there in all lanes."""
-        place = self.b_.gep(base, [I64(elements) if isinstance(elements, int) else elements])
-        return self.spread(self.b_.load(place, align=self.size))
+        return self.spread(self.b_.load(self.element_at(base, elements), align=self.size))
 
     def store(self, value: Any, base: Any, elements: Any = 0) -> None:
         """Write a vector."""
         self.b_.store(value, self.at(base, elements), align=self.size)
+
+    def constant(self, value: float) -> Any:
+        """Return a number in all lanes."""
+        return ir.Constant(self.vector, [ir.Constant(self.element, value)] * self.lanes)
 
     def spread(self, scalar: Any) -> Any:
         """Return a scalar in all lanes."""
@@ -99,18 +104,37 @@ class VectorWriter:
         """Return whether a pointer is not null."""
         return self.b_.icmp_unsigned("!=", self.b_.ptrtoint(pointer, I64), I64(0))
 
-    def begin_loop(self, body: Any, before: Any, values: list[Any]) -> list[Any]:
-        """Place the builder at the start of a loop's block; return phis that begin as `values`."""
-        self.b_ = ir.IRBuilder(body)
-        phis = [self.b_.phi(value.type) for value in values]
-        for phi, value in zip(phis, values, strict=True):
-            phi.add_incoming(value, before)
+    def join(self, block: Any, ways: list[tuple[Any, list[Any]]]) -> list[Any]:
+        """Place the builder at the start of a block; return the values that each way brings there.
+
+        A way is the block it comes from and its values.
+        """
+        self.b_ = ir.IRBuilder(block)
+        phis = [self.b_.phi(value.type) for value in ways[0][1]]
+        for origin, values in ways:
+            for phi, value in zip(phis, values, strict=True):
+                phi.add_incoming(value, origin)
         return phis
+
+    def when(self, condition: Any, values: list[Any], change: Any) -> list[Any]:
+        """Return `change(values)` where `condition` holds, else `values`."""
+        before = self.b_.block
+        then, after = (self.b_.function.append_basic_block() for _ in range(2))
+        self.b_.cbranch(condition, then, after)
+        self.b_ = ir.IRBuilder(then)
+        changed = change(values)
+        then = self.b_.block
+        self.b_.branch(after)
+        return self.join(after, [(before, values), (then, changed)])
+
+    def begin_loop(self, body: Any, before: Any, values: list[Any]) -> list[Any]:
+        """Place the builder at the start of a loop; return its values, which begin as these."""
+        return self.join(body, [(before, values)])
 
     def end_loop(
         self, again: Any, phis: list[Any], values: list[Any], body: Any, done: Any
     ) -> None:
-        """Go back to `body` while `again` holds, with new values for its phis."""
+        """Go back to `body` while `again` holds, with new values."""
         for phi, value in zip(phis, values, strict=True):
             phi.add_incoming(value, self.b_.block)
         self.b_.cbranch(again, body, done)
