@@ -542,11 +542,6 @@ _KERNELS = [
         "the gradient's scale at the label",
     ),
     Fault(
-        "cross-entropy-rows", "kernels/loss.py",
-        "for r in range(width):", "for r in range(rows & -STRIP):",
-        "the last rows get the logarithms of rows before",
-    ),
-    Fault(
         "cross-entropy-chunks", "kernels/loss.py",
         "total += row_sum(part, count)", "total = row_sum(part, count)",
         "only the last chunk of a wide row counts",

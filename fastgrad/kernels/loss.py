@@ -160,7 +160,6 @@ def softmax_cross_entropy(dtype_name: str, name: str) -> Any:
     exponentials, exp = exponentials_of_rows(dtype_name), exponential_of_difference(dtype_name)
     difference, begin, finish, last = exp.difference, exp.begin, exp.finish, wide(1 / exp.scale)
     log = vector_math(np.dtype(np.float64)).log
-    SOME = 8  # rows from which on a vector loop is faster, though it ends with empty lanes
 
     @kernel
     def long_row(z: Any, n: int, out: Any, part: Any, other: Any, rest: Any, top: Any) -> Any:
@@ -206,10 +205,7 @@ def softmax_cross_entropy(dtype_name: str, name: str) -> Any:
                     out = as_pointer(grad + start * grad_row * size, dtype)
                 top[0] = row_max(z, n)
                 weight[0] = long_row(z, n, out, part, other, rest, top[0])
-            width = rows if rows < SOME else round_up(rows, STRIP)
-            for r in range(rows, width):
-                weight[r] = 1.0
-            for r in range(width):
+            for r in range(rows):
                 logs[r] = log(weight[r] * last)
                 ratio[r] = scale / weight[r]
             for r in range(rows):
