@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from fastgrad.arrays import (
     FLOAT32,
     FLOAT64,
+    UNCHECKED,
     Array,
     as_array,
     as_native,
@@ -26,10 +27,13 @@ from fastgrad.arrays import (
     deliver,
 )
 
+INT64 = np.dtype(np.int64)
 REDUCTIONS = ("mean", "sum", "samples")
 _CODES = {name: code for code, name in enumerate(REDUCTIONS)}
 LAYOUTS = ("rows", "columns")
-_COLUMNS = {"rows": False, "columns": True}
+# Flags of the entry point, beside UNCHECKED: as in kernels/apply_loss.py.
+_COLUMNS = {"rows": 0, "columns": 4}
+PER_SAMPLE, WANT_GRAD = 8, 16
 
 
 class _Loss:
@@ -38,6 +42,7 @@ class _Loss:
     def __init__(self, name: str, formula: str, *, rowwise: bool = False) -> None:
         self.name, self.formula, self.rowwise = name, formula, rowwise
         self.__doc__ = f"{name}: {formula}"
+        self._flags = PER_SAMPLE if rowwise else 0
         self._kernels: dict[np.dtype[Any], tuple[Callable[..., Any], int]] = {}
 
     def __repr__(self) -> str:
@@ -56,35 +61,23 @@ class _Loss:
         """Return the compiled entry point and the address of this loss."""
         from fastgrad.kernels.library import entry
 
-        found = entry("apply", "apply_loss", dtype.name), self.address(dtype.name)
+        found = entry("apply_loss", "apply_loss", dtype.name), self.address(dtype.name)
         if dtype is FLOAT32 or dtype is FLOAT64:
             self._kernels[dtype] = found
         return found
 
     def _direct(
-        self, pred: Any, target: Any, reduction: str, samples: str, out: Any
-    ) -> tuple[float, Array] | None:
+        self, pred: Any, target: Any, reduction: str, samples: str, out: Any, flags: int
+    ) -> Any:
         """Run the kernel on the arguments as they are, or return None: not in its form."""
-        if out is not None and type(out) is not np.ndarray:
-            return None
         try:
             run, address = self._kernels[pred.dtype]
-            code, columns = _CODES[reduction], _COLUMNS[samples]
-            if not columns:
-                pair = run(pred, target, None, out, address, code, self.rowwise)
-            elif out is None and pred.ndim == 2 and type(pred) is np.ndarray:
-                flipped = None
-                if target is not None:
-                    flipped = np.ascontiguousarray(target.T) if type(target) is np.ndarray else 0
-                rows = np.ascontiguousarray(pred.T)
-                pair = run(rows, flipped, None, None, address, code, self.rowwise)
-                if pair is not None:
-                    pair = pair[0], pair[1].T
-            else:
-                return None
+            flags += self._flags + _COLUMNS[samples]
+            if out is not None:
+                flags += UNCHECKED
+            return run(pred, target, out, address, _CODES[reduction], flags)
         except (AttributeError, KeyError, TypeError):
             return None
-        return pair  # type: ignore[no-any-return]
 
     def _evaluate(
         self,
@@ -126,26 +119,20 @@ class _Loss:
             return (value, grad) if want_grad else value
 
         def canonical(a: Array) -> Array:
-            return np.ascontiguousarray(as_native(a.T if columns else a, dtypes.work))
+            return as_native(a if a.ndim <= 2 else np.ascontiguousarray(a), dtypes.work)
 
         run, address = self._kernel(dtypes.work)
-        classes = None
         if labels:
             assert goal is not None
-            classes = np.ascontiguousarray(goal.reshape(-1), np.int64)
-        outcome = run(
-            canonical(array),
-            None if goal is None or labels else canonical(goal),
-            classes,
-            None if want_grad else False,
-            address,
-            _CODES[reduction],
-            int(self.rowwise),
-        )
+            goal = as_native(np.ascontiguousarray(goal), INT64).reshape(goal.shape)
+        elif goal is not None:
+            goal = canonical(goal)
+        flags = self._flags + _COLUMNS[samples] + (WANT_GRAD if want_grad else 0)
+        outcome = run(canonical(array), goal, None, address, _CODES[reduction], flags)
         if not want_grad:
             return outcome
         value, grad = outcome
-        return value, deliver(grad.T if columns else grad, result, out)
+        return value, deliver(grad, result, out)
 
 
 class Loss(_Loss):
@@ -165,9 +152,12 @@ class Loss(_Loss):
         self, pred: ArrayLike, target: ArrayLike, reduction: str = "mean", samples: str = "rows"
     ) -> float:
         """Return the loss as a Python float; the arguments are those of `value_and_grad`."""
+        if target is not None:
+            value: float | None = self._direct(pred, target, reduction, samples, None, 0)
+            if value is not None:
+                return value
         _check_given(self.name, target)
-        value: float = self._evaluate(self.name, pred, target, reduction, samples, None, False)
-        return value
+        return self._evaluate(self.name, pred, target, reduction, samples, None, False)  # type: ignore[no-any-return]
 
     def value_and_grad(
         self,
@@ -207,9 +197,9 @@ class Loss(_Loss):
             For dtypes, shapes, names or class indices that do not fit.
         """
         if target is not None:
-            pair = self._direct(pred, target, reduction, samples, out)
+            pair = self._direct(pred, target, reduction, samples, out, WANT_GRAD)
             if pair is not None:
-                return pair
+                return pair  # type: ignore[no-any-return]
         caller = f"{self.name}.value_and_grad"
         _check_given(caller, target)
         value, grad = self._evaluate(caller, pred, target, reduction, samples, out, True)
@@ -229,8 +219,10 @@ class ArrayLoss(_Loss):
 
     def __call__(self, y: ArrayLike, reduction: str = "sum", samples: str = "rows") -> float:
         """Return the loss as a Python float."""
-        value: float = self._evaluate(self.name, y, None, reduction, samples, None, False)
-        return value
+        value: float | None = self._direct(y, None, reduction, samples, None, 0)
+        if value is not None:
+            return value
+        return self._evaluate(self.name, y, None, reduction, samples, None, False)  # type: ignore[no-any-return]
 
     def value_and_grad(
         self,
@@ -240,9 +232,9 @@ class ArrayLoss(_Loss):
         out: Array | None = None,
     ) -> tuple[float, Array]:
         """Return the loss and ``grad_y``; parameters as for `Loss.value_and_grad`."""
-        pair = self._direct(y, None, reduction, samples, out)
+        pair = self._direct(y, None, reduction, samples, out, WANT_GRAD)
         if pair is not None:
-            return pair
+            return pair  # type: ignore[no-any-return]
         caller = f"{self.name}.value_and_grad"
         value, grad = self._evaluate(caller, y, None, reduction, samples, out, True)
         return value, grad

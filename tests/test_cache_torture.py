@@ -40,7 +40,7 @@ print(len(LIBRARY.compiled))
 """
 # A layer and its gradients, a loss.
 UNITS = ("panel", "thin", "gemm", "layer", "side_by_side", "dense")
-UNITS += ("apply", "rows.relu", "loss.squared_l2")
+UNITS += ("apply_loss", "rows.relu", "loss.squared_l2")
 WHOLE = """
 import numpy as np, fastgrad as fg
 from fastgrad.kernels.library import LIBRARY

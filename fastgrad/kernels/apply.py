@@ -1,7 +1,8 @@
-"""Entry points that run one row kernel or one loss over whole arrays.
+"""Entry points that run one activation's row kernels over whole arrays.
 
-The arrays are C-contiguous of any number of dimensions (elementwise kernels do not mind Fortran
-order); the last axis is a row. Anything else is not taken, and Python makes it so.
+Arrays in one piece, of any number of dimensions, are taken as they lie: the last axis is a row
+(elementwise kernels do not mind Fortran order either). Matrices may have any strides, and with
+COLUMNS the first axis is a row; what is not contiguous along it is gathered, some rows at a time.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from typing import Any
 
 from numba import types
 
+from fastgrad.kernels import gather as gathering
 from fastgrad.kernels.compile import assemble, kernel
-from fastgrad.kernels.pointers import address_of, call_address, read_word, scratch
+from fastgrad.kernels.pointers import address_of, call_address, least, read_word, scratch
 from fastgrad.kernels.pyobject import (
-    ALIGNED,
     C_ORDER,
     ENTRY,
     F_ORDER,
@@ -26,40 +27,27 @@ from fastgrad.kernels.pyobject import (
     as_integer,
     data,
     decrement,
-    descr_of,
     dimensions,
     disjoint,
     flags_of,
-    float_new,
+    free,
     increment,
     make_array,
-    native_descr,
+    malloc,
+    matrix,
+    native,
+    no_memory,
     none,
     not_taken,
     receives,
     release_gil,
     same_shape,
     shape_of,
-    tuple_new,
-    tuple_set,
     type_number,
-    type_of,
 )
+from fastgrad.kernels.rows import CHUNK
 
-SUM, SAMPLES = 1, 2  # codes of losses.REDUCTIONS; 0 is the mean
-
-
-@kernel
-def order(array: int, words: int, allowed: int) -> int:
-    """Return which of the allowed contiguous orders a native array is in; 0 for none."""
-    if type_of(array) != array_type(words) or descr_of(array) != native_descr(words):
-        return 0
-    flags = flags_of(array)
-    if flags & ALIGNED == 0 or dimensions(array) == 0:
-        return 0
-    if flags & C_ORDER:
-        return C_ORDER
-    return flags & allowed
+ELEMENTWISE, COLUMNS, ONES = 1, 4, 8  # of the flags; UNCHECKED is 2
 
 
 @kernel
@@ -78,148 +66,199 @@ def new_array_like(words: int, like: int, fortran: int) -> int:
     return make_array(make, kind, number, dimensions(like), shape_of(like), fortran)
 
 
-@kernel
-def fits(out: int, like: int, words: int) -> bool:
-    """Return whether a user's `out` can receive a result made from `like`, in `like`'s order."""
-    return (
-        receives(out, words)
-        and same_shape(out, like)
-        and flags_of(out) & flags_of(like) & (C_ORDER | F_ORDER) != 0
-    )
+def row_views(dtype_name: str) -> tuple[Any, Any, Any]:
+    """Return the kernels that see arrays, those read and those written, as rows."""
+    size = getattr(types, dtype_name).bitwidth // 8
 
+    @kernel
+    def rows_of(
+        array: int, words: int, order: int, columns: int
+    ) -> tuple[bool, int, int, int, int, int]:
+        """Return (ok, data, rows, columns, row stride, column stride).
 
-@kernel
-def target_array(given: int, like: int, words: int, fortran: int) -> int:
-    """Return a new reference to `given`, or a new array like `like` where it is None."""
-    if given == none(words):
-        return new_array_like(words, like, fortran)
-    increment(given)
-    return given
+        With an `order` (C_ORDER, F_ORDER) the array is known to be in one piece.
+        """
+        if order != 0:
+            m, n = extent(array)
+            return True, data(array), m, n, n, 1
+        if dimensions(array) > 2:
+            return False, 0, 0, 0, 0, 0
+        return matrix(array, words, size, columns)
+
+    @kernel
+    def writable(given: int, a: int, b: int, words: int) -> bool:
+        """Return whether a user's array may be written while a and b (or None) are read."""
+        if not receives(given, words) or not disjoint(given, a, words, size):
+            return False
+        return disjoint(given, b, words, size)
+
+    @kernel
+    def result(given: int, like: int, words: int, order: int, columns: int) -> tuple[int, int, int]:
+        """Return (array, data, row stride) of a result made from `like`: `given`, or new.
+
+        The array is a new reference: None where `given` will not do, 0 where memory ran out.
+        """
+        array = given
+        if given == none(words):
+            fortran = 1 if columns or order == F_ORDER else 0
+            array = new_array_like(words, like, fortran)
+            if array == 0:
+                return 0, 0, 0
+        else:
+            if not same_shape(given, like):
+                return not_taken(words), 0, 0
+            increment(given)
+        ok, at, _, _, row, col = rows_of(array, words, order & flags_of(array), columns)
+        if not ok or col != 1 or (order != 0 and flags_of(array) & order == 0):
+            decrement(array)
+            return not_taken(words), 0, 0
+        return array, at, row
+
+    return rows_of, result, writable
 
 
 def build(dtype_name: str) -> str:
     """Return the LLVM IR of the entry points for one dtype."""
-    wide: Any = types.float64
-    size = getattr(types, dtype_name).bitwidth // 8
+    dtype = getattr(types, dtype_name)
+    size = dtype.bitwidth // 8
+    rows_of, result, writable = row_views(dtype_name)
+    gather, rows_at_once, room = gathering.build(dtype_name)
+
+    @kernel
+    def gathered_forward(
+        z: int, z_row: int, z_col: int, y: int, y_row: int, m: int, n: int, address: int
+    ) -> bool:
+        """Run a forward kernel on rows gathered from z; return False where memory ran out."""
+        most = rows_at_once(m, n, 1)
+        space = malloc(room(most, n))
+        if space == 0:
+            return False
+        for start in range(0, m, most):
+            rows = least(most, m - start)
+            gather(z + start * z_row * size, z_row, z_col, rows, n, space)
+            call_address(address, (space, n, y + start * y_row * size, y_row, rows, n))
+        free(space)
+        return True
+
+    @kernel
+    def gathered_backward(
+        g: int, g_row: int, g_col: int, s: int, s_row: int, s_col: int, out: int, out_row: int,
+        m: int, n: int, address: int,
+    ) -> bool:  # fmt: skip
+        """Run a backward kernel on rows gathered from g and s; return False as above."""
+        most = rows_at_once(m, n, 1)
+        bytes_each = room(most, n)
+        space = malloc(2 * bytes_each)
+        if space == 0:
+            return False
+        for start in range(0, m, most):
+            rows = least(most, m - start)
+            gather(g + start * g_row * size, g_row, g_col, rows, n, space)
+            gather(s + start * s_row * size, s_row, s_col, rows, n, space + bytes_each)
+            call_address(
+                address,
+                (space, n, space + bytes_each, n, out + start * out_row * size, out_row, rows, n),
+            )
+        free(space)
+        return True
+
+    @kernel
+    def derivative(s: int, out: int, count: int, address: int) -> None:
+        """Run a backward kernel with g = 1 on `count` elements in one piece."""
+        ones = scratch(CHUNK, dtype)
+        for i in range(CHUNK):
+            ones[i] = 1
+        whole, one = count // CHUNK, address_of(ones)
+        call_address(address, (one, 0, s, CHUNK, out, CHUNK, whole, CHUNK))
+        done, rest = whole * CHUNK * size, count - whole * CHUNK
+        if rest:
+            call_address(address, (one, rest, s + done, rest, out + done, rest, 1, rest))
 
     def apply_forward(self: int, args: int, count: int) -> int:
-        """(z, out or None, kernel address, flags) -> act(z); flags: elementwise + UNCHECKED."""
+        """(z, out or None, kernel address, flags) -> act(z).
+
+        The flags are ELEMENTWISE, COLUMNS and UNCHECKED.
+        """
         words = data(self)
         z, given, address, flags_object = arguments(args, 4)
         flags = as_integer(flags_object)
-        layout = order(z, words, C_ORDER | F_ORDER if flags & 1 else C_ORDER)
-        if layout == 0:
+        columns = flags & COLUMNS
+        if not native(z, words) or dimensions(z) == 0:
             return not_taken(words)
-        if flags & UNCHECKED and not (fits(given, z, words) and disjoint(given, z, words, size)):
+        order = flags_of(z) & C_ORDER
+        if flags & ELEMENTWISE and order == 0:
+            order = flags_of(z) & F_ORDER
+        if columns:
+            order = 0
+        ok, z_at, m, n, z_row, z_col = rows_of(z, words, order, columns)
+        if not ok or (flags & UNCHECKED and not writable(given, z, none(words), words)):
             return not_taken(words)
-        y = target_array(given, z, words, 1 if layout == F_ORDER else 0)
-        if y == 0:
-            return 0
-        m, n = extent(z)
-        if n == 0:  # however many rows
+        y, y_at, y_row = result(given, z, words, order, columns)
+        if y == 0 or y == none(words) or m * n == 0:
             return y
         state = release_gil() if m * n >= RELEASE_FROM // 16 else 0
-        call_address(as_integer(address), (data(z), n, data(y), n, m, n))
+        done = True
+        if z_col == 1:
+            call_address(as_integer(address), (z_at, z_row, y_at, y_row, m, n))
+        else:
+            done = gathered_forward(z_at, z_row, z_col, y_at, y_row, m, n, as_integer(address))
         if state != 0:
             acquire_gil(state)
+        if not done:
+            decrement(y)
+            return no_memory()
         return y
 
     def apply_backward(self: int, args: int, count: int) -> int:
-        """(g, s, out or None, kernel address, flags) -> g * act', act' from s (y or z)."""
-        words = data(self)
-        g, s, given, address, flags_object = arguments(args, 5)
-        flags = as_integer(flags_object)
-        allowed = C_ORDER | F_ORDER if flags & 1 else C_ORDER
-        layout = order(g, words, allowed)
-        if layout == 0 or order(s, words, allowed) != layout or not same_shape(g, s):
-            return not_taken(words)
-        if flags & UNCHECKED:
-            if not fits(given, g, words) or not disjoint(given, g, words, size):
-                return not_taken(words)
-            if not disjoint(given, s, words, size):
-                return not_taken(words)
-        out = target_array(given, g, words, 1 if layout == F_ORDER else 0)
-        if out == 0:
-            return 0
-        m, n = extent(g)
-        if n == 0:
-            return out
-        state = release_gil() if m * n >= RELEASE_FROM // 16 else 0
-        call_address(as_integer(address), (data(g), n, data(s), n, data(out), n, m, n))
-        if state != 0:
-            acquire_gil(state)
-        return out
+        """(g, s, out or None, kernel address, flags) -> g * act', act' from s (y or z).
 
-    def apply_loss(self: int, args: int, count: int) -> int:
-        """(pred, target or None, labels, grad, kernel address, reduction, rowwise).
-
-        `labels` is None or an int64 vector of classes. `grad` is a user's array to fill, None for
-        a new one, or False for none. Returns a float, or (float, grad) where there is one.
+        With the flag ONES, for s in one piece, g is not looked at and stands for ones.
         """
         words = data(self)
-        nothing = none(words)
-        pred, target, labels, given, address, code, rowwise = arguments(args, 7)
-        if order(pred, words, C_ORDER) == 0:
+        g, s, given, address, flags_object = arguments(args, 5)
+        flags, kernel_at = as_integer(flags_object), as_integer(address)
+        columns, ones = flags & COLUMNS, flags & ONES != 0
+        if ones:
+            g = s
+        if not (native(g, words) and native(s, words) and same_shape(g, s)):
             return not_taken(words)
-        if target != nothing and (
-            order(target, words, C_ORDER) == 0 or not same_shape(pred, target)
-        ):
+        if dimensions(s) == 0:
             return not_taken(words)
-        m, n = extent(pred)
-        if m * n == 0:
+        both = flags_of(g) & flags_of(s)
+        order = both & C_ORDER
+        if flags & ELEMENTWISE and order == 0:
+            order = both & F_ORDER
+        if columns:
+            order = 0
+        if ones and order == 0:
             return not_taken(words)
-        target_at = 0
-        if target != nothing:
-            target_at = data(target)
-        if labels != nothing:
-            target_at = data(labels)
-            for i in range(m):
-                if read_word(target_at + 8 * i) < 0 or read_word(target_at + 8 * i) >= n:
-                    return not_taken(words)
-        grad, grad_at = nothing, 0
-        want = type_of(given) == array_type(words) or given == nothing
-        if want and given != nothing:
-            if not fits(given, pred, words) or not disjoint(given, pred, words, size):
-                return not_taken(words)
-            if not disjoint(given, target, words, size) or not disjoint(given, labels, words, 8):
-                return not_taken(words)
-        if want:
-            grad = target_array(given, pred, words, 0)
-            if grad == 0:
-                return 0
-            grad_at = data(grad)
-        cells = scratch(2, wide)
-        reduction = as_integer(code)
-        terms = m if reduction == SAMPLES or as_integer(rowwise) else m * n
-        cells[0] = 1.0 if reduction == SUM else 1.0 / terms
-        cells[1] = 0.0
+        g_ok, g_at, m, n, g_row, g_col = rows_of(g, words, order, columns)
+        s_ok, s_at, _, _, s_row, s_col = rows_of(s, words, order, columns)
+        if not (g_ok and s_ok):
+            return not_taken(words)
+        if flags & UNCHECKED and not writable(given, g, s, words):
+            return not_taken(words)
+        out, out_at, out_row = result(given, s, words, order, columns)
+        if out == 0 or out == none(words) or m * n == 0:
+            return out
         state = release_gil() if m * n >= RELEASE_FROM // 16 else 0
-        call_address(
-            as_integer(address),
-            (data(pred), n, target_at, n, grad_at, n, m, n, 1 if labels != nothing else 0,
-             address_of(cells), address_of(cells) + 8),
-        )  # fmt: skip
+        done = True
+        if ones:
+            derivative(s_at, out_at, m * n, kernel_at)
+        elif g_col == 1 and s_col == 1:
+            call_address(kernel_at, (g_at, g_row, s_at, s_row, out_at, out_row, m, n))
+        else:
+            done = gathered_backward(
+                g_at, g_row, g_col, s_at, s_row, s_col, out_at, out_row, m, n, kernel_at
+            )
         if state != 0:
             acquire_gil(state)
-        value = float_new(cells[1] if reduction == SUM else cells[1] / terms)
-        if want and value == 0:
-            decrement(grad)
-        if not want or value == 0:
-            return value
-        pair = tuple_new(2)
-        if pair == 0:
-            decrement(value)
-            decrement(grad)
-            return 0
-        tuple_set(pair, 0, value)
-        tuple_set(pair, 1, grad)
-        return pair
+        if not done:
+            decrement(out)
+            return no_memory()
+        return out
 
     return assemble(
         dtype_name,
-        {
-            "apply_forward": (ENTRY, apply_forward),
-            "apply_backward": (ENTRY, apply_backward),
-            "apply_loss": (ENTRY, apply_loss),
-        },
+        {"apply_forward": (ENTRY, apply_forward), "apply_backward": (ENTRY, apply_backward)},
     )

@@ -73,7 +73,8 @@ UNITS = {
     "network": Unit("network", ("network_value_and_grad",), ("plan",)),
     "predict": Unit("predict", ("network_predict",), ("plan",)),
     "update": Unit("update", ("update_sgd", "update_adam")),
-    "apply": Unit("apply", ("apply_forward", "apply_backward", "apply_loss")),
+    "apply": Unit("apply", ("apply_forward", "apply_backward")),
+    "apply_loss": Unit("apply_loss", ("apply_loss",)),
 }
 
 

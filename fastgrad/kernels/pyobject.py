@@ -122,14 +122,21 @@ def too_large(words: int) -> int:
 
 
 @kernel
+def native(array: int, words: int) -> bool:
+    """Return whether an array has the kernels' class and dtype, and aligned elements."""
+    if type_of(array) != array_type(words) or descr_of(array) != native_descr(words):
+        return False
+    return flags_of(array) & ALIGNED != 0
+
+
+@kernel
 def matrix(array: int, words: int, size: int, columns: int) -> tuple[bool, int, int, int, int, int]:
     """Return (ok, data, rows, cols, row stride, column stride), strides in elements.
 
     A vector is one row. With `columns` a matrix is read as its transpose, so that whatever
     the caller's sample layout, a row is a sample.
     """
-    native = type_of(array) == array_type(words) and descr_of(array) == native_descr(words)
-    if not native or flags_of(array) & ALIGNED == 0:
+    if not native(array, words):
         return False, 0, 0, 0, 0, 0
     ndim, shape, strides = dimensions(array), shape_of(array), strides_of(array)
     if ndim == 1:
@@ -164,10 +171,10 @@ def same_shape(a: int, b: int) -> bool:
 @kernel
 def receives(array: int, words: int) -> bool:
     """Return whether results can go straight into an array: native, writeable, in one piece."""
-    if type_of(array) != array_type(words) or descr_of(array) != native_descr(words):
+    if not native(array, words):
         return False
     flags = flags_of(array)
-    return flags & ALIGNED != 0 and flags & WRITEABLE != 0 and flags & (C_ORDER | F_ORDER) != 0
+    return flags & WRITEABLE != 0 and flags & (C_ORDER | F_ORDER) != 0
 
 
 @kernel

@@ -68,6 +68,19 @@ def joined(builder: Any, columns: list[Any]) -> list[Any]:
     return [_picked(builder, columns, pairs) for pairs in wanted]
 
 
+def _write(context: Any, builder: Any, dtype: Any, source: Any, target: Any) -> None:
+    """Write the code that turns a square: (base, offsets of its rows) to (base, step of rows)."""
+    (base, steps), (place, stride), size = source, target, dtype.bitwidth // 8
+    vector = ir.VectorType(context.get_value_type(dtype), len(steps))
+
+    def at(base: Any, offset: Any) -> Any:
+        return builder.bitcast(builder.gep(base, [offset]), vector.as_pointer())
+
+    loaded = {id(step): builder.load(at(base, step), align=size) for step in steps}
+    for i, row in enumerate(turned(builder, [loaded[id(step)] for step in steps])):
+        builder.store(row, at(place, builder.mul(stride, I64(i))), align=size)
+
+
 def build(lanes: int, rows: int) -> Any:
     """Return ``transpose(source, source_row, target, target_row)`` of `lanes` x `lanes` elements.
 
@@ -79,22 +92,38 @@ def build(lanes: int, rows: int) -> Any:
     def transpose(
         typingctx: Any, source: Any, source_row: Any, target: Any, target_row: Any
     ) -> Any:
-        size = source.dtype.bitwidth // 8
-
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             source, source_row, target, target_row = args
-            vector = ir.VectorType(context.get_value_type(sig.args[0].dtype), lanes)
-
-            def place(base: Any, stride: Any, row: int) -> Any:
-                at = builder.gep(base, [builder.mul(stride, I64(row))])
-                return builder.bitcast(at, vector.as_pointer())
-
-            block = [builder.load(place(source, source_row, i), align=size) for i in range(rows)]
-            block += [block[0]] * (lanes - rows)
-            for i, row in enumerate(turned(builder, block)):
-                builder.store(row, place(target, target_row, i), align=size)
+            steps = [builder.mul(source_row, I64(i)) for i in range(rows)]
+            steps += steps[:1] * (lanes - rows)
+            _write(context, builder, sig.args[0].dtype, (source, steps), (target, target_row))
             return context.get_dummy_value()
 
         return types.void(source, types.intp, target, types.intp), codegen
+
+    return transpose
+
+
+def build_some(lanes: int) -> Any:
+    """Return ``transpose(source, source_row, rows, target, target_row)``, `rows` not a constant.
+
+    As `build`, but the target's columns beyond `rows` hold copies of the last.
+    """
+
+    @intrinsic
+    def transpose(
+        typingctx: Any, source: Any, source_row: Any, rows: Any, target: Any, target_row: Any
+    ) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            source, source_row, rows, target, target_row = args
+            last = builder.sub(rows, I64(1))
+            steps = []
+            for i in range(lanes):
+                there = builder.icmp_signed("<", I64(i), rows)
+                steps.append(builder.mul(source_row, builder.select(there, I64(i), last)))
+            _write(context, builder, sig.args[0].dtype, (source, steps), (target, target_row))
+            return context.get_dummy_value()
+
+        return types.void(source, types.intp, types.intp, target, types.intp), codegen
 
     return transpose

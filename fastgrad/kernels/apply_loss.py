@@ -1,0 +1,186 @@
+"""The entry point that runs one loss kernel over whole arrays, as `apply` does an activation's.
+
+The terms are added up row by row whatever the arrays' strides: what is not in one piece is
+gathered, some rows at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import types
+
+from fastgrad.kernels import gather as gathering
+from fastgrad.kernels.apply import COLUMNS, row_views
+from fastgrad.kernels.compile import assemble, kernel
+from fastgrad.kernels.pointers import address_of, call_address, least, read_word, scratch
+from fastgrad.kernels.pyobject import (
+    ALIGNED,
+    C_ORDER,
+    ENTRY,
+    RELEASE_FROM,
+    UNCHECKED,
+    acquire_gil,
+    arguments,
+    array_type,
+    as_integer,
+    class_descr,
+    data,
+    decrement,
+    descr_of,
+    dimensions,
+    disjoint,
+    flags_of,
+    float_new,
+    free,
+    malloc,
+    native,
+    no_memory,
+    none,
+    not_taken,
+    release_gil,
+    same_shape,
+    shape_of,
+    tuple_new,
+    tuple_set,
+    type_of,
+)
+from fastgrad.kernels.rows import CHUNK
+
+SUM, SAMPLES = 1, 2  # codes of losses.REDUCTIONS; 0 is the mean
+PER_SAMPLE, WANT_GRAD = 8, 16  # of the flags, beside those of `apply`
+
+
+@kernel
+def are_classes(target: int, pred: int, columns: int, words: int) -> bool:
+    """Return whether a target holds one class per row of pred, each one of its columns."""
+    if type_of(target) != array_type(words) or descr_of(target) != class_descr(words):
+        return False
+    flags, axes = flags_of(target), dimensions(target)
+    if flags & ALIGNED == 0 or flags & C_ORDER == 0 or axes != dimensions(pred) - 1:
+        return False
+    count = 1
+    skipped = 8 if columns else 0
+    for i in range(axes):
+        length = read_word(shape_of(target) + 8 * i)
+        if length != read_word(shape_of(pred) + skipped + 8 * i):
+            return False
+        count *= length
+    classes = read_word(shape_of(pred) + (0 if columns else 8 * axes))
+    for i in range(count):
+        label = read_word(data(target) + 8 * i)
+        if label < 0 or label >= classes:
+            return False
+    return True
+
+
+def build(dtype_name: str) -> str:
+    """Return the LLVM IR of ``apply_loss`` for one dtype."""
+    wide: Any = types.float64
+    size = getattr(types, dtype_name).bitwidth // 8
+    rows_of, result, writable = row_views(dtype_name)
+    gather, rows_at_once, room = gathering.build(dtype_name)
+
+    @kernel
+    def gathered(
+        pred: int, p_row: int, p_col: int, target: int, t_row: int, t_col: int, labels: int,
+        grad: int, m: int, n: int, address: int, cells: int,
+    ) -> bool:  # fmt: skip
+        """Run a loss on rows gathered from pred and target; return False where memory ran out."""
+        multiple = CHUNK  # whole chunks, as of an array in one piece: the same sums
+        while multiple > 1 and multiple // 2 * n % CHUNK == 0:
+            multiple //= 2
+        most = rows_at_once(m, n, multiple)
+        bytes_each = room(most, n)
+        space = malloc(2 * bytes_each)
+        if space == 0:
+            return False
+        for start in range(0, m, most):
+            rows = least(most, m - start)
+            gather(pred + start * p_row * size, p_row, p_col, rows, n, space)
+            at = 0
+            if labels:
+                at = target + start * 8
+            elif target != 0:
+                at = space + bytes_each
+                gather(target + start * t_row * size, t_row, t_col, rows, n, at)
+            to = grad + start * n * size if grad != 0 else 0
+            call_address(address, (space, n, at, n, to, n, rows, n, labels, cells, cells + 8))
+        free(space)
+        return True
+
+    def apply_loss(self: int, args: int, count: int) -> int:
+        """(pred, target or None, grad or None, kernel address, reduction, flags) -> the loss.
+
+        The target is an array like pred, or an int64 class per sample. The flags are COLUMNS,
+        UNCHECKED (of a user's `grad`), PER_SAMPLE (one term per sample) and WANT_GRAD: then the
+        result is (loss, grad).
+        """
+        words = data(self)
+        nothing = none(words)
+        pred, target, given, address, code, flags_object = arguments(args, 6)
+        flags = as_integer(flags_object)
+        if not native(pred, words) or dimensions(pred) == 0:
+            return not_taken(words)
+        columns = 1 if flags & COLUMNS and dimensions(pred) > 1 else 0
+        order = 0 if columns else flags_of(pred) & C_ORDER
+        ok, p_at, m, n, p_row, p_col = rows_of(pred, words, order, columns)
+        if not ok or m * n == 0:
+            return not_taken(words)
+        t_at, t_row, t_col, labels = 0, n, 1, 0
+        if target != nothing:
+            if flags & PER_SAMPLE and are_classes(target, pred, columns, words):
+                t_at, labels = data(target), 1
+            else:
+                if not native(target, words) or not same_shape(pred, target):
+                    return not_taken(words)
+                order = 0 if columns else flags_of(target) & C_ORDER
+                ok, t_at, _, _, t_row, t_col = rows_of(target, words, order, columns)
+                if not ok:
+                    return not_taken(words)
+        if flags & UNCHECKED:
+            if not writable(given, pred, nothing if labels else target, words):
+                return not_taken(words)
+            if labels and not disjoint(given, target, words, 8):
+                return not_taken(words)
+        grad, g_at = 0, 0
+        if flags & WANT_GRAD:
+            order = 0 if columns else C_ORDER
+            grad, g_at, g_row = result(given, pred, words, order, columns)
+            if grad == 0 or grad == nothing:
+                return grad
+            if g_row != n and m > 1:
+                decrement(grad)
+                return not_taken(words)
+        cells = scratch(2, wide)
+        reduction = as_integer(code)
+        terms = m if reduction == SAMPLES or flags & PER_SAMPLE else m * n
+        cells[0] = 1.0 if reduction == SUM else 1.0 / terms
+        cells[1] = 0.0
+        state = release_gil() if m * n >= RELEASE_FROM // 16 else 0
+        kernel_at, cells_at, done = as_integer(address), address_of(cells), True
+        if p_col == 1 and t_col == 1 and (m == 1 or (p_row == n and t_row == n)):
+            call_address(
+                kernel_at, (p_at, n, t_at, n, g_at, n, m, n, labels, cells_at, cells_at + 8)
+            )
+        else:
+            done = gathered(
+                p_at, p_row, p_col, t_at, t_row, t_col, labels, g_at, m, n, kernel_at, cells_at
+            )
+        if state != 0:
+            acquire_gil(state)
+        value = pair = 0
+        if done:
+            value = float_new(cells[1] if reduction == SUM else cells[1] / terms)
+            if flags & WANT_GRAD == 0:
+                return value
+            pair = tuple_new(2)
+        if value == 0 or pair == 0:
+            for made in (grad, value, pair):  # Py_DecRef takes a null pointer, too
+                decrement(made)
+            return 0 if done else no_memory()
+        tuple_set(pair, 0, value)
+        tuple_set(pair, 1, grad)
+        return pair
+
+    return assemble(dtype_name, {"apply_loss": (ENTRY, apply_loss)})
