@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 import sys
+from functools import lru_cache
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -37,6 +38,18 @@ def as_array(function: str, name: str, value: Any) -> Array:
     TypeError
         If it is masked, ragged, or of a dtype fastgrad does not compute in.
     """
+    array = value if type(value) is np.ndarray else _array_of(function, name, value)
+    dtype = array.dtype
+    if dtype.kind in "biu" or (dtype.kind == "f" and dtype.itemsize <= 8):
+        return array
+    raise TypeError(
+        f"{function}: {name} has dtype {dtype}: give float32, float64, float16, "
+        "an integer type or bool"
+    )
+
+
+def _array_of(function: str, name: str, value: Any) -> Array:
+    """Return what is no plain array as one."""
     try:
         masked = _holds_mask(value, _masked_class())
     except RecursionError:
@@ -47,16 +60,9 @@ def as_array(function: str, name: str, value: Any) -> Array:
             f"pass {name}.filled(value) or {name}.data"
         )
     try:
-        array = np.asarray(value)
+        return np.asarray(value)
     except ValueError as error:
         raise TypeError(f"{function}: {name} is not an array of numbers ({error})") from None
-    dtype = array.dtype
-    if dtype.kind in "biu" or (dtype.kind == "f" and dtype.itemsize <= 8):
-        return array
-    raise TypeError(
-        f"{function}: {name} has dtype {dtype}: give float32, float64, float16, "
-        "an integer type or bool"
-    )
 
 
 def _masked_class() -> Any:
@@ -74,21 +80,40 @@ def _holds_mask(value: Any, kind: Any) -> bool:
 
 def common_dtypes(*arrays: Array) -> Dtypes:
     """Return the dtypes of a call: NumPy's promotion; ints and bools count as float64."""
-    kinds = [a.dtype if a.dtype.kind == "f" else FLOAT64 for a in arrays]
-    result = _SINGLETONS[np.result_type(*kinds).itemsize]
+    return promoted(*[a.dtype for a in arrays])
+
+
+@lru_cache(maxsize=256)  # 0.2 us instead of 1.6
+def promoted(*dtypes: np.dtype[Any]) -> Dtypes:
+    """Return the dtypes of a call of arrays of these dtypes."""
+    common = np.result_type(*[d if d.kind == "f" else FLOAT64 for d in dtypes])
+    result = _SINGLETONS[common.itemsize]
     return Dtypes(FLOAT32 if result is FLOAT16 else result, result)
 
 
 def as_native(array: Array, dtype: np.dtype[Any]) -> Array:
     """Return `array` in a form kernels take: this dtype, native bytes, aligned elements."""
-    if array.dtype != dtype:
+    if array.dtype.kind == "f" and array.dtype != dtype:
         with np.errstate(all="ignore"):  # float64 in a float32 network: inf is a value
-            array = array.astype(dtype)
-    array = np.asarray(array)
+            return _native(array, dtype)
+    return _native(array, dtype)
+
+
+def as_natives(dtype: np.dtype[Any], *arrays: Array | None) -> list[Any]:
+    """Return each array (or None) as `as_native` does."""
+    with np.errstate(all="ignore"):  # once for all: it takes 0.9 us
+        return [a if a is None else _native(a, dtype) for a in arrays]
+
+
+def _native(array: Array, dtype: np.dtype[Any]) -> Array:
+    if array.dtype != dtype:
+        return array.astype(dtype)
     if array.dtype is not dtype:  # equal, but another object: unpickled, or with metadata
         array = array.view(dtype)
-    whole = all(stride % dtype.itemsize == 0 for stride in array.strides)
-    return array if array.flags.aligned and whole else array.copy(order="K")
+    for stride in array.strides:
+        if stride % dtype.itemsize:
+            return array.copy(order="K")
+    return array if array.flags.aligned else array.copy(order="K")
 
 
 def check_choice(function: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
@@ -174,6 +199,8 @@ def _overlaps_itself(array: Array) -> bool:
 
 def deliver(result: Array, dtype: np.dtype[Any], out: Array | None) -> Array:
     """Return `result` in the dtype of the call's results, in `out` where one was given."""
+    if out is None and result.dtype is dtype:
+        return result
     with np.errstate(all="ignore"):  # float16 overflows to inf: a value, not an event
         if out is None:
             return result.astype(dtype, copy=False)

@@ -14,15 +14,18 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastgrad.activations import LAYERS
 from fastgrad.arrays import (
     Array,
     Dtypes,
     as_array,
     as_native,
+    as_natives,
     check_choice,
     check_out,
     common_dtypes,
     deliver,
+    promoted,
 )
 from fastgrad.large import any_backward, any_forward
 from fastgrad.layer import (
@@ -83,40 +86,72 @@ def checked_forward(
     `function` is the caller's name for errors.
     """
     check_choice(function, "samples", samples, ("rows", "columns"))
-    given = {"x": as_array(function, "x", x), "w": as_array(function, "w", w)}
+    x, w = as_array(function, "x", x), as_array(function, "w", w)
     if b is not None:
-        given["b"] = as_array(function, "b", b)
-    _check_shapes(function, given["x"], given["w"], given.get("b"), samples)
-    dtypes = common_dtypes(*given.values())
+        b = as_array(function, "b", b)
+    dtypes = common_dtypes(x, w) if b is None else common_dtypes(x, w, b)
+    x_array, w_array, b_array = as_natives(dtypes.work, x, w, b)
+    if out is None:
+        made = _converted_forward(x_array, w_array, b_array, activation, samples, dtypes, keep)
+        if made is not None:
+            return made
+    _check_shapes(function, x, w, b, samples)
     layer = compiled_layer(function, activation, samples, dtypes.work)
-    native = {name: as_native(a, dtypes.work) for name, a in given.items()}
-    x_array, w_array, b_array = native["x"], native["w"], native.get("b")
-    shape = x_array.shape
+    batched = x_array.ndim > 2
+    if batched:  # kernels take leading batch axes in one piece
+        x_array = np.ascontiguousarray(x_array)
     k = w_array.shape[layer.columns ^ 1]
-    batched = len(shape) > 2
-    keeps = layer.keeps and keep
-    if batched:
-        x_array = x_array.reshape(math.prod(shape[:-1]), shape[-1])
-    y_shape = (k, *shape[1:]) if layer.columns else (*shape[:-1], k)
+    y_shape = (k, *x_array.shape[1:]) if layer.columns else (*x_array.shape[:-1], k)
     if math.prod(y_shape) > sys.maxsize // dtypes.work.itemsize:
         raise ValueError(f"{function}: y of shape {y_shape} is larger than memory can be")
     if out is not None:
-        check_out(function, "out", out, y_shape, dtypes.result, given)
+        check_out(function, "out", out, y_shape, dtypes.result, {"x": x, "w": w, "b": b})
 
-    into = None
+    keeps, into = layer.keeps and keep, None
     if _kernels_take(out, dtypes.work) and not (layer.function or batched or keeps):
         into = out if _sample_contiguous(out, layer.columns) else None
-    y = any_forward(layer, x_array, w_array, b_array, into, keeps)
+    y = layer.forward(
+        x_array, w_array, b_array, into, keeps, layer.record, layer.columns, None, None
+    )
+    if y is True:
+        y = any_forward(layer, x_array, w_array, b_array, into, keeps)
     saved = y
     if keeps:
         y, saved = y
     if layer.function is not None:
         y = apply_callable(function, layer.function, saved)
-    cache = DenseCache(
-        x_array, w_array, b_array, saved, layer, shape if batched else None,
-        None if dtypes.work is dtypes.result else dtypes,
-    )  # fmt: skip
-    return deliver(y.reshape(y_shape), dtypes.result, out), cache
+    kept = None if dtypes.work is dtypes.result else dtypes
+    cache = DenseCache(x_array, w_array, b_array, saved, layer, kept)
+    return deliver(y, dtypes.result, out), cache
+
+
+def _converted_forward(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    activation: Any,
+    samples: str,
+    dtypes: Dtypes,
+    keep: bool,
+) -> tuple[Array, DenseCache] | None:
+    """Return what `checked_forward` does if only dtypes had to be converted, else None."""
+    try:
+        layer = LAYERS[samples][activation][dtypes.work]
+    except (KeyError, TypeError):  # not yet compiled, a callable, or no activation
+        return None
+    try:
+        made = layer.forward(
+            x, w, b, None, layer.keeps and keep, layer.record, layer.columns,
+            DenseCache if keep else None, layer,
+        )  # fmt: skip
+    except ValueError:  # y would be too large to exist
+        return None
+    if made is None or made is True:
+        return None
+    y, cache = made if keep else (made, DenseCache(x, w, b, made, layer))
+    if dtypes.work is not dtypes.result:
+        y, cache = deliver(y, dtypes.result, None), cache._replace(dtypes=dtypes)
+    return y, cache
 
 
 def _kernels_take(out: Array | None, dtype: np.dtype[Any]) -> TypeGuard[Array]:
@@ -141,37 +176,40 @@ def checked_backward(
             f"{function}: cache is a {type(cache).__name__}: give what dense_forward returned"
         )
     names = _needed(function, need)
+    if out is None and accumulate is False:
+        grads = _converted_backward(function, grad_y, cache, names)
+        if grads is not None:
+            return grads
     try:
         accumulate = bool(accumulate)
     except ValueError:  # an array has no truth value
         kind = type(accumulate).__name__
         raise TypeError(f"{function}: accumulate is a {kind}: give True or False") from None
-    x, w, b, saved, layer, shape, kept = _checked_cache(function, cache)
+    x, w, b, saved, layer, kept = _checked_cache(function, cache)
     grad = as_array(function, "grad_y", grad_y)
-    y_shape = saved.shape if shape is None else (*shape[:-1], saved.shape[-1])
-    if grad.shape != y_shape:
+    if grad.shape != saved.shape:
         raise ValueError(
-            f"{function}: grad_y has shape {grad.shape} but y has shape {y_shape}: "
+            f"{function}: grad_y has shape {grad.shape} but y has shape {saved.shape}: "
             "they need the same shape"
         )
     given = grad
-    dtypes = common_dtypes(grad, np.empty(0, saved.dtype if kept is None else kept.result))
+    dtypes = promoted(grad.dtype, saved.dtype if kept is None else kept.result)
     if dtypes.work != saved.dtype:  # float64 grad_y for a float32 layer, say
         layer = replace(
             compiled_layer(function, layer.activation, layer.samples, dtypes.work),
             function=layer.function,
         )
-    x, w, saved = (as_native(a, dtypes.work) for a in (x, w, saved))
-    b = None if b is None else as_native(b, dtypes.work)
-    if not _sample_contiguous(saved, layer.columns):
+    x, w, b, saved, grad = as_natives(dtypes.work, x, w, b, saved, grad)
+    if x.ndim > 2:
+        x, grad, saved = (np.ascontiguousarray(a) for a in (x, grad, saved))
+    elif not _sample_contiguous(saved, layer.columns):
         saved = saved.copy(order="F" if layer.columns else "C")
-    grad = as_native(grad, dtypes.work).reshape(saved.shape)
     if layer.function is not None:
         slope = callable_slope(layer.function, saved)
         with np.errstate(all="ignore"):
             grad = grad * slope
 
-    shapes = {"x": shape or x.shape, "w": w.shape, "z": y_shape}
+    shapes = {"x": x.shape, "w": w.shape, "z": saved.shape}
     if b is not None:
         shapes["b"] = b.shape
     names = [n for n in names if n in shapes]
@@ -186,7 +224,7 @@ def checked_backward(
     grads = any_backward(layer, grad, x, w, b, saved, flags, into)
     results = dict(zip("xwbz", grads, strict=True))
     for name in names:
-        result = results[name].reshape(shapes[name])
+        result = results[name]
         if name in adding:
             with np.errstate(all="ignore"):
                 result = result + outs[name]
@@ -194,10 +232,32 @@ def checked_backward(
     return DenseGrads(**results)
 
 
+def _converted_backward(
+    function: str, grad_y: ArrayLike, cache: DenseCache, names: list[str]
+) -> DenseGrads | None:
+    """Return the gradients if only grad_y and the results need another dtype, else None."""
+    x, w, b, saved, layer, kept = cache
+    grad = as_array(function, "grad_y", grad_y)
+    try:
+        dtypes = promoted(grad.dtype, saved.dtype if kept is None else kept.result)
+        if dtypes.work is not saved.dtype or layer.function is not None:
+            return None
+        flags = sum(WANT[n] for n in names)
+        grads = layer.backward(
+            as_native(grad, dtypes.work), x, w, b, saved, layer.record, flags, layer.columns,
+            DenseGrads, None, None, None, None,
+        )  # fmt: skip
+    except (AttributeError, TypeError, ValueError):  # a cache whose fields were replaced
+        return None
+    if grads is None or grads is True or dtypes.work is dtypes.result:
+        return grads if isinstance(grads, DenseGrads) else None
+    return DenseGrads(*(g if g is None else deliver(g, dtypes.result, None) for g in grads))
+
+
 def _checked_cache(function: str, cache: DenseCache) -> DenseCache:
     """Return the cache; raise if its fields are no longer what dense_forward made them."""
-    layer, shape, dtypes = cache[4:]
-    for name, value, kind in (("layer", layer, Layer), ("dtypes", dtypes, Dtypes | None)):
+    for name, kind in (("layer", Layer), ("dtypes", Dtypes | None)):
+        value = getattr(cache, name)
         if not isinstance(value, kind):
             raise TypeError(
                 f"{function}: cache.{name} is a {type(value).__name__}: "
@@ -205,10 +265,8 @@ def _checked_cache(function: str, cache: DenseCache) -> DenseCache:
             )
     x, w, saved = (as_array(function, f"cache.{n}", getattr(cache, n)) for n in _ARRAYS)
     b = None if cache.b is None else as_array(function, "cache.b", cache.b)
+    layer = cache.layer
     _check_shapes(function, x, w, b, layer.samples)
-    if x.ndim > 2 or (shape and (math.prod(shape[:-1]), shape[-1]) != x.shape):
-        was = f"of shape {shape}" if shape else "of one or two axes"
-        raise ValueError(f"{function}: cache.x has shape {x.shape}: it was {was}")
     k = w.shape[layer.columns ^ 1]
     expected = (k, *x.shape[1:]) if layer.columns else (*x.shape[:-1], k)
     if saved.shape != expected:
@@ -216,7 +274,7 @@ def _checked_cache(function: str, cache: DenseCache) -> DenseCache:
             f"{function}: cache holds an output of shape {saved.shape}: its x and w make it "
             f"{expected}. Leave the arrays of a layer as they are between forward and backward"
         )
-    return DenseCache(x, w, b, saved, layer, shape, dtypes)
+    return DenseCache(x, w, b, saved, layer, cache.dtypes)
 
 
 def _needed(function: str, need: Iterable[str]) -> list[str]:
@@ -269,7 +327,8 @@ def _kernel_output(name: str, out: Array | None, like: Array, accumulate: bool) 
     When accumulating, the stand-in starts from what `out` holds, so that the sum is made in
     the same order, to the same bits, as in place.
     """
-    if _kernels_take(out, like.dtype) and out.shape == like.shape:
+    batched = like.ndim > 2 and out is not None and not out.flags.c_contiguous
+    if _kernels_take(out, like.dtype) and out.shape == like.shape and not batched:
         steps = [s for s, length in zip(out.strides, out.shape, strict=True) if length != 1]
         whole = out.dtype.isnative and out.flags.aligned
         whole = whole and all(s % out.itemsize == 0 for s in steps)

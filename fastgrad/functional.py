@@ -176,8 +176,8 @@ def dense_backward(
     grads: Any = None
     into: Any = (None, None, None, None)
     try:
-        x, w, b, saved, layer, shape, _ = cache
-        if shape is None and layer.function is None:
+        x, w, b, saved, layer, _ = cache
+        if layer.function is None:
             # A look-up takes 60 ns.
             wanted = _ALL if need is _NEED else _WANTED[tuple(need) if type(need) is list else need]
             flags, run = layer.columns, layer.backward

@@ -236,7 +236,9 @@ class _Backward:
 
 
 def _rows(array: Array, layer: Layer) -> Array:
-    """Return a view of an array in the row layout, a vector as one row."""
+    """Return a view of an array in the row layout: a vector is one row, batch axes are one."""
+    if array.ndim > 2:
+        return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
     return np.atleast_2d(array.T if layer.columns else array)
 
 
@@ -246,10 +248,9 @@ def _part(array: Array | None, at: Any) -> Array | None:
 
 def _outputs(x: Array, k: int, layer: Layer) -> Array:
     """Return a new array for y or z: a sample's outputs lie side by side."""
-    if x.ndim == 1:
-        return np.empty(k, x.dtype)
-    made: Array = np.empty((x.shape[layer.columns], k), x.dtype)
-    return made.T if layer.columns else made
+    if layer.columns and x.ndim == 2:
+        return np.empty((x.shape[1], k), x.dtype).T
+    return np.empty((*x.shape[:-1], k), x.dtype)
 
 
 def _rowwise(layer: Layer, y: Array, count: int) -> None:

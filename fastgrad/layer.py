@@ -67,7 +67,6 @@ class DenseCache(NamedTuple):
     b: Array | None
     saved: Array  # y where act' is a function of y, else act'(z); z of a user's function
     layer: Layer
-    shape: tuple[int, ...] | None = None  # of x, where it had leading batch axes
     dtypes: Dtypes | None = None  # where the results are not of the arrays' own dtype
 
 

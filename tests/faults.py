@@ -331,10 +331,29 @@ _KERNELS = [
         "a grad_y with the wrong number of samples is taken",
     ),
     Fault(
-        "dense-vector-z", "kernels/dense.py",
-        "                first = k if columns or ndim == 1 else n\n",
-        "                first = k if columns else n\n",
-        "the shape of grad_z of one sample",
+        "outputs-axis", "kernels/pyobject.py",
+        "shape[0 if columns else axes - 1] = k", "shape[axes - 1] = k",
+        "the shape of outputs in columns",
+    ),
+    Fault(
+        "batch-axes", "kernels/pyobject.py",
+        "for i in range(dimensions(a) - 1 if dimensions(a) > 2 else 0):", "for i in range(0):",
+        "leading batch axes need only hold as many samples",
+    ),
+    Fault(
+        "batch-pieces", "kernels/pyobject.py",
+        "    if columns or flags_of(array) & C_ORDER == 0:\n", "    if columns:\n",
+        "leading batch axes of any strides are read as one piece",
+    ),
+    Fault(
+        "batch-output", "kernels/dense.py",
+        "if dimensions(out) > 2 and flags_of(out) & C_ORDER == 0:", "if False:",
+        "an output with leading batch axes in Fortran order is no output",
+    ),
+    Fault(
+        "batch-part", "checked.py",
+        "out.shape == like.shape and not batched:", "out.shape == like.shape:",
+        "an output with leading batch axes that is part of a wider array stays as it was",
     ),
     Fault(
         "dense-accumulate", "kernels/dense.py",
@@ -566,26 +585,83 @@ _KERNELS = [
         "the tail mask lets in one element too many",
     ),
     Fault(
-        "loss-rowwise-mean", "kernels/apply.py",
-        "terms = m if reduction == SAMPLES or as_integer(rowwise) else m * n",
+        "loss-rowwise-mean", "kernels/apply_loss.py",
+        "terms = m if reduction == SAMPLES or flags & PER_SAMPLE else m * n",
         "terms = m if reduction == SAMPLES else m * n",
         "softmax cross-entropy has one term per sample",
     ),
     Fault(
-        "loss-scale", "kernels/apply.py",
+        "loss-scale", "kernels/apply_loss.py",
         "cells[0] = 1.0 if reduction == SUM else 1.0 / terms", "cells[0] = 1.0",
         "the gradient of a mean is not that of the sum",
     ),
     Fault(
         "apply-orders", "kernels/apply.py",
-        "or order(s, words, allowed) != layout or", "or order(s, words, allowed) == 0 or",
+        "both = flags_of(g) & flags_of(s)", "both = flags_of(g) | flags_of(s)",
         "C order and Fortran order combined element by element",
     ),
     Fault(
-        "loss-shape-check", "kernels/apply.py",
-        "order(target, words, C_ORDER) == 0 or not same_shape(pred, target)",
-        "order(target, words, C_ORDER) == 0",
+        "loss-shape-check", "kernels/apply_loss.py",
+        "if not native(target, words) or not same_shape(pred, target):",
+        "if not native(target, words):",
         "a target of another shape is taken",
+    ),
+    Fault(
+        "loss-classes", "kernels/apply_loss.py",
+        "if label < 0 or label >= classes:", "if label < 0:",
+        "a class there is not is read beyond the row",
+    ),
+    Fault(
+        "loss-class-count", "kernels/apply_loss.py",
+        "if length != read_word(shape_of(pred) + skipped + 8 * i):", "if False:",
+        "more or fewer classes than samples",
+    ),
+    Fault(
+        "gathered-chunks", "kernels/apply_loss.py",
+        "multiple = CHUNK  #", "multiple = 1  #",
+        "gathered rows are summed in other chunks than rows in one piece",
+    ),
+    Fault(
+        "loss-strides", "kernels/apply_loss.py",
+        "and (m == 1 or (p_row == n and t_row == n)):", "and True:",
+        "rows that do not follow each other are read as if they did",
+    ),
+    Fault(
+        "loss-grad-order", "kernels/apply_loss.py",
+        "            if g_row != n and m > 1:\n                decrement(grad)\n"
+        "                return not_taken(words)\n", "",
+        "a gradient in an array whose rows do not follow each other",
+    ),
+    Fault(
+        "gather-last", "kernels/gather.py",
+        "r = least(start, m - lanes)", "r = start",
+        "squares of samples that do not exist",
+    ),
+    Fault(
+        "gather-clamp", "kernels/gather.py",
+        "transpose_some(at, col, least(lanes, n - j), place, n)",
+        "transpose_some(at, col, lanes, place, n)",
+        "features beyond the last are read",
+    ),
+    Fault(
+        "gather-room", "kernels/gather.py",
+        "return (rows * n + lanes) * size", "return rows * n * size",
+        "the last row's whole vector is written beyond the buffer",
+    ),
+    Fault(
+        "apply-columns", "activations.py",
+        "return {(0, 2): COLUMNS, (-2, 2): COLUMNS}[axis, ndim]", "return COLUMNS",
+        "softmax along an axis between others",
+    ),
+    Fault(
+        "apply-overlap", "activations.py",
+        "if out is not None and np.may_share_memory(out, z):", "if False:",
+        "out= may be the z of softmax.backward",
+    ),
+    Fault(
+        "derivative-rest", "kernels/apply.py",
+        "        if rest:\n", "        if False:\n",
+        "the last elements of a derivative are not written",
     ),
     # -- the cache of compiled code
     Fault(
@@ -621,9 +697,8 @@ _WRAPPERS = [
     ),
     Fault(
         "softmax-axis", "activations.py",
-        """if not axis:
-            try:""", """if True:
-            try:""", "axis= is ignored",
+        "flags = self._along(axis, z.ndim) if axis else self._flags", "flags = self._flags",
+        "axis= is ignored",
     ),
     Fault(
         "need-bits", "functional.py",
@@ -636,7 +711,8 @@ _WRAPPERS = [
     ),
     Fault(
         "grad-check", "checked.py",
-        "if grad.shape != y_shape:", "if grad.size != saved.size:", "a transposed grad_y is taken",
+        "if grad.shape != saved.shape:", "if grad.size != saved.size:",
+        "a transposed grad_y is taken",
     ),
     Fault(
         "accumulate-x", "checked.py",
@@ -650,7 +726,7 @@ _WRAPPERS = [
     ),
     Fault(
         "saved-z", "checked.py",
-        "keeps = layer.keeps and keep", "keeps = False",
+        "keeps, into = layer.keeps and keep, None", "keeps, into = False, None",
         "gelu's slope is taken at y instead of z",
     ),
     Fault(
@@ -660,8 +736,24 @@ _WRAPPERS = [
     ),
     Fault(
         "half-gradients", "checked.py",
-        "None if dtypes.work is dtypes.result else dtypes,", "None,",
+        "cache._replace(dtypes=dtypes)", "cache",
         "gradients of float16 layers come back in float32",
+    ),
+    Fault(
+        "half-results", "checked.py",
+        "kept = None if dtypes.work is dtypes.result else dtypes", "kept = None",
+        "the same, of the first call and of callables",
+    ),
+    Fault(
+        "converted-results", "checked.py",
+        "deliver(g, dtypes.result, None) for g in grads", "g for g in grads",
+        "the same, where only grad_y is converted",
+    ),
+    Fault(
+        "converted-callable", "checked.py",
+        "if dtypes.work is not saved.dtype or layer.function is not None:",
+        "if dtypes.work is not saved.dtype:",
+        "the derivative of a callable is left out",
     ),
     Fault(
         "large-saved", "kernels/dense.py",
@@ -710,7 +802,7 @@ _WRAPPERS = [
     ),
     Fault(
         "integer-dtype", "arrays.py",
-        'a.dtype.kind == "f" else FLOAT64 for a', 'a.dtype.kind == "f" else FLOAT32 for a',
+        'd.kind == "f" else FLOAT64 for d', 'd.kind == "f" else FLOAT32 for d',
         "ints become float32",
     ),
     Fault(
@@ -737,8 +829,12 @@ _WRAPPERS = [
     ),
     Fault(
         "aligned-copy", "arrays.py",
-        'return array if array.flags.aligned and whole else array.copy(order="K")',
-        "return array",
+        'return array if array.flags.aligned else array.copy(order="K")', "return array",
+        "elements that are not aligned reach the kernels",
+    ),
+    Fault(
+        "whole-strides", "arrays.py",
+        "        if stride % dtype.itemsize:\n", "        if False:\n",
         "strides that are no multiple of the element reach the kernels",
     ),
     Fault(
@@ -748,7 +844,8 @@ _WRAPPERS = [
     ),
     Fault(
         "loss-reduction", "losses.py",
-        "code, columns = _CODES[reduction]", 'code, columns = _CODES["mean"]',
+        "run(pred, target, out, address, _CODES[reduction], flags)",
+        'run(pred, target, out, address, _CODES["mean"], flags)',
         "the wrong reduction on the direct path",
     ),
     Fault(
@@ -861,8 +958,9 @@ _NETWORKS = [
         "gradients may overwrite each other",
     ),
     Fault(
-        "out-loss", "losses.py", "if out is not None and type(out) is not np.ndarray:",
-        "if False:", "out=False means no gradient",
+        "out-loss", "losses.py",
+        "            if out is not None:\n                flags += UNCHECKED\n", "",
+        "any object is written to as an array",
     ),
     Fault(
         "out-adding", "functional.py", '(ADD_X if wanted & WANT["x"] else 0)', "0",

@@ -55,7 +55,9 @@ def results(data: list[Array], samples: str, guarded: Any) -> list[Any]:
         y, cache = fg.dense_forward(x, w, b, name, samples=samples, out=guarded(shape))
         out = {field: guarded(array) for field, array in (("x", x), ("w", w), ("b", b))}
         made += [y, *fg.dense_backward(g, cache, out=out)[:3]]
-        made.append(fg.softmax(y, axis=0 if samples == "columns" else -1))
+        axis = 0 if samples == "columns" else -1
+        made += [fg.softmax(a, axis=axis) for a in (y, g)]
+        made += [fg.softmax.backward(g, g, axis=axis), fg.gelu.derivative(g)]
     loss = fg.losses.softmax_cross_entropy
     made += loss.value_and_grad(g, labels, samples=samples, out=guarded(g))
     return made

@@ -54,7 +54,7 @@ class Pieces:
         self.patch.setattr(threads, "SLICE", work)
         self.patch.setattr(threads, "SHARE_FROM", 2)
         layers: dict[str, Any] = {"rows": {}, "columns": {}}
-        for module in ("activations", "functional", "layer"):
+        for module in ("activations", "functional", "checked", "layer"):
             self.patch.setattr(f"fastgrad.{module}.LAYERS", layers)
 
 

@@ -13,7 +13,7 @@ from numba import types
 
 from fastgrad.kernels import gather as gathering
 from fastgrad.kernels.compile import assemble, kernel
-from fastgrad.kernels.pointers import address_of, call_address, least, read_word, scratch
+from fastgrad.kernels.pointers import address_of, call_address, least, scratch
 from fastgrad.kernels.pyobject import (
     C_ORDER,
     ENTRY,
@@ -22,48 +22,29 @@ from fastgrad.kernels.pyobject import (
     UNCHECKED,
     acquire_gil,
     arguments,
-    array_maker,
-    array_type,
     as_integer,
     data,
     decrement,
     dimensions,
     disjoint,
+    extent,
     flags_of,
     free,
     increment,
-    make_array,
     malloc,
     matrix,
     native,
+    new_array_like,
     no_memory,
     none,
     not_taken,
     receives,
     release_gil,
     same_shape,
-    shape_of,
-    type_number,
 )
 from fastgrad.kernels.rows import CHUNK
 
 ELEMENTWISE, COLUMNS, ONES = 1, 4, 8  # of the flags; UNCHECKED is 2
-
-
-@kernel
-def extent(array: int) -> tuple[int, int]:
-    """Return (rows, columns): the last axis is a row."""
-    rows, shape, last = 1, shape_of(array), dimensions(array) - 1
-    for i in range(last):
-        rows *= read_word(shape + 8 * i)
-    return rows, read_word(shape + 8 * last)
-
-
-@kernel
-def new_array_like(words: int, like: int, fortran: int) -> int:
-    """Return a new uninitialised array of the shape of `like` (0 where memory ran out)."""
-    make, kind, number = array_maker(words), array_type(words), type_number(words)
-    return make_array(make, kind, number, dimensions(like), shape_of(like), fortran)
 
 
 def row_views(dtype_name: str) -> tuple[Any, Any, Any]:

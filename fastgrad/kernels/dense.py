@@ -13,6 +13,7 @@ from fastgrad.kernels.dense_blocks import BACKWARD, passes
 from fastgrad.kernels.microkernel import ADD
 from fastgrad.kernels.pointers import read_word
 from fastgrad.kernels.pyobject import (
+    C_ORDER,
     ENTRY,
     RELEASE_FROM,
     UNCHECKED,
@@ -24,17 +25,20 @@ from fastgrad.kernels.pyobject import (
     decrement,
     dimensions,
     disjoint,
+    flags_of,
     increment,
     instance_new,
     matrix,
-    new_array,
+    new_array_like,
+    new_outputs,
     no_memory,
     none,
     not_taken,
     receives,
     release_gil,
+    same_batch,
     same_shape,
-    shape_of,
+    sample_rows,
     share_from,
     too_large,
     true,
@@ -83,13 +87,11 @@ def build(dtype_name: str) -> str:
         if given != nothing:
             increment(array)
         else:
-            shape, ndim = shape_of(like), dimensions(like)
-            second = read_word(shape + 8) if ndim == 2 else 0
-            _, _, _, _, row, col = matrix(like, words, size, 0)
-            array = new_array(words, ndim, read_word(shape), second, 1 if 1 == row < col else 0)
+            _, _, _, _, row, col = sample_rows(like, words, size, 0)
+            array = new_array_like(words, like, 1 if 1 == row < col else 0)
             if array == 0:
                 return 0, 0, 0, 0
-        _, at, _, _, row, col = matrix(array, words, size, columns)
+        _, at, _, _, row, col = sample_rows(array, words, size, columns)
         return array, at, row, col
 
     def dense_forward(self: int, args: int, count: int) -> int:
@@ -97,7 +99,7 @@ def build(dtype_name: str) -> str:
 
         b may be None; y may be None and is then a new array. z is an array to fill, True for a
         new one, or False for none; it ends up holding what `record` keeps for the way back.
-        Unless the class `kind` is None, ``cache = kind(x, w, b, z or y, layer, None, None)``: made
+        Unless the class `kind` is None, ``cache = kind(x, w, b, z or y, layer, None)``: made
         here in 0.05 us, by Python in 0.2.
         """
         words = data(self)
@@ -107,7 +109,7 @@ def build(dtype_name: str) -> str:
         ) = arguments(args, 9)  # fmt: skip
         flags = as_integer(flags_object)
         columns = flags & 1
-        ok, x, n, d, x_row, x_col = matrix(x_object, words, size, columns)
+        ok, x, n, d, x_row, x_col = sample_rows(x_object, words, size, columns)
         w_ok, w, w_d, k, w_row, w_col = matrix(w_object, words, size, columns)
         if not (ok and w_ok and d == w_d and dimensions(w_object) == 2):
             return not_taken(words)
@@ -116,13 +118,11 @@ def build(dtype_name: str) -> str:
             ok, bias, b_rows, b_k, _, bias_step = matrix(b_object, words, size, columns)
             if not (ok and b_rows == 1 and b_k == k):
                 return not_taken(words)
-        ndim = dimensions(x_object)
-        first, second = k if columns or ndim == 1 else n, n if columns else k
         if flags & UNCHECKED:
-            ok, _, y_n, y_k, _, y_col = matrix(y_object, words, size, columns)
-            if not (ok and y_n == n and y_k == k and y_col == 1 and dimensions(y_object) == ndim):
+            if not receives(y_object, words) or not same_batch(y_object, x_object):
                 return not_taken(words)
-            if not receives(y_object, words):
+            ok, _, y_n, y_k, _, y_col = sample_rows(y_object, words, size, columns)
+            if not (ok and y_n == n and y_k == k and y_col == 1):
                 return not_taken(words)
             for other in (x_object, w_object, b_object):
                 if not disjoint(y_object, other, words, size):
@@ -130,21 +130,21 @@ def build(dtype_name: str) -> str:
         if n * k * (d + 16) >= share_from(words):
             return too_large(words)
         if y_object == nothing:
-            y_object = new_array(words, ndim, first, second, columns)
+            y_object = new_outputs(words, x_object, k, columns)
             if y_object == 0:
                 return 0
         else:
             increment(y_object)
-        _, y, _, _, y_row, _ = matrix(y_object, words, size, columns)
+        _, y, _, _, y_row, _ = sample_rows(y_object, words, size, columns)
         z_object, z, z_row = 0, 0, 0
         if z_given == true(words):
-            z_object = new_array(words, ndim, first, second, columns)
+            z_object = new_outputs(words, x_object, k, columns)
             if z_object == 0:
                 decrement(y_object)
                 return 0
-            _, z, _, _, z_row, _ = matrix(z_object, words, size, columns)
+            _, z, _, _, z_row, _ = sample_rows(z_object, words, size, columns)
         elif type_of(z_given) == array_type(words):
-            _, z, _, _, z_row, _ = matrix(z_given, words, size, columns)
+            _, z, _, _, z_row, _ = sample_rows(z_given, words, size, columns)
         state = release_gil() if n * k * (d + 16) >= RELEASE_FROM else 0
         done = forward(
             n if k != 0 else 0, d, k, x, x_row, x_col, w, w_row, w_col, bias, bias_step,
@@ -158,7 +158,7 @@ def build(dtype_name: str) -> str:
             return no_memory()
         if kind == nothing:
             return y_object if z_object == 0 else pair(y_object, z_object)
-        cache = instance_new(kind, 7)
+        cache = instance_new(kind, 6)
         if cache == 0:
             decrement(y_object)
             decrement(z_object)
@@ -167,8 +167,8 @@ def build(dtype_name: str) -> str:
             z_object = y_object
             increment(y_object)
         tuple_set(cache, 3, z_object)
-        fields = (x_object, w_object, b_object, nothing, layer, nothing, nothing)
-        for i in range(7):
+        fields = (x_object, w_object, b_object, nothing, layer, nothing)
+        for i in range(6):
             if i != 3:
                 increment(fields[i])
                 tuple_set(cache, i, fields[i])
@@ -188,12 +188,12 @@ def build(dtype_name: str) -> str:
         ) = arguments(args, 13)  # fmt: skip
         wanted, flags = as_integer(wanted_object), as_integer(flags_object)
         columns = flags & 1
-        g_ok, g, n, k, g_row, g_col = matrix(g_object, words, size, columns)
-        ok, x, x_n, d, x_row, x_col = matrix(x_object, words, size, columns)
+        g_ok, g, n, k, g_row, g_col = sample_rows(g_object, words, size, columns)
+        ok, x, x_n, d, x_row, x_col = sample_rows(x_object, words, size, columns)
         w_ok, w, w_d, w_k, w_row, w_col = matrix(w_object, words, size, columns)
         if not (g_ok and ok and w_ok and n == x_n and d == w_d and k == w_k):
             return not_taken(words)
-        if dimensions(g_object) != dimensions(x_object) or dimensions(w_object) != 2:
+        if not same_batch(g_object, x_object) or dimensions(w_object) != 2:
             return not_taken(words)
         large = n * k * (2 * d + 16) >= share_from(words)
         # Only a chain that is finished at once can be added.
@@ -201,7 +201,7 @@ def build(dtype_name: str) -> str:
             return not_taken(words)
         saved, saved_row = 0, 0
         if large or read_word(data(record) + BACKWARD) != 0:
-            ok, saved, s_n, s_k, saved_row, s_col = matrix(saved_object, words, size, columns)
+            ok, saved, s_n, s_k, saved_row, s_col = sample_rows(saved_object, words, size, columns)
             if not (ok and s_n == n and s_k == k and s_col == 1):
                 return not_taken(words)
         want_b = wanted & WANT_B != 0 and b_object != nothing
@@ -229,6 +229,8 @@ def build(dtype_name: str) -> str:
                     continue
                 if not receives(out, words) or not same_shape(out, likes[i]):
                     return not_taken(words)
+                if dimensions(out) > 2 and flags_of(out) & C_ORDER == 0:
+                    return not_taken(words)
                 for other in (g_object, x_object, w_object, b_object, saved_object):
                     if not disjoint(out, other, words, size):
                         return not_taken(words)
@@ -250,11 +252,9 @@ def build(dtype_name: str) -> str:
             if gz_object != nothing:
                 increment(gz_object)
             else:
-                ndim = dimensions(x_object)
-                first = k if columns or ndim == 1 else n
-                gz_object = new_array(words, ndim, first, n if columns else k, columns)
+                gz_object = new_outputs(words, x_object, k, columns)
             if gz_object != 0:
-                _, gz, _, _, gz_row, _ = matrix(gz_object, words, size, columns)
+                _, gz, _, _, gz_row, _ = sample_rows(gz_object, words, size, columns)
         else:
             increment(nothing)
         grads = tuple_new(4) if kind == nothing else instance_new(kind, 4)

@@ -27,7 +27,7 @@ from fastgrad.kernels.pyobject import (
     float_new,
     increment,
     matrix,
-    new_array,
+    new_array_like,
     none,
     not_taken,
     receives,
@@ -123,7 +123,7 @@ def build(dtype_name: str) -> str:
             job[at.T_AT], job[at.T_ROW], job[at.T_COL] = t, t_row, t_col
         grad = given
         if given == nothing:
-            grad = new_array(words, 1, parameters, 0, 0)
+            grad = new_array_like(words, params, 0)
             if grad == 0:
                 return 0
         else:

@@ -15,8 +15,7 @@ from fastgrad.kernels.pyobject import (
     acquire_gil,
     arguments,
     data,
-    dimensions,
-    new_array,
+    new_outputs,
     not_taken,
     release_gil,
 )
@@ -40,9 +39,7 @@ def build(dtype_name: str) -> str:
         n = open_job(words, params, x_object, plan, address_of(job))
         if n == 0:
             return not_taken(words)
-        ndim = dimensions(x_object)
-        first = k if columns or ndim == 1 else n
-        y = new_array(words, ndim, first, n if columns else k, columns)
+        y = new_outputs(words, x_object, k, columns)
         if y == 0:
             return 0
         job[at.GRADIENT], job[at.OUT] = 0, data(y)

@@ -31,6 +31,7 @@ TYPE = HEADER - 8
 DATA, NDIM, SHAPE, STRIDES, DESCR, FLAGS = (HEADER + o for o in (0, 8, 16, 24, 40, 48))
 C_ORDER, F_ORDER = 0x0001, 0x0002  # NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_F_CONTIGUOUS
 ALIGNED, WRITEABLE = 0x0100, 0x0400  # NPY_ARRAY_ALIGNED, NPY_ARRAY_WRITEABLE
+MOST_AXES = 64  # NPY_MAXDIMS
 # A bit beside an entry point's last flag: its outputs are a user's, unchecked (see `receives`).
 UNCHECKED = 2
 
@@ -158,6 +159,39 @@ def matrix(array: int, words: int, size: int, columns: int) -> tuple[bool, int, 
 
 
 @kernel
+def extent(array: int) -> tuple[int, int]:
+    """Return (rows, columns) of an array: the last axis is a row."""
+    rows, shape, last = 1, shape_of(array), dimensions(array) - 1
+    for i in range(last):
+        rows *= read_word(shape + 8 * i)
+    return rows, read_word(shape + 8 * last)
+
+
+@kernel
+def sample_rows(
+    array: int, words: int, size: int, columns: int
+) -> tuple[bool, int, int, int, int, int]:
+    """Return what `matrix` does, also of an array in one piece with leading batch axes."""
+    if not native(array, words) or dimensions(array) <= 2:
+        return matrix(array, words, size, columns)
+    if columns or flags_of(array) & C_ORDER == 0:
+        return False, 0, 0, 0, 0, 0
+    m, n = extent(array)
+    return True, data(array), m, n, n, 1
+
+
+@kernel
+def same_batch(a: int, b: int) -> bool:
+    """Return whether two arrays have as many axes, and the same leading batch axes if any."""
+    if dimensions(a) != dimensions(b):
+        return False
+    for i in range(dimensions(a) - 1 if dimensions(a) > 2 else 0):
+        if read_word(shape_of(a) + 8 * i) != read_word(shape_of(b) + 8 * i):
+            return False
+    return True
+
+
+@kernel
 def same_shape(a: int, b: int) -> bool:
     """Return whether two arrays have the same shape."""
     if dimensions(a) != dimensions(b):
@@ -217,9 +251,18 @@ def make_array(
 
 
 @kernel
-def new_array(words: int, ndim: int, d0: int, d1: int, fortran: int) -> int:
-    """Return a new uninitialised array (0 where memory ran out, the error being set)."""
-    shape = scratch(2, types.intp)
-    shape[0], shape[1] = d0, d1
+def new_array_like(words: int, like: int, fortran: int) -> int:
+    """Return a new uninitialised array of the shape of `like` (0 where memory ran out)."""
     make, kind, number = array_maker(words), array_type(words), type_number(words)
-    return make_array(make, kind, number, ndim, address_of(shape), fortran)
+    return make_array(make, kind, number, dimensions(like), shape_of(like), fortran)
+
+
+@kernel
+def new_outputs(words: int, x: int, k: int, columns: int) -> int:
+    """Return a new array for k outputs of each sample of x, side by side (0 as above)."""
+    shape, axes = scratch(MOST_AXES, types.intp), dimensions(x)
+    for i in range(axes):
+        shape[i] = read_word(shape_of(x) + 8 * i)
+    shape[0 if columns else axes - 1] = k
+    make, kind, number = array_maker(words), array_type(words), type_number(words)
+    return make_array(make, kind, number, axes, address_of(shape), columns)
