@@ -252,13 +252,13 @@ class MLP:
         """
         network = self._network
         direct = network.direct_predict
-        if direct is not None and out is None:
+        if direct is not None:
             spaces = network.spaces
             try:
                 space = spaces.pop()
             except IndexError:  # other threads are using all there are
                 space = network.take_space()
-            y = direct(params, x, network.words, space)
+            y = direct(params, x, out, network.words, space)
             spaces.append(space)
             if y is not None:
                 return y  # type: ignore[no-any-return]

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from fastgrad import threads
 from fastgrad.activations import Activation
-from fastgrad.arrays import Array, as_array, as_native, check_out, deliver
+from fastgrad.arrays import Array, as_array, as_native, as_natives, check_out, deliver
 from fastgrad.kernels import plan_table as at
 from fastgrad.kernels.plan_table import Plan, Stage, make_plan
 from fastgrad.kernels.target import BATCH_BLOCK
@@ -200,6 +200,10 @@ class Network:
 
             self.plan()
             self.direct_predict = entry("predict", "network_predict", self.dtype.name)
+        if out is None:
+            y = self._converted(self.direct_predict, caller, params, x)
+            if y is not None:
+                return y  # type: ignore[no-any-return]
         p, inputs = self.native_params(caller, params), self._inputs(caller, x)
         n, k = len(inputs), self.outputs
         if out is not None:
@@ -226,6 +230,10 @@ class Network:
 
             self.plan()
             self.direct = entry("network", "network_value_and_grad", self.dtype.name)
+        if out is None:
+            pair = self._converted(self.direct, caller, params, x, target)
+            if pair is not None:
+                return pair  # type: ignore[no-any-return]
         p, data = self.native_params(caller, params), self.samples(caller, x, target)
         if out is not None:
             inputs = {"params": params, "x": x, "target": target}
@@ -238,6 +246,26 @@ class Network:
         job = Job(self, p, grad, data, n)
         job.run()
         return self.reduced(job.all_terms, n), deliver(grad, self.dtype, out)
+
+    def _converted(
+        self, direct: Any, caller: str, params: ArrayLike, x: ArrayLike, *target: ArrayLike | None
+    ) -> Any:
+        """Return what an entry point makes of few samples, converted, or None: check everything."""
+        p, inputs = as_array(caller, "params", params), as_array(caller, "x", x)
+        if direct is None or inputs.nbytes > WINDOW:
+            return None
+        p, inputs = as_natives(self.dtype, p, inputs)
+        goals: list[Any] = list(target)
+        for i, given in enumerate(target):
+            if given is not None:
+                goal = as_array(caller, "target", given)
+                classes = self.loss.rowwise and goal.ndim == 1 and inputs.ndim == 2
+                dtype = INT64 if classes and goal.dtype.kind in "iu" else self.dtype
+                goals[i] = as_native(goal, dtype)
+        space = self.take_space()
+        result = direct(p, inputs, *goals, None, self.words, space)
+        self.spaces.append(space)
+        return result
 
     def reduced(self, terms: float, n: int) -> float:
         """Return the loss of n samples whose terms add up to `terms`."""

@@ -963,6 +963,22 @@ _NETWORKS = [
         "any object is written to as an array",
     ),
     Fault(
+        "predict-out-shape", "kernels/predict.py",
+        "if y_n != n or y_k != k or col != 1 or (row != k and n > 1):", "if col != 1:",
+        "predictions go into an array of another shape",
+    ),
+    Fault(
+        "predict-out-overlap", "kernels/predict.py",
+        "for other in (params, x_object):", "for other in (params,):",
+        "predictions overwrite x while it is read",
+    ),
+    Fault(
+        "converted-classes", "passes.py",
+        "classes = self.loss.rowwise and goal.ndim == 1 and inputs.ndim == 2",
+        "classes = self.loss.rowwise and goal.ndim == 1",
+        "integer probabilities of one sample are taken for a class",
+    ),
+    Fault(
         "out-adding", "functional.py", '(ADD_X if wanted & WANT["x"] else 0)', "0",
         "grad_x is overwritten instead of added to",
     ),

@@ -68,6 +68,7 @@ LIKELY = {
     "losses.py": _LOSS,
     "kernels/plan.py": _NETWORK,
     "kernels/network.py": _NETWORK,
+    "kernels/predict.py": _NETWORK,
     "kernels/update.py": ("test_training.py",),
     "passes.py": _NETWORK,
     "training.py": ("test_training.py",),

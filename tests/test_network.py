@@ -219,6 +219,46 @@ def test_out_receives_the_gradient() -> None:
     np.testing.assert_array_equal(y, net.predict(params, x))
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("samples", LAYOUTS)
+def test_out_receives_the_prediction(samples: str, order: Any) -> None:
+    net, params, x, _ = make((6, 7, 6), ("tanh", None), n=20, samples=samples)
+    y = net.predict(params, x)
+    for _ in range(3):  # from the second on directly
+        out = np.full(y.shape, np.nan, net.dtype, order)
+        assert net.predict(params, x, out=out) is out
+        np.testing.assert_array_equal(out, y)
+        for shape in ((19, 6), (21, 6), (20, 5), (20, 7), (6, 20), (120,)):
+            if shape != y.shape:
+                with pytest.raises(ValueError, match="MLP.predict: out has shape"):
+                    net.predict(params, x, out=np.empty(shape, net.dtype))
+        for name, array in (("x", x.copy()), ("params", params.copy())):
+            arguments = {"params": params, "x": x, name: array}
+            whole = array.reshape(-1)
+            overlapping = np.empty(0) if whole.size < y.size else whole[: y.size].reshape(y.shape)
+            if overlapping.size:
+                with pytest.raises(ValueError, match=f"MLP.predict: out shares memory with {name}"):
+                    net.predict(**arguments, out=overlapping)
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_integers_are_converted_as_a_whole(single: bool) -> None:
+    """Also integer probabilities, of one sample too, where classes are integers as well."""
+    net, params, x, _ = make((4, 6, 3), ("tanh", None), "softmax_cross_entropy", n=3)
+    inputs, target = np.rint(10 * x).astype(int), np.eye(3, dtype=int)[[2, 0, 1]]
+    classes: Any = target.argmax(axis=1)
+    if single:
+        inputs, target, classes = inputs[0], target[0], classes[0]
+    expected = net.value_and_grad(params, inputs.astype(net.dtype), target.astype(net.dtype))
+    for _ in range(3):  # from the second on directly
+        for given in (target, target.tolist(), classes, classes.tolist(), classes.astype("uint8")):
+            value, grad = net.value_and_grad(params, inputs, given)
+            assert value == pytest.approx(expected[0], rel=1e-6)
+            np.testing.assert_allclose(grad, expected[1], rtol=1e-4, atol=1e-6)
+            if given is target:
+                assert value == expected[0] and (grad == expected[1]).all()
+
+
 @pytest.mark.parametrize("samples", LAYOUTS)
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
 def test_threads_change_no_bit(count: int, samples: str, monkeypatch: pytest.MonkeyPatch) -> None:
