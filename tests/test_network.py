@@ -230,7 +230,7 @@ def test_out_receives_the_prediction(samples: str, order: Any) -> None:
         np.testing.assert_array_equal(out, y)
         for shape in ((19, 6), (21, 6), (20, 5), (20, 7), (6, 20), (120,)):
             if shape != y.shape:
-                with pytest.raises(ValueError, match="MLP.predict: out has shape"):
+                with pytest.raises(ValueError, match=r"MLP\.predict: out has shape"):
                     net.predict(params, x, out=np.empty(shape, net.dtype))
         for name, array in (("x", x.copy()), ("params", params.copy())):
             arguments = {"params": params, "x": x, name: array}
