@@ -115,12 +115,21 @@ _KERNELS = [
     ),
     Fault(
         "turned-add", "kernels/layer.py",
-        "row[r] = row[r] + space[r * count + i] if add else", "row[r] =",
+        "value = row[j] + value", "value = value",
         "only the last block of samples counts",
     ),
     Fault(
+        "turned-bias", "kernels/layer.py", "value = value + shifts[j]", "value = value + shifts[0]",
+        "few outputs in columns all get the first one's bias",
+    ),
+    Fault(
+        "turned-pack", "kernels/layer.py",
+        "if w_pack != 0 and not turned:", "if w_pack != 0:",
+        "weights that were not packed are read as if they were",
+    ),
+    Fault(
         "turned-part", "kernels/layer.py",
-        "shift(out, (j + i) * gw_row)", "shift(out, i * gw_row)",
+        "shift(out, (start + i) * c_row)", "shift(out, i * c_row)",
         "parts of a transposed gradient are written over each other",
     ),
     Fault(
@@ -230,7 +239,8 @@ _KERNELS = [
     ),
     Fault(
         "layer-lost-bias", "kernels/layer.py",
-        "block, target_row, 0, bias, a_space,", "block, target_row, 0, 0, a_space,",
+        "w_panel, w_pack,\n                    block, target_row, 0, bias, a_space,",
+        "w_panel, w_pack,\n                    block, target_row, 0, 0, a_space,",
         "the bias is lost",
     ),
     Fault(
@@ -310,7 +320,8 @@ _KERNELS = [
     ),
     Fault(
         "layer-grad-w", "kernels/layer.py",
-        "d, k, m, x, x_col, x_row, dz,", "d, k, m, x, x_row, x_col, dz,",
+        "d, k, m, x, x_col, x_row, dz, dz_row, 1, gw, gw_row, gw_col,",
+        "d, k, m, x, x_row, x_col, dz, dz_row, 1, gw, gw_row, gw_col,",
         "x instead of its transpose in grad_w",
     ),
     Fault(
@@ -625,12 +636,6 @@ _KERNELS = [
         "loss-strides", "kernels/apply_loss.py",
         "and (m == 1 or (p_row == n and t_row == n)):", "and True:",
         "rows that do not follow each other are read as if they did",
-    ),
-    Fault(
-        "loss-grad-order", "kernels/apply_loss.py",
-        "            if g_row != n and m > 1:\n                decrement(grad)\n"
-        "                return not_taken(words)\n", "",
-        "a gradient in an array whose rows do not follow each other",
     ),
     Fault(
         "gather-last", "kernels/gather.py",

@@ -504,3 +504,20 @@ def test_a_known_kernel_takes_no_target_of_another_shape(name: str, samples: str
     for shape in ((4, 3), (3, 5), (1, 4), (12,), (3, 4, 1)):
         with pytest.raises(ValueError, match="target has shape"):
             loss.value_and_grad(pred, np.zeros(shape), "mean", samples)
+
+
+@pytest.mark.parametrize("samples", LAYOUTS)
+def test_a_known_kernel_takes_no_classes_that_do_not_fit(samples: str) -> None:
+    """Also once the loss is compiled, when classes are looked at by the kernel alone."""
+    loss, pred = fg.losses.softmax_cross_entropy, turn(np.zeros((3, 4)), samples)
+    assert loss(pred, np.array([0, 3, 1]), "mean", samples) == pytest.approx(np.log(4))
+    for classes in ([0, 4, 1], [-1, 0, 0], [1, 2, 2**62], [0, 1], [0, 1, 2, 3], [[0, 1, 2]]):
+        with pytest.raises(ValueError, match="target has"):
+            loss(pred, np.array(classes), "mean", samples)
+        with pytest.raises(ValueError, match="target has"):
+            loss.value_and_grad(pred, np.array(classes), "mean", samples)
+    deep = np.zeros((2, 3, 4))
+    assert loss(deep, np.zeros((2, 3), int)) == pytest.approx(np.log(4))
+    for shape in ((3, 2), (6,), (2, 4), (2, 3, 1)):
+        with pytest.raises(ValueError, match="target has"):
+            loss(deep, np.zeros(shape, int))

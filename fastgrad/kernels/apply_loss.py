@@ -145,13 +145,10 @@ def build(dtype_name: str) -> str:
                 return not_taken(words)
         grad, g_at = 0, 0
         if flags & WANT_GRAD:
-            order = 0 if columns else C_ORDER
-            grad, g_at, g_row = result(given, pred, words, order, columns)
+            order = 0 if columns else C_ORDER  # either way its rows follow each other
+            grad, g_at, _ = result(given, pred, words, order, columns)
             if grad == 0 or grad == nothing:
                 return grad
-            if g_row != n and m > 1:
-                decrement(grad)
-                return not_taken(words)
         cells = scratch(2, wide)
         reduction = as_integer(code)
         terms = m if reduction == SAMPLES or flags & PER_SAMPLE else m * n

@@ -29,6 +29,7 @@ from fastgrad.kernels.pointers import (
     shift,
 )
 from fastgrad.kernels.target import tile as tile_for
+from fastgrad.kernels.thin import MOST
 
 # n d k | x row col | w row col panel pack | bias | y row | z row | activation | workspace
 LAYER_FORWARD = types.void(*([types.intp] * 18))
@@ -47,7 +48,7 @@ def build(dtype_name: str) -> str:
     gemm = external("gemm", dtype_name, GEMM)
     pack_b = external("pack_b", dtype_name, PACK_B)
     LANES, LAST = tile.lanes, tile.lanes - 1
-    # A part of a transposed grad_w, on the stack: 8 KiB.
+    # A part of a transposed product, on the stack: 8 KiB.
     TURNED_ROWS, TURNED_COLUMNS = 16, 4 * NR
     TURNED = TURNED_ROWS * TURNED_COLUMNS
     # Rows whose outputs (bytes) are finished before the activation passes over them.
@@ -75,6 +76,35 @@ def build(dtype_name: str) -> str:
 
     product = kernel(multiply)  # the same, for callers in this unit
 
+    @kernel
+    def mostly_empty(m: int, n: int) -> bool:
+        """Return whether vectors along n columns hold less than vectors along m rows would."""
+        return n <= TURNED_ROWS and (m + LAST) // LANES * n < (n + LAST) // LANES * m
+
+    @kernel
+    def turned_product(
+        m: int, n: int, k: int, a: int, a_row: int, a_col: int, b: int, b_row: int, b_col: int,
+        c: int, c_row: int, add: int, bias: int, a_space: int, b_space: int,
+    ) -> None:  # fmt: skip
+        """C = A @ B of few columns, as C.T = B.T @ A.T: the same chains, in fuller vectors."""
+        space = scratch(TURNED, dtype)
+        out, shifts = as_pointer(c, dtype), as_pointer(bias, dtype)
+        for start in range(0, m, TURNED_COLUMNS):
+            count = least(TURNED_COLUMNS, m - start)
+            product(
+                n, count, k, b, b_col, b_row, a + start * a_row * size, a_col, a_row,
+                address_of(space), count, 1, 0, a_space, b_space,
+            )  # fmt: skip
+            for i in range(count):
+                row = shift(out, (start + i) * c_row)
+                for j in range(n):
+                    value = space[j * count + i]
+                    if add:
+                        value = row[j] + value
+                    elif bias != 0:
+                        value = value + shifts[j]
+                    row[j] = value
+
     def layer_forward(
         n: int, d: int, k: int, x: int, x_row: int, x_col: int,
         w: int, w_row: int, w_col: int, w_panel: int, w_pack: int, bias: int,
@@ -85,18 +115,24 @@ def build(dtype_name: str) -> str:
         for i in range(0, n, rows):
             m = least(rows, n - i)
             block, out = target + i * target_row * size, y + i * y_row * size
+            turned = w_col == 1 and x_row == 1 and k > MOST and mostly_empty(m, k)
             if w_col != 1:  # of a single sample
                 product(1, k, d, x, 0, x_col, w, w_row, w_col, block, k, 1, 0, a_space, 0)
                 outputs, shifts = as_pointer(block, dtype), as_pointer(bias, dtype)
                 if bias != 0:
                     for j in range(k):
                         outputs[j] = outputs[j] + shifts[j]
+            elif turned:
+                turned_product(
+                    m, k, d, x + i * x_row * size, x_row, x_col, w, w_row, 1,
+                    block, target_row, 0, bias, a_space, 0,
+                )  # fmt: skip
             else:
                 gemm(
                     m, k, d, x + i * x_row * size, x_row, x_col, w, w_row, w_panel, w_pack,
                     block, target_row, 0, bias, a_space,
                 )  # fmt: skip
-            if w_pack != 0:
+            if w_pack != 0 and not turned:
                 w, w_row, w_panel, w_pack = w_pack, NR, d * NR, 0
             if activation != 0:
                 call_address(activation, (block, target_row, out, y_row, m, k))
@@ -110,26 +146,15 @@ def build(dtype_name: str) -> str:
             gemm(1, k, m, one, 0, 0, dz, dz_row, NR, 0, gb, 0, mode, 0, a_space)
         if gw == 0:
             return
-        # Vectors hold columns of the product: if they were mostly empty, of its transpose.
-        vectors, turned = (k + LAST) // LANES * d, (d + LAST) // LANES * k
-        if k > TURNED_ROWS or gw_col != 1 or turned >= vectors:
+        if gw_col == 1 and mostly_empty(d, k):
+            turned_product(
+                d, k, m, x, x_col, x_row, dz, dz_row, 1, gw, gw_row, add, 0, a_space, b_space
+            )
+        else:
             product(
                 d, k, m, x, x_col, x_row, dz, dz_row, 1, gw, gw_row, gw_col,
                 mode, a_space, b_space,
             )  # fmt: skip
-            return
-        space = scratch(TURNED, dtype)
-        out = as_pointer(gw, dtype)
-        for j in range(0, d, TURNED_COLUMNS):
-            count = least(TURNED_COLUMNS, d - j)
-            product(
-                k, count, m, dz, 1, dz_row, x + j * x_col * size, x_row, x_col,
-                address_of(space), count, 1, 0, a_space, b_space,
-            )  # fmt: skip
-            for i in range(count):
-                row = shift(out, (j + i) * gw_row)
-                for r in range(k):
-                    row[r] = row[r] + space[r * count + i] if add else space[r * count + i]
 
     return assemble(
         dtype_name,
