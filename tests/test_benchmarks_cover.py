@@ -1,6 +1,8 @@
 """Every row of the tables has a benchmark, and the benchmarks name nothing else."""
 
+import functools
 import importlib
+import itertools
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,19 @@ def test_ratio_is_that_of_the_times():
     common = importlib.import_module("benchmarks.common")
     work = list(range(20_000))
     assert 0.02 < common.ratio(lambda: sum(work[:2000]), lambda: sum(work), 0.05) < 0.5
+
+
+def test_calls_are_the_same_ones_of_both(capsys, monkeypatch):
+    calls = importlib.import_module("benchmarks.calls")
+    for group in calls.GROUPS:
+        names = [name for name, _ in group(calls.fg)]
+        assert len(set(names)) == len(names) > 300
+        assert names == [name for name, _ in group(calls.reference)]
+    some = [
+        functools.wraps(group)(lambda m, group=group: itertools.islice(group(m), 0, 300, 30))
+        for group in calls.GROUPS
+    ]
+    monkeypatch.setattr(calls, "GROUPS", some)
+    calls.main(seconds=0.0)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[2:6]] == [[g.__name__, "10"] for g in calls.GROUPS]

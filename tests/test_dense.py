@@ -600,6 +600,29 @@ def test_dtypes_promote(kinds: tuple[str, ...], samples: str) -> None:
         assert same_bits(a, b.astype(result))
 
 
+@pytest.mark.parametrize("way", ["first call", "later call", "out", "callable"])
+@layouts
+def test_half_stays_half(way: str, samples: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever path a layer of float16 takes there, and its gradients back."""
+    if way == "first call":
+        layers: dict[str, Any] = {"rows": {}, "columns": {}}
+        for module in ("activations", "functional", "checked", "layer"):
+            monkeypatch.setattr(f"fastgrad.{module}.LAYERS", layers)
+    data = {n: a.astype("float16") for n, a in forms_data("float32", samples).items()}
+    out = np.empty(data["g"].shape, "float16") if way == "out" else None
+    activation: Any = np.tanh if way == "callable" else "tanh"
+    y, cache = fg.dense_forward(
+        data["x"], data["w"], data["b"], activation, samples=samples, out=out
+    )
+    grads = fg.dense_backward(data["g"], cache, need=ALL)
+    assert [a.dtype for a in (y, *grads)] == ["float16"] * 5
+    wide = {n: a.astype("float32") for n, a in data.items()}
+    _, kept = fg.dense_forward(wide["x"], wide["w"], wide["b"], "tanh", samples=samples)
+    expected = fg.dense_backward(wide["g"], kept, need=ALL)
+    for got, right in zip(grads, expected, strict=True):
+        np.testing.assert_allclose(got, right, rtol=2e-3, atol=2e-3)
+
+
 @pytest.mark.parametrize("work", ["float32", "float64"])
 def test_gradient_dtype_may_be_wider_than_the_layer(work: str) -> None:
     """float32 layer, float64 grad_y: everything is computed in float64."""
