@@ -110,7 +110,7 @@ def _native(array: Array, dtype: np.dtype[Any]) -> Array:
         return array.astype(dtype)
     if array.dtype is not dtype:  # equal, but another object: unpickled, or with metadata
         array = array.view(dtype)
-    for stride in array.strides:
+    for stride in array.strides:  # that of a single element may be anything
         if stride % dtype.itemsize:
             return array.copy(order="K")
     return array if array.flags.aligned else array.copy(order="K")

@@ -838,11 +838,6 @@ _WRAPPERS = [
         "elements that are not aligned reach the kernels",
     ),
     Fault(
-        "whole-strides", "arrays.py",
-        "        if stride % dtype.itemsize:\n", "        if False:\n",
-        "strides that are no multiple of the element reach the kernels",
-    ),
-    Fault(
         "loss-broadcast", "losses.py",
         "if pred.shape != target.shape:", "if pred.size != target.size:",
         "a missing error check: (n, 1) against (n,)",

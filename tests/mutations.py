@@ -65,7 +65,7 @@ LIKELY = {
     "kernels/library.py": ("test_library.py", "test_bits.py"),
     "activations.py": ("test_activations.py", "test_dense.py", "test_strided.py", "test_errors.py"),
     "arrays.py": ("test_errors.py", "test_dense.py"),
-    "losses.py": _LOSS,
+    "losses.py": (*_LOSS, "test_errors.py"),
     "kernels/plan.py": _NETWORK,
     "kernels/network.py": _NETWORK,
     "kernels/predict.py": _NETWORK,
