@@ -133,3 +133,16 @@ def test_leading_batch_axes(dtype: str, activation: str | None) -> None:
         fg.dense(x, w, b, activation, out=np.empty((3, 2, 5, 4), dtype))
     with pytest.raises(ValueError, match="b has shape"):
         fg.dense(x, w, b.reshape(1, 1, 4), activation)
+
+
+@pytest.mark.parametrize("k", [5, 10, 16, 17])
+@pytest.mark.parametrize("n", [3, 40, 1700])
+@dtypes
+def test_few_outputs(dtype: str, n: int, k: int) -> None:
+    """Where samples lie side by side vectors hold samples; of 1,700 there are several blocks."""
+    rng = rng_of(dtype, n, k)
+    x, w = rng.standard_normal((n, 450)).astype(dtype), rng.standard_normal((450, k)).astype(dtype)
+    for b in (None, rng.standard_normal(k).astype(dtype)):
+        y = fg.dense(x, w, b, "tanh")
+        assert same_bits(fg.dense(np.asfortranarray(x), w, b, "tanh"), y)
+        assert same_bits(fg.dense(x.T.copy(), w.T.copy(), b, "tanh", samples="columns"), y.T)
