@@ -53,6 +53,7 @@ LIKELY = {
     "kernels/formulas.py": _ACTIVATION,
     "kernels/dense.py": ("test_out.py", "test_strided.py", *_PRODUCT),
     "kernels/dense_blocks.py": ("test_out.py", *_PRODUCT),
+    "kernels/layer.py": (*_PRODUCT, "test_strided.py"),
     "kernels/rows.py": _ACTIVATION,
     "kernels/softmax.py": _ACTIVATION,
     "kernels/pyobject.py": ("test_out.py", "test_errors.py", "test_dense.py", "test_strided.py"),

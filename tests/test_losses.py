@@ -521,3 +521,24 @@ def test_a_known_kernel_takes_no_classes_that_do_not_fit(samples: str) -> None:
     for shape in ((3, 2), (6,), (2, 4), (2, 3, 1)):
         with pytest.raises(ValueError, match="target has"):
             loss(deep, np.zeros(shape, int))
+
+
+@pytest.mark.parametrize("samples", LAYOUTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_known_kernel_writes_to_no_unfit_array(name: str, samples: str) -> None:
+    """Also once the loss is compiled, when outputs are looked at by the kernel alone."""
+    loss, pred, target = LOSSES[name], np.full((3, 4), 0.5), np.full((3, 4), 0.25)
+    targets = () if name in ONE_ARRAY else (target,)
+    loss.value_and_grad(pred, *targets, samples=samples)
+    readonly = np.zeros((3, 4))
+    readonly.flags.writeable = False
+    unfit: list[Any] = [pred, pred[::-1], np.zeros((4, 3)), np.zeros((3, 4), np.float32), readonly]
+    unfit += [target] if targets else []
+    for out in unfit:
+        before = out.copy()
+        with pytest.raises(ValueError, match=r"value_and_grad: out (has|is|shares)"):
+            loss.value_and_grad(pred, *targets, samples=samples, out=out)
+        assert same_bits(out, before)
+    for out in ([[0.0] * 4] * 3, 1.0, "no", False):
+        with pytest.raises(TypeError, match=r"value_and_grad: out is a"):
+            loss.value_and_grad(pred, *targets, samples=samples, out=out)
