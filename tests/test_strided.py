@@ -61,6 +61,16 @@ def test_softmax_along_either_axis(dtype: str, form: str) -> None:
             assert back is out and same_bits(out, grad.T)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_out_over_what_softmax_is_differentiated_at(axis: int) -> None:
+    z, g = np.arange(12.0).reshape(3, 4), np.ones((3, 4))
+    expected = twice(fg.softmax.backward, g, z, axis=axis)
+    for out, name in ((z, "z"), (g, "grad_y")):
+        with pytest.raises(ValueError, match=f"softmax.backward: out shares memory with {name}"):
+            fg.softmax.backward(g, z, axis=axis, out=out)
+    assert same_bits(fg.softmax.backward(g, z, axis=axis), expected)
+
+
 @forms
 @dtypes
 def test_elementwise(dtype: str, form: str) -> None:
