@@ -973,12 +973,6 @@ _NETWORKS = [
         "predictions overwrite x while it is read",
     ),
     Fault(
-        "converted-classes", "passes.py",
-        "classes = self.loss.rowwise and goal.ndim == 1 and inputs.ndim == 2",
-        "classes = self.loss.rowwise and goal.ndim == 1",
-        "integer probabilities of one sample are taken for a class",
-    ),
-    Fault(
         "out-adding", "functional.py", '(ADD_X if wanted & WANT["x"] else 0)', "0",
         "grad_x is overwritten instead of added to",
     ),
