@@ -89,13 +89,13 @@ def checked_forward(
     x, w = as_array(function, "x", x), as_array(function, "w", w)
     if b is not None:
         b = as_array(function, "b", b)
+    _check_shapes(function, x, w, b, samples)
     dtypes = common_dtypes(x, w) if b is None else common_dtypes(x, w, b)
     x_array, w_array, b_array = as_natives(dtypes.work, x, w, b)
     if out is None:
         made = _converted_forward(x_array, w_array, b_array, activation, samples, dtypes, keep)
         if made is not None:
             return made
-    _check_shapes(function, x, w, b, samples)
     layer = compiled_layer(function, activation, samples, dtypes.work)
     batched = x_array.ndim > 2
     if batched:  # kernels take leading batch axes in one piece
@@ -241,6 +241,8 @@ def _converted_backward(
     try:
         dtypes = promoted(grad.dtype, saved.dtype if kept is None else kept.result)
         if dtypes.work is not saved.dtype or layer.function is not None:
+            return None
+        if grad.shape != saved.shape:
             return None
         flags = sum(WANT[n] for n in names)
         grads = layer.backward(

@@ -158,7 +158,8 @@ def dense_backward(
     Returns
     -------
     DenseGrads
-        Each gradient has the shape and memory order of what it belongs to.
+        Each gradient has the shape and memory order of what it belongs to; with leading batch
+        axes C order.
 
     Raises
     ------

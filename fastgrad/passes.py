@@ -252,13 +252,13 @@ class Network:
     ) -> Any:
         """Return what an entry point makes of few samples, converted, or None: check everything."""
         p, inputs = as_array(caller, "params", params), as_array(caller, "x", x)
-        if direct is None or inputs.nbytes > WINDOW:
+        goals = [t if t is None else as_array(caller, "target", t) for t in target]
+        few = all(a is None or a.nbytes <= WINDOW for a in (inputs, *goals))
+        if direct is None or not few or p.shape != (self.size,):
             return None
         p, inputs = as_natives(self.dtype, p, inputs)
-        goals: list[Any] = list(target)
-        for i, given in enumerate(target):
-            if given is not None:
-                goal = as_array(caller, "target", given)
+        for i, goal in enumerate(goals):
+            if goal is not None:
                 classes = self.loss.rowwise and goal.ndim == 1 and inputs.ndim == 2
                 dtype = INT64 if classes and goal.dtype.kind in "iu" else self.dtype
                 goals[i] = as_native(goal, dtype)

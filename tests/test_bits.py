@@ -348,16 +348,17 @@ def test_losses(dtype: str, loss: str) -> None:
 
 # -- nor on the processor ------------------------------------------------------------------------
 
-# The hash of one golden workload: layers ragged in every direction, over blocks of k and of the
-# batch. The others: test_golden.py, with `-m exhaustive`.
+# Two golden workloads: layers ragged in every direction, over blocks of k and of the batch, and of
+# few outputs. The others: test_golden.py, with `-m exhaustive`.
 WORKLOAD = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import golden
 from fastgrad.kernels.target import host, tile
 print(golden.digest("layers tanh float32"), host().cpu, tile("float32").lanes)
-if host().cpu == "x86-64":  # vectors of two: the narrowest there are
-    assert golden.digest("layers tanh float64") == golden.committed()["layers tanh float64"]
+for workload in ("layers tanh float32", "layers tanh float64", "few float32", "few float64"):
+    for samples in ("rows", "columns"):
+        assert golden.digest(workload, samples=samples) == golden.committed()[workload]
 """
 
 

@@ -849,3 +849,28 @@ def test_a_cache_of_other_arrays_that_fit_is_converted(change: str) -> None:
     grads = fg.dense_backward(grad_y, cache._replace(**other))
     assert (grads.x == expected.x).all()
     assert (grads.w == expected.w).all()
+
+
+def test_shapes_are_refused_before_anything_is_converted() -> None:
+    """A view of 2**40 bytes would be 2**43 as float64: the shape is wrong before that matters."""
+    far = np.broadcast_to(np.int8(1), (2**40, 3))
+    x, w, b = np.ones((2, 4)), np.ones((4, 3)), np.ones(3)
+    _, cache = fg.dense_forward(np.ones((2, 3)), np.ones((3, 2)))
+    net = fg.MLP((4, 3), (None,), "mse")
+    params, y = net.init(), np.ones((2, 3), np.float32)
+    calls: dict[str, Callable[[], Any]] = {
+        "dense: w has shape": lambda: fg.dense(far, w, b),
+        "dense_forward: w has shape": lambda: fg.dense_forward(x, far, b),
+        "dense: b has shape": lambda: fg.dense(x, w, far[:, 0]),
+        "dense_backward: grad_y has shape": lambda: fg.dense_backward(far, cache),
+        "MLP.predict: params has shape": lambda: net.predict(far[:, 0], x),
+        "MLP.predict: x has shape": lambda: net.predict(params, far),
+        "MLP.value_and_grad: params has shape": lambda: net.value_and_grad(far[:, 0], x, y),
+        "MLP.value_and_grad: target has shape": lambda: net.value_and_grad(params, x, far),
+    }
+    for _ in range(3):  # from the second on some go directly
+        net.predict(params, x)
+        net.value_and_grad(params, x, y)
+        for text, call in calls.items():
+            with pytest.raises(ValueError, match=text):
+                call()

@@ -115,7 +115,8 @@ def build(dtype_name: str) -> str:
         for i in range(0, n, rows):
             m = least(rows, n - i)
             block, out = target + i * target_row * size, y + i * y_row * size
-            turned = w_col == 1 and x_row == 1 and k > MOST and mostly_empty(m, k)
+            # A packed w is read as plain rows: one panel.
+            turned = w_col == 1 and x_row == 1 and MOST < k <= NR and mostly_empty(m, k)
             if w_col != 1:  # of a single sample
                 product(1, k, d, x, 0, x_col, w, w_row, w_col, block, k, 1, 0, a_space, 0)
                 outputs, shifts = as_pointer(block, dtype), as_pointer(bias, dtype)
