@@ -720,7 +720,8 @@ _WRAPPERS = [
     ),
     Fault(
         "grad-check", "checked.py",
-        "if grad.shape != saved.shape:\n        raise", "if grad.size != saved.size:\n        raise",
+        "if grad.shape != saved.shape:\n        raise",
+        "if grad.size != saved.size:\n        raise",
         "a transposed grad_y is taken",
     ),
     Fault(
