@@ -71,6 +71,15 @@ def test_out_over_what_softmax_is_differentiated_at(axis: int) -> None:
     assert same_bits(fg.softmax.backward(g, z, axis=axis), expected)
 
 
+def test_axes_that_are_not_there() -> None:
+    z = np.ones((3, 4))
+    twice(fg.softmax.backward, z, z, axis=0)
+    for axis in (2, -3, 2**40):
+        for call in (fg.softmax, lambda z, axis: fg.softmax.backward(z, z, axis=axis)):
+            with pytest.raises(ValueError, match=f"axis is {axis} but"):
+                call(z, axis=axis)
+
+
 @forms
 @dtypes
 def test_elementwise(dtype: str, form: str) -> None:
