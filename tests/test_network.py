@@ -222,23 +222,20 @@ def test_out_receives_the_gradient() -> None:
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("samples", LAYOUTS)
 def test_out_receives_the_prediction(samples: str, order: Any) -> None:
-    net, params, x, _ = make((6, 7, 6), ("tanh", None), n=20, samples=samples)
+    net, params, x, _ = make((6, 7, 6), ("tanh", None), n=10, samples=samples)
     y = net.predict(params, x)
+    assert params.size > y.size == x.size  # so that an output may lie in either
     for _ in range(3):  # from the second on directly
         out = np.full(y.shape, np.nan, net.dtype, order)
         assert net.predict(params, x, out=out) is out
         np.testing.assert_array_equal(out, y)
-        for shape in ((19, 6), (21, 6), (20, 5), (20, 7), (6, 20), (120,)):
-            if shape != y.shape:
-                with pytest.raises(ValueError, match=r"MLP\.predict: out has shape"):
-                    net.predict(params, x, out=np.empty(shape, net.dtype))
+        for shape in ((9, 6), (11, 6), (10, 5), (10, 7), y.shape[::-1], (60,)):
+            with pytest.raises(ValueError, match=r"MLP\.predict: out has shape"):
+                net.predict(params, x, out=np.empty(shape, net.dtype))
         for name, array in (("x", x.copy()), ("params", params.copy())):
-            arguments = {"params": params, "x": x, name: array}
-            whole = array.reshape(-1)
-            overlapping = np.empty(0) if whole.size < y.size else whole[: y.size].reshape(y.shape)
-            if overlapping.size:
-                with pytest.raises(ValueError, match=f"MLP.predict: out shares memory with {name}"):
-                    net.predict(**arguments, out=overlapping)
+            overlapping = array.reshape(-1)[: y.size].reshape(y.shape)
+            with pytest.raises(ValueError, match=f"MLP.predict: out shares memory with {name}"):
+                net.predict(**{"params": params, "x": x, name: array}, out=overlapping)
 
 
 @pytest.mark.parametrize("single", [False, True])
@@ -253,10 +250,8 @@ def test_integers_are_converted_as_a_whole(single: bool) -> None:
     for _ in range(3):  # from the second on directly
         for given in (target, target.tolist(), classes, classes.tolist(), classes.astype("uint8")):
             value, grad = net.value_and_grad(params, inputs, given)
-            assert value == pytest.approx(expected[0], rel=1e-6)
-            np.testing.assert_allclose(grad, expected[1], rtol=1e-4, atol=1e-6)
-            if given is target:
-                assert value == expected[0] and (grad == expected[1]).all()
+            assert value == expected[0]
+            np.testing.assert_array_equal(grad, expected[1])
 
 
 @pytest.mark.parametrize("samples", LAYOUTS)
