@@ -1,6 +1,6 @@
 """Every public function on every form of argument, beside its NumPy twin.
 
-`python -m benchmarks.calls` times some 3,000 pairs of calls (two minutes) and prints, for each
+`python -m benchmarks.calls` times some 2,400 pairs of calls (two minutes) and prints, for each
 group, by how much fastgrad is faster, and then every call that is slower. `benchmarks.peers`
 measures how fast the usual calls are; this finds the unusual ones that nobody looked at.
 """
@@ -85,13 +85,10 @@ def layers(m: ModuleType) -> Calls:
         _, cache = m.dense_forward(x, w, b, act, samples=samples)
         out = m.dense_backward(g, cache)
         for accumulate in (False, True):
+            options = {"out": out, "accumulate": accumulate}
             yield (
                 f"backward, out=, accumulate={accumulate}: {where}",
-                (
-                    lambda g=g, c=cache, o=out, a=accumulate: m.dense_backward(
-                        g, c, out=o, accumulate=a
-                    )
-                ),
+                lambda g=g, cache=cache, o=options: m.dense_backward(g, cache, **o),
             )
 
 
@@ -112,7 +109,7 @@ def activations(m: ModuleType) -> Calls:
                 yield f"{where} axis={axis}", lambda z=z, a=axis, act=act: act(z, axis=a)
                 yield (
                     f"{where} backward axis={axis}",
-                    (lambda z=z, g=g, a=axis, act=act: act.backward(g, z, axis=a)),
+                    lambda z=z, g=g, a=axis, act=act: act.backward(g, z, axis=a),
                 )
 
 
@@ -147,12 +144,13 @@ def networks(m: ModuleType) -> Calls:
         params, where = net.init(seed=0), f"{widths} {loss} {dtype} {n} {samples}"
         x, target = normal(1, dtype, n, widths[0]), abs(normal(2, dtype, n, widths[-1]))
         variants = forms((turned(x, samples), turned(target, samples)))
+        for form, (a, _) in variants.items():
+            yield f"predict, {form}: {where}", lambda f=net, p=params, a=a: f.predict(p, a)
         if loss == "softmax_cross_entropy":
             classes = target.argmax(axis=1)
             variants["classes"] = variants["plain"][0], classes
             variants["list of classes"] = variants["plain"][0], classes.tolist()
         for form, (a, t) in variants.items():
-            yield f"predict, {form}: {where}", lambda f=net, p=params, a=a: f.predict(p, a)
             yield (
                 f"gradient, {form}: {where}",
                 lambda f=net, p=params, a=a, t=t: f.value_and_grad(p, a, t),
