@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad.arrays import (
-    UNCHECKED,
     Array,
     Dtypes,
     as_array,
@@ -25,11 +24,9 @@ from fastgrad.arrays import (
     common_dtypes,
     deliver,
 )
+from fastgrad.kernels.flags import COLUMNS, ELEMENTWISE, ONES, UNCHECKED
 
 __all__ = ["ACTIVATIONS", "Activation", "define_activation"]
-
-# Flags of the entry points, beside UNCHECKED: as in kernels/apply.py.
-ELEMENTWISE, COLUMNS, ONES = 1, 4, 8
 
 
 class Activation:

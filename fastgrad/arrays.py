@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 FLOAT16, FLOAT32, FLOAT64 = (np.dtype(t) for t in (np.float16, np.float32, np.float64))
+INT64 = np.dtype(np.int64)  # of classes
 # Kernels compare dtypes by identity: only NumPy's own objects will do.
 _SINGLETONS = {d.itemsize: d for d in (FLOAT16, FLOAT32, FLOAT64)}
 
@@ -152,11 +153,6 @@ def random_generator(function: str, seed: Any) -> np.random.Generator:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{function}: seed is {seed!r}: give an integer >= 0") from None
-
-
-# Beside a flag of an entry point: its outputs are a user's, and the kernel looks whether it can
-# write to them. As in kernels/pyobject.py.
-UNCHECKED = 2
 
 
 def check_out(

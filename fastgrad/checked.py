@@ -27,9 +27,9 @@ from fastgrad.arrays import (
     deliver,
     promoted,
 )
+from fastgrad.kernels.flags import ACCUMULATE
 from fastgrad.large import any_backward, any_forward
 from fastgrad.layer import (
-    ACCUMULATE,
     WANT,
     DenseCache,
     DenseGrads,
@@ -329,8 +329,8 @@ def _kernel_output(name: str, out: Array | None, like: Array, accumulate: bool) 
     When accumulating, the stand-in starts from what `out` holds, so that the sum is made in
     the same order, to the same bits, as in place.
     """
-    batched = like.ndim > 2 and out is not None and not out.flags.c_contiguous
-    if _kernels_take(out, like.dtype) and out.shape == like.shape and not batched:
+    in_one_piece = like.ndim <= 2 or (out is not None and out.flags.c_contiguous)
+    if _kernels_take(out, like.dtype) and out.shape == like.shape and in_one_piece:
         steps = [s for s, length in zip(out.strides, out.shape, strict=True) if length != 1]
         whole = out.dtype.isnative and out.flags.aligned
         whole = whole and all(s % out.itemsize == 0 for s in steps)

@@ -15,10 +15,11 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from fastgrad.activations import LAYERS
-from fastgrad.arrays import UNCHECKED, Array
+from fastgrad.arrays import Array
 from fastgrad.checked import checked_backward, checked_forward, output_fields
+from fastgrad.kernels.flags import ACCUMULATE, ADD_X, UNCHECKED
 from fastgrad.large import any_backward, any_forward
-from fastgrad.layer import ACCUMULATE, ADD_X, WANT, DenseCache, DenseGrads
+from fastgrad.layer import WANT, DenseCache, DenseGrads
 
 __all__ = ["DenseCache", "DenseGrads", "dense", "dense_backward", "dense_forward"]
 

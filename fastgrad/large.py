@@ -24,8 +24,9 @@ import numpy as np
 from fastgrad import threads
 from fastgrad.activations import identity
 from fastgrad.arrays import Array
+from fastgrad.kernels.flags import ACCUMULATE
 from fastgrad.kernels.target import BATCH_BLOCK
-from fastgrad.layer import ACCUMULATE, WANT, Layer
+from fastgrad.layer import WANT, Layer
 
 EDGE = 96  # outputs are cut at multiples of this: whole register tiles
 FEATURES = 48  # and rows of grad_w of this

@@ -14,11 +14,9 @@ import numpy as np
 from fastgrad import threads
 from fastgrad.activations import ACTIVATIONS, LAYERS, Activation, identity
 from fastgrad.arrays import Array, Dtypes, as_array
+from fastgrad.kernels.flags import COLUMNS, WANT_B, WANT_W, WANT_X, WANT_Z
 
-# Bits by which the backward kernel is told what to compute, as in kernels/dense.py.
-WANT = {"x": 1, "w": 2, "b": 4, "z": 8}
-ACCUMULATE = 16  # to grad_w and grad_b
-ADD_X = 32  # accumulate to grad_x, too: of small layers only
+WANT = {"x": WANT_X, "w": WANT_W, "b": WANT_B, "z": WANT_Z}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,7 @@ def compiled_layer(function: str, activation: Any, samples: str, dtype: np.dtype
         entry("dense", "dense_forward", dtype.name),
         entry("dense", "dense_backward", dtype.name),
         act.record(dtype.name),
-        int(samples == "columns"),
+        COLUMNS if samples == "columns" else 0,
         not act.from_output,
         act,
         samples,

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from fastgrad.arrays import (
     FLOAT32,
     FLOAT64,
-    UNCHECKED,
+    INT64,
     Array,
     as_array,
     as_native,
@@ -26,14 +26,12 @@ from fastgrad.arrays import (
     common_dtypes,
     deliver,
 )
+from fastgrad.kernels.flags import COLUMNS, PER_SAMPLE, UNCHECKED, WANT_GRAD
 
-INT64 = np.dtype(np.int64)
 REDUCTIONS = ("mean", "sum", "samples")
 _CODES = {name: code for code, name in enumerate(REDUCTIONS)}
 LAYOUTS = ("rows", "columns")
-# Flags of the entry point, beside UNCHECKED: as in kernels/apply_loss.py.
-_COLUMNS = {"rows": 0, "columns": 4}
-PER_SAMPLE, WANT_GRAD = 8, 16
+_COLUMNS = {"rows": 0, "columns": COLUMNS}
 
 
 class _Loss:

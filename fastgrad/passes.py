@@ -19,13 +19,12 @@ from numpy.typing import ArrayLike
 
 from fastgrad import threads
 from fastgrad.activations import Activation
-from fastgrad.arrays import Array, as_array, as_native, as_natives, check_out, deliver
+from fastgrad.arrays import INT64, Array, as_array, as_native, as_natives, check_out, deliver
 from fastgrad.kernels import plan_table as at
 from fastgrad.kernels.plan_table import Plan, Stage, make_plan
 from fastgrad.kernels.target import BATCH_BLOCK
 from fastgrad.losses import REDUCTIONS, ArrayLoss, Loss
 
-INT64 = np.dtype(np.int64)
 # Multiply-adds (16 per output of an activation) of the first piece of a job: 2 to 20 ms. Later
 # pieces follow the clock.
 FIRST_PIECE, SHORTEST, LONGEST = 1 << 29, 0.02, 0.08
@@ -200,7 +199,7 @@ class Network:
 
             self.plan()
             self.direct_predict = entry("predict", "network_predict", self.dtype.name)
-        if out is None:
+        if self.direct_predict is not None and out is None:
             y = self._converted(self.direct_predict, caller, params, x)
             if y is not None:
                 return y  # type: ignore[no-any-return]
@@ -230,7 +229,7 @@ class Network:
 
             self.plan()
             self.direct = entry("network", "network_value_and_grad", self.dtype.name)
-        if out is None:
+        if self.direct is not None and out is None:
             pair = self._converted(self.direct, caller, params, x, target)
             if pair is not None:
                 return pair  # type: ignore[no-any-return]
@@ -248,13 +247,18 @@ class Network:
         return self.reduced(job.all_terms, n), deliver(grad, self.dtype, out)
 
     def _converted(
-        self, direct: Any, caller: str, params: ArrayLike, x: ArrayLike, *target: ArrayLike | None
+        self,
+        direct: Callable[..., Any],
+        caller: str,
+        params: ArrayLike,
+        x: ArrayLike,
+        *target: ArrayLike | None,
     ) -> Any:
         """Return what an entry point makes of few samples, converted, or None: check everything."""
         p, inputs = as_array(caller, "params", params), as_array(caller, "x", x)
         goals = [t if t is None else as_array(caller, "target", t) for t in target]
         few = all(a is None or a.nbytes <= WINDOW for a in (inputs, *goals))
-        if direct is None or not few or p.shape != (self.size,):
+        if not few or p.shape != (self.size,):
             return None
         p, inputs = as_natives(self.dtype, p, inputs)
         for i, goal in enumerate(goals):

@@ -367,7 +367,7 @@ _KERNELS = [
     ),
     Fault(
         "batch-part", "checked.py",
-        "out.shape == like.shape and not batched:", "out.shape == like.shape:",
+        "out.shape == like.shape and in_one_piece:", "out.shape == like.shape:",
         "an output with leading batch axes that is part of a wider array stays as it was",
     ),
     Fault(
@@ -612,7 +612,8 @@ _KERNELS = [
     ),
     Fault(
         "apply-orders", "kernels/apply.py",
-        "both = flags_of(g) & flags_of(s)", "both = flags_of(g) | flags_of(s)",
+        "one_piece(flags_of(g) & flags_of(s), flags)",
+        "one_piece(flags_of(g) | flags_of(s), flags)",
         "C order and Fortran order combined element by element",
     ),
     Fault(
@@ -622,13 +623,17 @@ _KERNELS = [
         "a target of another shape is taken",
     ),
     Fault(
-        "loss-classes", "kernels/apply_loss.py",
+        "classes-range", "kernels/pyobject.py",
         "if label < 0 or label >= classes:", "if label < 0:",
         "a class there is not is read beyond the row",
     ),
     Fault(
-        "loss-class-count", "kernels/apply_loss.py",
-        "if length != read_word(shape_of(pred) + skipped + 8 * i):", "if False:",
+        "loss-class-shape", "kernels/apply_loss.py",
+        "if flags & PER_SAMPLE and one_per_row(target, pred, columns):", "if flags & PER_SAMPLE:",
+        "a target is taken for classes whatever its shape",
+    ),
+    Fault(
+        "classes-count", "kernels/pyobject.py", "    if held != count:\n", "    if False:\n",
         "more or fewer classes than samples",
     ),
     Fault(
@@ -942,9 +947,10 @@ _NETWORKS = [
         "gradient + w * size, k, 1,", "grad_w of the column layout transposed",
     ),
     Fault(
-        "network-classes-range", "kernels/network.py",
-        "if read_word(t + 8 * i) < 0 or read_word(t + 8 * i) >= k:", "if read_word(t + 8 * i) < 0:",
-        "a class beyond the last is read out of bounds",
+        "network-classes", "kernels/network.py",
+        "if dimensions(x_object) != 2 or not are_classes(target, words, n, k):",
+        "if dimensions(x_object) != 2:",
+        "classes are not looked at",
     ),
     Fault(
         "network-overlap", "kernels/network.py", "for other in (params, x_object):",

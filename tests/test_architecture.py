@@ -48,6 +48,7 @@ ORDER = [
         "kernels.library",
         "kernels.front_end",
         "kernels.plan_table",
+        "kernels.flags",
         "kernels.target",
     ),
     "kernels.__init__",

@@ -13,13 +13,13 @@ from numba import types
 
 from fastgrad.kernels import gather as gathering
 from fastgrad.kernels.compile import assemble, kernel
+from fastgrad.kernels.flags import COLUMNS, ELEMENTWISE, ONES, UNCHECKED
 from fastgrad.kernels.pointers import address_of, call_address, least, scratch
 from fastgrad.kernels.pyobject import (
     C_ORDER,
     ENTRY,
     F_ORDER,
     RELEASE_FROM,
-    UNCHECKED,
     acquire_gil,
     arguments,
     as_integer,
@@ -44,7 +44,18 @@ from fastgrad.kernels.pyobject import (
 )
 from fastgrad.kernels.rows import CHUNK
 
-ELEMENTWISE, COLUMNS, ONES = 1, 4, 8  # of the flags; UNCHECKED is 2
+
+@kernel
+def one_piece(layouts: int, flags: int) -> int:
+    """Return the order in which arrays lie in one piece, row after row; 0 for none.
+
+    `layouts` are the flags that all of the arrays have.
+    """
+    if flags & COLUMNS:
+        return 0
+    if flags & ELEMENTWISE and layouts & C_ORDER == 0:
+        return layouts & F_ORDER
+    return layouts & C_ORDER
 
 
 def row_views(dtype_name: str) -> tuple[Any, Any, Any]:
@@ -86,11 +97,11 @@ def row_views(dtype_name: str) -> tuple[Any, Any, Any]:
             if array == 0:
                 return 0, 0, 0
         else:
-            if not same_shape(given, like):
+            if not same_shape(given, like) or flags_of(given) & order != order:
                 return not_taken(words), 0, 0
             increment(given)
-        ok, at, _, _, row, col = rows_of(array, words, order & flags_of(array), columns)
-        if not ok or col != 1 or (order != 0 and flags_of(array) & order == 0):
+        ok, at, _, _, row, col = rows_of(array, words, order, columns)
+        if not ok or col != 1:
             decrement(array)
             return not_taken(words), 0, 0
         return array, at, row
@@ -156,21 +167,14 @@ def build(dtype_name: str) -> str:
             call_address(address, (one, rest, s + done, rest, out + done, rest, 1, rest))
 
     def apply_forward(self: int, args: int, count: int) -> int:
-        """(z, out or None, kernel address, flags) -> act(z).
-
-        The flags are ELEMENTWISE, COLUMNS and UNCHECKED.
-        """
+        """(z, out or None, kernel address, flags) -> act(z)."""
         words = data(self)
         z, given, address, flags_object = arguments(args, 4)
         flags = as_integer(flags_object)
         columns = flags & COLUMNS
         if not native(z, words) or dimensions(z) == 0:
             return not_taken(words)
-        order = flags_of(z) & C_ORDER
-        if flags & ELEMENTWISE and order == 0:
-            order = flags_of(z) & F_ORDER
-        if columns:
-            order = 0
+        order = one_piece(flags_of(z), flags)
         ok, z_at, m, n, z_row, z_col = rows_of(z, words, order, columns)
         if not ok or (flags & UNCHECKED and not writable(given, z, none(words), words)):
             return not_taken(words)
@@ -205,12 +209,7 @@ def build(dtype_name: str) -> str:
             return not_taken(words)
         if dimensions(s) == 0:
             return not_taken(words)
-        both = flags_of(g) & flags_of(s)
-        order = both & C_ORDER
-        if flags & ELEMENTWISE and order == 0:
-            order = both & F_ORDER
-        if columns:
-            order = 0
+        order = one_piece(flags_of(g) & flags_of(s), flags)
         if ones and order == 0:
             return not_taken(words)
         g_ok, g_at, m, n, g_row, g_col = rows_of(g, words, order, columns)

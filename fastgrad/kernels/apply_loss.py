@@ -11,23 +11,22 @@ from typing import Any
 from numba import types
 
 from fastgrad.kernels import gather as gathering
-from fastgrad.kernels.apply import COLUMNS, row_views
+from fastgrad.kernels.apply import one_piece, row_views
 from fastgrad.kernels.compile import assemble, kernel
+from fastgrad.kernels.flags import COLUMNS, PER_SAMPLE, UNCHECKED, WANT_GRAD
+from fastgrad.kernels.plan_table import SAMPLES, SUM
 from fastgrad.kernels.pointers import address_of, call_address, least, read_word, scratch
 from fastgrad.kernels.pyobject import (
-    ALIGNED,
     C_ORDER,
     ENTRY,
     RELEASE_FROM,
-    UNCHECKED,
     acquire_gil,
+    are_classes,
     arguments,
     array_type,
     as_integer,
-    class_descr,
     data,
     decrement,
-    descr_of,
     dimensions,
     disjoint,
     flags_of,
@@ -47,29 +46,16 @@ from fastgrad.kernels.pyobject import (
 )
 from fastgrad.kernels.rows import CHUNK
 
-SUM, SAMPLES = 1, 2  # codes of losses.REDUCTIONS; 0 is the mean
-PER_SAMPLE, WANT_GRAD = 8, 16  # of the flags, beside those of `apply`
-
 
 @kernel
-def are_classes(target: int, pred: int, columns: int, words: int) -> bool:
-    """Return whether a target holds one class per row of pred, each one of its columns."""
-    if type_of(target) != array_type(words) or descr_of(target) != class_descr(words):
+def one_per_row(target: int, pred: int, columns: int) -> bool:
+    """Return whether a target has the shape of pred without the axis along a row."""
+    axes = dimensions(target)
+    if axes != dimensions(pred) - 1:
         return False
-    flags, axes = flags_of(target), dimensions(target)
-    if flags & ALIGNED == 0 or flags & C_ORDER == 0 or axes != dimensions(pred) - 1:
-        return False
-    count = 1
-    skipped = 8 if columns else 0
+    skipped = 1 if columns else 0
     for i in range(axes):
-        length = read_word(shape_of(target) + 8 * i)
-        if length != read_word(shape_of(pred) + skipped + 8 * i):
-            return False
-        count *= length
-    classes = read_word(shape_of(pred) + (0 if columns else 8 * axes))
-    for i in range(count):
-        label = read_word(data(target) + 8 * i)
-        if label < 0 or label >= classes:
+        if read_word(shape_of(target) + 8 * i) != read_word(shape_of(pred) + 8 * (skipped + i)):
             return False
     return True
 
@@ -122,19 +108,25 @@ def build(dtype_name: str) -> str:
         flags = as_integer(flags_object)
         if not native(pred, words) or dimensions(pred) == 0:
             return not_taken(words)
-        columns = 1 if flags & COLUMNS and dimensions(pred) > 1 else 0
-        order = 0 if columns else flags_of(pred) & C_ORDER
+        if dimensions(pred) == 1:
+            flags &= ~COLUMNS
+        columns = flags & COLUMNS
+        order = one_piece(flags_of(pred), flags)
         ok, p_at, m, n, p_row, p_col = rows_of(pred, words, order, columns)
         if not ok or m * n == 0:
             return not_taken(words)
         t_at, t_row, t_col, labels = 0, n, 1, 0
         if target != nothing:
-            if flags & PER_SAMPLE and are_classes(target, pred, columns, words):
+            if type_of(target) != array_type(words):
+                return not_taken(words)
+            if flags & PER_SAMPLE and one_per_row(target, pred, columns):
+                if not are_classes(target, words, m, n):
+                    return not_taken(words)
                 t_at, labels = data(target), 1
             else:
                 if not native(target, words) or not same_shape(pred, target):
                     return not_taken(words)
-                order = 0 if columns else flags_of(target) & C_ORDER
+                order = one_piece(flags_of(target), flags)
                 ok, t_at, _, _, t_row, t_col = rows_of(target, words, order, columns)
                 if not ok:
                     return not_taken(words)

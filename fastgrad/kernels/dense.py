@@ -10,13 +10,22 @@ from numba import types
 
 from fastgrad.kernels.compile import assemble, kernel
 from fastgrad.kernels.dense_blocks import BACKWARD, passes
+from fastgrad.kernels.flags import (
+    ACCUMULATE,
+    ADD_X,
+    COLUMNS,
+    UNCHECKED,
+    WANT_B,
+    WANT_W,
+    WANT_X,
+    WANT_Z,
+)
 from fastgrad.kernels.microkernel import ADD
 from fastgrad.kernels.pointers import read_word
 from fastgrad.kernels.pyobject import (
     C_ORDER,
     ENTRY,
     RELEASE_FROM,
-    UNCHECKED,
     acquire_gil,
     arguments,
     array_type,
@@ -47,9 +56,6 @@ from fastgrad.kernels.pyobject import (
     type_of,
 )
 from fastgrad.kernels.target import tile as tile_for
-
-# Bits of the `wanted` argument of dense_backward.
-WANT_X, WANT_W, WANT_B, WANT_Z, ACCUMULATE, ADD_X = 1, 2, 4, 8, 16, 32
 
 
 def build(dtype_name: str) -> str:
@@ -95,7 +101,7 @@ def build(dtype_name: str) -> str:
         return array, at, row, col
 
     def dense_forward(self: int, args: int, count: int) -> int:
-        """(x, w, b, y, z, record, columns + UNCHECKED, kind, layer) -> y, (y, z) or (y, cache).
+        """(x, w, b, y, z, record, COLUMNS + UNCHECKED, kind, layer) -> y, (y, z) or (y, cache).
 
         b may be None; y may be None and is then a new array. z is an array to fill, True for a
         new one, or False for none; it ends up holding what `record` keeps for the way back.
@@ -108,7 +114,7 @@ def build(dtype_name: str) -> str:
             x_object, w_object, b_object, y_object, z_given, record, flags_object, kind, layer,
         ) = arguments(args, 9)  # fmt: skip
         flags = as_integer(flags_object)
-        columns = flags & 1
+        columns = flags & COLUMNS
         ok, x, n, d, x_row, x_col = sample_rows(x_object, words, size, columns)
         w_ok, w, w_d, k, w_row, w_col = matrix(w_object, words, size, columns)
         if not (ok and w_ok and d == w_d and dimensions(w_object) == 2):
@@ -177,7 +183,7 @@ def build(dtype_name: str) -> str:
     def dense_backward(self: int, args: int, count: int) -> int:
         """(grad_y, x, w, b, saved, record, wanted, flags, kind, gx, gw, gb, gz) -> gradients.
 
-        `wanted` is a sum of WANT_* bits, `flags` is columns + UNCHECKED; gx .. gz may be None
+        `wanted` is a sum of WANT_* bits, `flags` is COLUMNS + UNCHECKED; gx .. gz may be None
         (made where wanted), and so may b. Returns ``kind(gx, gw, gb, gz)``, or a plain tuple.
         """
         words = data(self)
@@ -187,7 +193,7 @@ def build(dtype_name: str) -> str:
             wanted_object, flags_object, kind, gx_given, gw_given, gb_given, gz_given,
         ) = arguments(args, 13)  # fmt: skip
         wanted, flags = as_integer(wanted_object), as_integer(flags_object)
-        columns = flags & 1
+        columns = flags & COLUMNS
         g_ok, g, n, k, g_row, g_col = sample_rows(g_object, words, size, columns)
         ok, x, x_n, d, x_row, x_col = sample_rows(x_object, words, size, columns)
         w_ok, w, w_d, w_k, w_row, w_col = matrix(w_object, words, size, columns)

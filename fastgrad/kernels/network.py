@@ -9,21 +9,18 @@ from numba import types
 from fastgrad.kernels import plan_table as at
 from fastgrad.kernels.compile import assemble, external, kernel
 from fastgrad.kernels.plan import FIRST, ROW, WORK
-from fastgrad.kernels.pointers import address_of, as_pointer, read_word, round_up, scratch, word
+from fastgrad.kernels.pointers import address_of, as_pointer, round_up, scratch, word
 from fastgrad.kernels.pyobject import (
-    ALIGNED,
     ENTRY,
     RELEASE_FROM,
     acquire_gil,
+    are_classes,
     arguments,
     array_type,
-    class_descr,
     data,
     decrement,
-    descr_of,
     dimensions,
     disjoint,
-    flags_of,
     float_new,
     increment,
     matrix,
@@ -33,8 +30,6 @@ from fastgrad.kernels.pyobject import (
     receives,
     release_gil,
     same_shape,
-    shape_of,
-    strides_of,
     tuple_new,
     tuple_set,
     type_of,
@@ -107,18 +102,11 @@ def build(dtype_name: str) -> str:
                 if t_n != n or t_k != k or dimensions(target) != dimensions(x_object):
                     return not_taken(words)
             else:
-                step = read_word(strides_of(target))
-                labels = word(plan, at.PER_SAMPLE) and dimensions(target) == 1
-                if not labels or dimensions(x_object) != 2 or (step != 8 and n > 1):
+                if word(plan, at.PER_SAMPLE) == 0 or dimensions(target) != 1:
                     return not_taken(words)
-                if descr_of(target) != class_descr(words) or flags_of(target) & ALIGNED == 0:
-                    return not_taken(words)
-                if read_word(shape_of(target)) != n:
+                if dimensions(x_object) != 2 or not are_classes(target, words, n, k):
                     return not_taken(words)
                 t = data(target)
-                for i in range(n):
-                    if read_word(t + 8 * i) < 0 or read_word(t + 8 * i) >= k:
-                        return not_taken(words)
                 job[at.LABELS] = 1
             job[at.T_AT], job[at.T_ROW], job[at.T_COL] = t, t_row, t_col
         grad = given

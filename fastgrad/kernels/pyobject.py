@@ -32,8 +32,6 @@ DATA, NDIM, SHAPE, STRIDES, DESCR, FLAGS = (HEADER + o for o in (0, 8, 16, 24, 4
 C_ORDER, F_ORDER = 0x0001, 0x0002  # NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_F_CONTIGUOUS
 ALIGNED, WRITEABLE = 0x0100, 0x0400  # NPY_ARRAY_ALIGNED, NPY_ARRAY_WRITEABLE
 MOST_AXES = 64  # NPY_MAXDIMS
-# A bit beside an entry point's last flag: its outputs are a user's, unchecked (see `receives`).
-UNCHECKED = 2
 
 increment = types.ExternalFunction("Py_IncRef", types.void(WORD))
 decrement = types.ExternalFunction("Py_DecRef", types.void(WORD))
@@ -165,6 +163,25 @@ def extent(array: int) -> tuple[int, int]:
     for i in range(last):
         rows *= read_word(shape + 8 * i)
     return rows, read_word(shape + 8 * last)
+
+
+@kernel
+def are_classes(array: int, words: int, count: int, classes: int) -> bool:
+    """Return whether an array holds so many int64 numbers in one piece, from 0 to `classes` - 1."""
+    if type_of(array) != array_type(words) or descr_of(array) != class_descr(words):
+        return False
+    if flags_of(array) & ALIGNED == 0 or flags_of(array) & C_ORDER == 0:
+        return False
+    held, shape = 1, shape_of(array)
+    for i in range(dimensions(array)):
+        held *= read_word(shape + 8 * i)
+    if held != count:
+        return False
+    for i in range(count):
+        label = read_word(data(array) + 8 * i)
+        if label < 0 or label >= classes:
+            return False
+    return True
 
 
 @kernel

@@ -76,8 +76,8 @@ def _write(context: Any, builder: Any, dtype: Any, source: Any, target: Any) -> 
     def at(base: Any, offset: Any) -> Any:
         return builder.bitcast(builder.gep(base, [offset]), vector.as_pointer())
 
-    loaded = {id(step): builder.load(at(base, step), align=size) for step in steps}
-    for i, row in enumerate(turned(builder, [loaded[id(step)] for step in steps])):
+    block = [builder.load(at(base, step), align=size) for step in steps]
+    for i, row in enumerate(turned(builder, block)):
         builder.store(row, at(place, builder.mul(stride, I64(i))), align=size)
 
 
