@@ -56,7 +56,7 @@ LIKELY = {
     "kernels/layer.py": (*_PRODUCT, "test_strided.py"),
     "kernels/rows.py": _ACTIVATION,
     "kernels/softmax.py": _ACTIVATION,
-    "kernels/pyobject.py": ("test_strided.py", *_LOSS, "test_dense.py"),
+    "kernels/pyobject.py": ("test_strided.py", *_LOSS, "test_dense.py", "test_network.py"),
     "kernels/reductions.py": ("test_activations.py", "test_golden.py", "test_losses.py"),
     "kernels/apply.py": ("test_strided.py", *_LOSS, "test_activations.py"),
     "kernels/apply_loss.py": ("test_strided.py", *_LOSS),
