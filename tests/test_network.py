@@ -481,6 +481,9 @@ def test_the_direct_way_refuses_the_same() -> None:
         with pytest.raises(ValueError, match="the network has 2 outputs"):
             net.value_and_grad(p, x, labels)
     labels[7] = 1
+    for count in (0, 1, 19, 21):
+        with pytest.raises(ValueError, match=rf"target has shape \({count},\)"):
+            net.value_and_grad(p, x, np.zeros(count, np.int64))
     for start in (0, 10, 59):
         with pytest.raises(ValueError, match="out shares memory with x"):
             net.value_and_grad(p, inside, labels, out=memory[start : start + net.size])
