@@ -113,7 +113,10 @@ def compiled_layer(function: str, activation: Any, samples: str, dtype: np.dtype
 
 
 def apply_callable(function: str, callable_: Callable[[Array], Array], z: Array) -> Array:
-    """Return an elementwise callable of a copy of z, in z's dtype."""
+    """Return an elementwise callable of a copy of z, as an array of its own in z's dtype.
+
+    A callable may work in place, or return the same buffer each time.
+    """
     y = as_array(function, "what the activation returned", callable_(z.copy(order="K")))
     if y.shape != z.shape:
         raise ValueError(
@@ -121,7 +124,7 @@ def apply_callable(function: str, callable_: Callable[[Array], Array], z: Array)
             "it must be elementwise"
         )
     with np.errstate(all="ignore"):  # float64 numbers of a float32 layer
-        return y.astype(z.dtype, copy=False)
+        return y.astype(z.dtype)
 
 
 def callable_slope(callable_: Callable[[Array], Array], z: Array) -> Array:
@@ -130,6 +133,7 @@ def callable_slope(callable_: Callable[[Array], Array], z: Array) -> Array:
     step = np.cbrt(np.finfo(np.float64).eps) * np.maximum(1.0, np.abs(wide))
     with np.errstate(all="ignore"):
         above, below = wide + step, wide - step
-        rise = np.subtract(callable_(above.copy()), callable_(below.copy()), dtype=np.float64)
+        first = np.array(callable_(above.copy()))  # a copy: it may return one buffer each time
+        rise = np.subtract(first, callable_(below.copy()), dtype=np.float64)
         slope: Array = (rise / (above - below)).astype(z.dtype)
     return slope
