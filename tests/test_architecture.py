@@ -40,7 +40,7 @@ ORDER = [
     ),
     *("kernels.layer", "kernels.loss", "kernels.slopes", "kernels.softmax", "kernels.rows"),
     *("kernels.formulas", "kernels.vector_math", "kernels.coefficients"),
-    *("kernels.gemm", "kernels.gather", "kernels.side_by_side", "kernels.thin", "kernels.columns"),
+    *("kernels.gemm", "kernels.gather", "kernels.side_by_side", "kernels.thin", "kernels.lay_down"),
     *("kernels.transpose", "kernels.microkernel", "kernels.reductions", "kernels.vector_ir"),
     *("kernels.pyobject", "kernels.pointers", "kernels.intrinsics"),
     *(

@@ -20,6 +20,7 @@ import os
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -62,7 +63,7 @@ class Unit:
 
 # The units without a row of a table, in the order they build on each other.
 UNITS = {
-    "columns": Unit("columns", ("lay_down", "take_up")),
+    "lay_down": Unit("lay_down", ("lay_down", "take_up")),
     "panel": Unit("microkernel", ("panel",)),
     "thin": Unit("thin", ("thin",)),
     "gemm": Unit("gemm", ("gemm", "pack_b"), ("panel", "thin")),
@@ -86,7 +87,7 @@ def unit(name: str) -> Unit:
         if row in KEEP_SLOPE:
             functions = f"forward_{row}", f"forward_and_slope_{row}", f"backward_slope_{row}"
         if row == "softmax":
-            return Unit("softmax", functions, ("columns",))
+            return Unit("softmax", functions, ("lay_down",))
         return Unit("rows", functions, argument=row)
     if kind == "slopes":  # what layers do not need is not compiled with them
         return Unit("slopes", (f"backward_z_{row}",), argument=row)
@@ -100,7 +101,7 @@ def symbol(function: str, dtype: str) -> str:
     return f"fastgrad_{function}_{dtype}"
 
 
-LOAD_SECONDS = 5.0  # how long a fork waits for another thread that compiles
+FORK_PATIENCE = 5.0  # seconds that a fork waits for another thread that compiles
 
 
 class Library:
@@ -111,7 +112,6 @@ class Library:
         self._addresses: dict[str, int] = {}
         self._engines: list[Any] = []
         self.compiled: list[str] = []  # units compiled, not found, by this process
-        self._held = False  # by a fork
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
                 before=self._hold_lock,
@@ -122,10 +122,11 @@ class Library:
     def _hold_lock(self) -> None:
         # Fork between loads, not in one: the child would find LLVM's lock held for ever. But not
         # at any price: the thread that loads may be waiting for this one.
-        self._held = self._lock.acquire(timeout=LOAD_SECONDS)
+        self._lock.acquire(timeout=FORK_PATIENCE)
 
     def _release_lock(self) -> None:
-        if self._held:
+        # The lock knows who holds it: a flag of ours would be that of whichever thread forks last.
+        with suppress(RuntimeError):  # not this thread, which lost patience
             self._lock.release()
 
     def _renew_lock(self) -> None:

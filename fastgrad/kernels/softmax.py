@@ -1,9 +1,9 @@
 """The row kernels of softmax: ``exp(z - max) / sum``, and ``y * (g - g . y)``.
 
 Of wide rows a vector holds elements of one row. Narrow ones would leave most of it empty, and each
-would wait for the end of its own sums: a few dozen are laid down as columns of a buffer, and a
-vector holds one element of many rows (two outputs, forward: float32 4.2 ns an element, and 0.7 so).
-Sums have the order of `reductions` either way.
+would wait for the end of its own sums: dozens to a thousand are laid down as columns of a buffer,
+and a vector holds one element of many rows (two outputs, forward: float32 4.2 ns an element, and
+0.7 so). Sums have the order of `reductions` either way.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from fastgrad.kernels.columns import CAPACITY, MOVE, WIDEST
 from fastgrad.kernels.compile import assemble, external, inlined, kernel
 from fastgrad.kernels.intrinsics import fma, select
+from fastgrad.kernels.lay_down import CAPACITY, MOVE, WIDEST
 from fastgrad.kernels.pointers import (
     address_of,
     as_pointer,
@@ -47,7 +47,7 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
     exp = exponential_of_difference(dtype_name)
     difference, begin, finish = exp.difference, exp.begin, exp.finish
 
-    COLUMNS = CAPACITY * STRIP
+    BUFFER = CAPACITY * STRIP
     lay_down = external("lay_down", dtype_name, MOVE)
     take_up = external("take_up", dtype_name, MOVE)
 
@@ -70,8 +70,8 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
     @kernel
     def columns(z_at: int, y_at: int, m: int, n: int) -> None:
         """Take as many contiguous rows at a time as a buffer holds."""
-        before, low = scratch(COLUMNS, dtype), scratch(COLUMNS, dtype)
-        top, terms = scratch(COLUMNS, dtype), scratch(COLUMNS, types.float64)
+        before, low = scratch(BUFFER, dtype), scratch(BUFFER, dtype)
+        top, terms = scratch(BUFFER, dtype), scratch(BUFFER, types.float64)
         most = CAPACITY // n * STRIP
         for start in range(0, m, most):
             rows = least(most, m - start)
@@ -102,8 +102,8 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
 
     @kernel
     def columns_backward(g_at: int, y_at: int, out_at: int, m: int, n: int) -> None:
-        given, saved = scratch(COLUMNS, dtype), scratch(COLUMNS, dtype)
-        dot, terms = scratch(COLUMNS, dtype), scratch(COLUMNS, types.float64)
+        given, saved = scratch(BUFFER, dtype), scratch(BUFFER, dtype)
+        dot, terms = scratch(BUFFER, dtype), scratch(BUFFER, types.float64)
         most = CAPACITY // n * STRIP
         for start in range(0, m, most):
             rows = least(most, m - start)
