@@ -25,14 +25,13 @@ from fastgrad import threads
 from fastgrad.activations import identity
 from fastgrad.arrays import Array
 from fastgrad.kernels.flags import ACCUMULATE
-from fastgrad.kernels.target import BATCH_BLOCK
+from fastgrad.kernels.target import ACTIVATION_COST, BATCH_BLOCK
 from fastgrad.layer import WANT, Layer
 
 EDGE = 96  # outputs are cut at multiples of this: whole register tiles
 FEATURES = 48  # and rows of grad_w of this
 # But among threads at any register tile: 512 rows for two are 264 and 248, not 288 and 224.
-ROWS, COLUMNS = 12, 32
-ACTIVATION = 16  # multiply-adds that an activation is reckoned as
+CUT_ROWS, CUT_COLUMNS = 12, 32
 
 Tile = tuple[slice, slice]
 
@@ -43,11 +42,11 @@ def any_forward(
     """Run the forward kernel on native arrays of any size; return y, or (y, kept) if `keeps`."""
     rows, weights = _rows(x, layer), _rows(w, layer)
     (n, d), k = rows.shape, weights.shape[1]
-    work = n * k * (d + ACTIVATION)
+    work = n * k * (d + ACTIVATION_COST)
     count = threads.shares(work)
     if count == 1 and work <= threads.SLICE:
         return layer.whole_forward(x, w, b, out, keeps, layer.record, layer.columns, None, None)
-    parts = _tiles(n, k, d + ACTIVATION, count, rowwise=layer.activation.rowwise)
+    parts = _tiles(n, k, d + ACTIVATION_COST, count, rowwise=layer.activation.rowwise)
     # A softmax needs whole rows: where they are cut, it follows when all of z is there.
     apart = layer.activation.rowwise and any(
         j.stop - j.start < k for part in parts for _, j in part
@@ -90,7 +89,7 @@ def any_backward(
     """Run the backward kernel on native arrays of any size; return the four gradients."""
     rows, weights = _rows(x, layer), _rows(w, layer)
     (n, d), k = rows.shape, weights.shape[1]
-    per_sample = k * (2 * d + ACTIVATION)
+    per_sample = k * (2 * d + ACTIVATION_COST)
     count = threads.shares(n * per_sample)
     if count == 1 and n * per_sample <= threads.SLICE:
         return layer.whole_backward(
@@ -154,14 +153,14 @@ class _Backward:
         then rows of grad_w.
         """
         (n, d), k = self.x.shape, self.w.shape[1]
-        parts = _tiles(n, d, k + ACTIVATION, count)
+        parts = _tiles(n, d, k + ACTIVATION_COST, count)
         whole = _whole(parts, d)
         if self.gz is None and self.layer.activation is identity:
             self.gz = self.grad
         else:
             if self.gz is None:
                 self.gz = np.empty((n, k), self.x.dtype)
-            samples = parts if whole else _tiles(n, k, ACTIVATION, count, whole_rows=True)
+            samples = parts if whole else _tiles(n, k, ACTIVATION_COST, count, whole_rows=True)
             self._slopes(samples, with_x=whole)
             if whole:
                 parts = []
@@ -205,16 +204,18 @@ class _Backward:
             samples = threads.cut(
                 slice(0, n), piece // (k * min(most, -(-d // count))), BATCH_BLOCK
             )
-            for task, features in zip(tasks, threads.share(slice(0, d), count, ROWS), strict=False):
+            for task, features in zip(
+                tasks, threads.share(slice(0, d), count, CUT_ROWS), strict=False
+            ):
                 task += [
                     partial(self._linear, i, j, WANT["w"] | self.added(i), gw=self.gw[j])
                     for j in threads.cut(features, most, FEATURES)
                     for i in samples
                 ]
         if self.gb is not None:
-            samples = threads.cut(slice(0, n), piece // (ACTIVATION * k), BATCH_BLOCK)
+            samples = threads.cut(slice(0, n), piece // (ACTIVATION_COST * k), BATCH_BLOCK)
             for task, outputs in zip(
-                tasks, threads.share(slice(0, k), count, COLUMNS), strict=False
+                tasks, threads.share(slice(0, k), count, CUT_COLUMNS), strict=False
             ):
                 task += [
                     partial(
@@ -263,7 +264,7 @@ def _rowwise(layer: Layer, y: Array, count: int) -> None:
     threads.run(
         [
             [partial(run, y[i], y[i], address, 0) for i, _ in part]
-            for part in _tiles(n, k, ACTIVATION, count, whole_rows=True)
+            for part in _tiles(n, k, ACTIVATION_COST, count, whole_rows=True)
         ]
     )
 
@@ -288,8 +289,8 @@ def _tiles(
         height = max(height, math.isqrt(most // depth))
     height = max(min(rows, height), 1)
     width = columns if whole_rows else most // (depth * height)
-    down, across = threads.share(slice(0, rows), count, ROWS), [slice(0, columns)]
-    others = [] if whole_rows else threads.share(slice(0, columns), count, COLUMNS)
+    down, across = threads.share(slice(0, rows), count, CUT_ROWS), [slice(0, columns)]
+    others = [] if whole_rows else threads.share(slice(0, columns), count, CUT_COLUMNS)
     if len(others) > len(down) or (len(others) == len(down) and columns > rows and not rowwise):
         down, across = [slice(0, rows)], others
     return [

@@ -22,11 +22,10 @@ from fastgrad.activations import Activation
 from fastgrad.arrays import INT64, Array, as_array, as_native, as_natives, check_out, deliver
 from fastgrad.kernels import plan_table as at
 from fastgrad.kernels.plan_table import Plan, Stage, make_plan
-from fastgrad.kernels.target import BATCH_BLOCK
+from fastgrad.kernels.target import ACTIVATION_COST, BATCH_BLOCK
 from fastgrad.losses import REDUCTIONS, ArrayLoss, Loss
 
-# Multiply-adds (16 per output of an activation) of the first piece of a job: 2 to 20 ms. Later
-# pieces follow the clock.
+# Multiply-adds of the first piece of a job: 2 to 20 ms. Later pieces follow the clock.
 FIRST_PIECE, SHORTEST, LONGEST = 1 << 29, 0.02, 0.08
 # Bytes of samples converted at a time.
 WINDOW = 1 << 22
@@ -64,16 +63,16 @@ class Network:
 
     def __post_init__(self) -> None:
         self.inputs, self.outputs = self.layers[0].inputs, self.layers[-1].outputs
-        # Multiply-adds per sample, forward and backward; what an activation costs counts as 16.
-        self.cost = sum(3 * a.inputs * a.outputs + 32 * a.outputs for a in self.layers)
+        # Multiply-adds per sample, forward and backward.
+        self.cost = sum((3 * a.inputs + 2 * ACTIVATION_COST) * a.outputs for a in self.layers)
         self.words: Array | None = None
         self.calls = {"gradient": 0, "predict": 0}
         # The compiled entry points, once they are loaded.
         self.direct: Callable[..., Any] | None = None
         self.direct_predict: Callable[..., Any] | None = None
         # Workspaces that no call is using: for one thread, and for threads that share a job.
-        self.unused: tuple[list[Array], list[Array]] = ([], [])
-        self.spaces = self.unused[0]
+        self.spaces: list[Array] = []
+        self.shared_spaces: list[Array] = []
         self._plan: Plan | None = None
 
     def plan(self) -> Plan:
@@ -103,7 +102,7 @@ class Network:
     def take_space(self, shared: bool = False) -> Array:
         """Return a workspace for one thread, alone or sharing the work with others."""
         try:
-            return self.unused[shared].pop()
+            return (self.shared_spaces if shared else self.spaces).pop()
         except IndexError:
             plan = self.plan()
             return np.empty((plan.bytes_shared if shared else plan.bytes_alone) + 64, np.uint8)
@@ -134,8 +133,9 @@ class Network:
 
     def samples(self, caller: str, x: ArrayLike, target: ArrayLike | None) -> Samples:
         """Return checked inputs and targets; `target` None is right for losses of one array."""
-        inputs = self._inputs(caller, x)
-        n, single = len(inputs), np.ndim(x) == 1
+        given = as_array(caller, "x", x)
+        inputs = self._inputs(caller, given)
+        n, single = len(inputs), given.ndim == 1
         if isinstance(self.loss, ArrayLoss) != (target is None):
             rule = "takes no target" if target is not None else "needs a target"
             raise TypeError(f"{caller}: the loss {self.loss.name} {rule}")
@@ -152,13 +152,13 @@ class Network:
             classes_too = f", or classes of shape ({n},)" if self.loss.rowwise else ""
             raise ValueError(
                 f"{caller}: target has shape {goal.shape} but the network's output for "
-                f"x of shape {np.shape(x)} has shape {shape}{classes_too}"
+                f"x of shape {given.shape} has shape {shape}{classes_too}"
             )
         goal = goal[None] if single else goal.T if self.columns else goal
         return Samples(inputs, goal, False, self._takes(inputs, goal))
 
-    def _inputs(self, caller: str, x: ArrayLike) -> Array:
-        array = as_array(caller, "x", x)
+    def _inputs(self, caller: str, array: Array) -> Array:
+        """Return x with one sample a row."""
         forms = f"({self.inputs}, n)" if self.columns else f"(n, {self.inputs})"
         axis = 0 if self.columns else -1
         if array.ndim not in (1, 2) or array.shape[axis] != self.inputs:
@@ -203,16 +203,17 @@ class Network:
             y = self._converted(self.direct_predict, caller, params, x)
             if y is not None:
                 return y  # type: ignore[no-any-return]
-        p, inputs = self.native_params(caller, params), self._inputs(caller, x)
+        p, given = self.native_params(caller, params), as_array(caller, "x", x)
+        inputs = self._inputs(caller, given)
         n, k = len(inputs), self.outputs
         if out is not None:
-            shape = (k,) if np.ndim(x) == 1 else (k, n) if self.columns else (n, k)
+            shape = (k,) if given.ndim == 1 else (k, n) if self.columns else (n, k)
             check_out(caller, "out", out, shape, self.dtype, {"params": params, "x": x})
         y = np.empty((n, k), self.dtype)
         data = Samples(inputs, None, False, self._takes(inputs))
         if n:
             Job(self, p, None, data, n, out=y).run()
-        y = y[0] if np.ndim(x) == 1 else y.T if self.columns else y
+        y = y[0] if given.ndim == 1 else y.T if self.columns else y
         return deliver(y, self.dtype, out)
 
     def value_and_grad(
@@ -347,7 +348,7 @@ class Job:
             done = stop
             if progress is not None:
                 progress(self._position(done))
-        network.unused[self.parts > 1].extend(spaces)
+        (network.shared_spaces if self.parts > 1 else network.spaces).extend(spaces)
 
     def _position(self, block: int) -> int:
         """Return how many samples the blocks before `block` hold."""

@@ -1,11 +1,13 @@
-"""How many threads a large layer is shared over, and the sharing.
+"""How many threads large layers and networks are shared over, and the sharing.
 
-Work is cut so that no output element is computed by two threads: blocks of samples for y,
-grad_x and grad_z, blocks of input features for grad_w. Each element is therefore the same chain
-of operations as with one thread, and the bits do not depend on the number of threads.
+A layer is cut so that no output element is computed by two threads: y and grad_x into tiles,
+grad_z by samples, grad_w by input features, grad_b by outputs (`large`). A network's gradient is
+added up block by block of the batch, in their order, whoever computed them (`kernels.plan`). So
+each element is the same chain of operations as with one thread, and the bits do not depend on
+the number of threads.
 
-A thread does its work in slices of about 0.05 s and looks for Ctrl-C, or an error elsewhere,
-between them: a call into compiled code cannot be stopped.
+A thread does its work in slices (SLICE) and looks for Ctrl-C, or an error elsewhere, between
+them: a call into compiled code cannot be stopped.
 
 Threads are started and waited for within the call (0.1 ms, against 2 ms of work at least; as
 `threading.Thread`, whose `start` waits for the new thread to run, 0.2 ms), and kernels release the
@@ -26,7 +28,7 @@ __all__ = ["get_num_threads", "set_num_threads"]
 
 # Multiply-adds below which one thread is as fast: about 2 ms of float32 on one core.
 SHARE_FROM = 1 << 26
-# Multiply-adds after which Python looks for signals: 0.03 s of float32, twice that of float64, and
+# Multiply-adds after which Python looks for signals: 0.03 s of float32, 0.05 s of float64, and
 # some times that where processes share the cores (1 << 31: 0.77 s once to see Ctrl-C there). More
 # than the 1.08e9 of a 512x1024x1024 backward pass, which in two slices packs w.T twice (3 %).
 SLICE = 5 << 28
@@ -56,10 +58,15 @@ _count = _initial()
 
 
 def set_num_threads(n: int) -> None:
-    """Share large layers over `n` threads from now on.
+    """Share large layers and networks over `n` threads from now on.
 
     The default is ``FASTGRAD_NUM_THREADS``, else every core this process may use. Results do
     not depend on it, to the bit.
+
+    Parameters
+    ----------
+    n : int
+        At least 1; more than there are cores is allowed, and slower.
 
     Raises
     ------
@@ -80,7 +87,14 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """Return the number of threads large layers are shared over."""
+    """Return the number of threads that large layers and networks are shared over.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.get_num_threads() >= 1
+    True
+    """
     return _count
 
 

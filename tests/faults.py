@@ -600,14 +600,13 @@ _KERNELS = [
         "the tail mask lets in one element too many",
     ),
     Fault(
-        "loss-rowwise-mean", "kernels/apply_loss.py",
-        "terms = m if reduction == SAMPLES or flags & PER_SAMPLE else m * n",
-        "terms = m if reduction == SAMPLES else m * n",
+        "loss-rowwise-mean", "kernels/loss.py",
+        "return m if reduction == SAMPLES or per_sample else m * n",
+        "return m if reduction == SAMPLES else m * n",
         "softmax cross-entropy has one term per sample",
     ),
     Fault(
-        "loss-scale", "kernels/apply_loss.py",
-        "cells[0] = 1.0 if reduction == SUM else 1.0 / terms", "cells[0] = 1.0",
+        "loss-scale", "kernels/apply_loss.py", "cells[0] = 1.0 / by", "cells[0] = 1.0",
         "the gradient of a mean is not that of the sum",
     ),
     Fault(
@@ -791,7 +790,7 @@ _WRAPPERS = [
     ),
     Fault(
         "shared-features", "large.py",
-        "threads.share(slice(0, d), count, ROWS)", "threads.share(slice(0, n), count, ROWS)",
+        "slice(0, d), count, CUT_ROWS", "slice(0, n), count, CUT_ROWS",
         "threads share samples where they should share features",
     ),
     Fault(
@@ -924,8 +923,8 @@ _NETWORKS = [
         "word(layer, at.Y), d, 1", "grad_w from a layer's own output",
     ),
     Fault(
-        "plan-terms", "kernels/plan.py", "cells[0] = 1.0 if reduction == at.SUM else 1.0 / terms",
-        "cells[0] = 1.0 / terms", "the gradient of a sum is that of a mean",
+        "loss-sum", "kernels/loss.py", "if reduction == SUM:", "if reduction == SUM and m == 0:",
+        "a sum is divided, too",
     ),
     Fault(
         "plan-gather", "kernels/plan.py", "row = read_word(order + 8 * row)", "row = first + i",

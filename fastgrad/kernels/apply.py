@@ -43,6 +43,7 @@ from fastgrad.kernels.pyobject import (
     same_shape,
 )
 from fastgrad.kernels.rows import CHUNK
+from fastgrad.kernels.target import ACTIVATION_COST
 
 
 @kernel
@@ -181,7 +182,7 @@ def build(dtype_name: str) -> str:
         y, y_at, y_row = result(given, z, words, order, columns)
         if y == 0 or y == none(words) or m * n == 0:
             return y
-        state = release_gil() if m * n >= RELEASE_FROM // 16 else 0
+        state = release_gil() if m * n >= RELEASE_FROM // ACTIVATION_COST else 0
         done = True
         if z_col == 1:
             call_address(as_integer(address), (z_at, z_row, y_at, y_row, m, n))
@@ -221,7 +222,7 @@ def build(dtype_name: str) -> str:
         out, out_at, out_row = result(given, s, words, order, columns)
         if out == 0 or out == none(words) or m * n == 0:
             return out
-        state = release_gil() if m * n >= RELEASE_FROM // 16 else 0
+        state = release_gil() if m * n >= RELEASE_FROM // ACTIVATION_COST else 0
         done = True
         if ones:
             derivative(s_at, out_at, m * n, kernel_at)

@@ -14,7 +14,7 @@ from fastgrad.kernels import gather as gathering
 from fastgrad.kernels.apply import one_piece, row_views
 from fastgrad.kernels.compile import assemble, kernel
 from fastgrad.kernels.flags import COLUMNS, PER_SAMPLE, UNCHECKED, WANT_GRAD
-from fastgrad.kernels.plan_table import SAMPLES, SUM
+from fastgrad.kernels.loss import divisor
 from fastgrad.kernels.pointers import address_of, call_address, least, read_word, scratch
 from fastgrad.kernels.pyobject import (
     C_ORDER,
@@ -45,6 +45,7 @@ from fastgrad.kernels.pyobject import (
     type_of,
 )
 from fastgrad.kernels.rows import CHUNK
+from fastgrad.kernels.target import ACTIVATION_COST
 
 
 @kernel
@@ -142,11 +143,10 @@ def build(dtype_name: str) -> str:
             if grad == 0 or grad == nothing:
                 return grad
         cells = scratch(2, wide)
-        reduction = as_integer(code)
-        terms = m if reduction == SAMPLES or flags & PER_SAMPLE else m * n
-        cells[0] = 1.0 if reduction == SUM else 1.0 / terms
+        by = divisor(as_integer(code), flags & PER_SAMPLE, m, n)
+        cells[0] = 1.0 / by
         cells[1] = 0.0
-        state = release_gil() if m * n >= RELEASE_FROM // 16 else 0
+        state = release_gil() if m * n >= RELEASE_FROM // ACTIVATION_COST else 0
         kernel_at, cells_at, done = as_integer(address), address_of(cells), True
         if p_col == 1 and t_col == 1 and (m == 1 or (p_row == n and t_row == n)):
             call_address(
@@ -160,7 +160,7 @@ def build(dtype_name: str) -> str:
             acquire_gil(state)
         value = pair = 0
         if done:
-            value = float_new(cells[1] if reduction == SUM else cells[1] / terms)
+            value = float_new(cells[1] / by)
             if flags & WANT_GRAD == 0:
                 return value
             pair = tuple_new(2)

@@ -55,6 +55,7 @@ from fastgrad.kernels.pyobject import (
     tuple_set,
     type_of,
 )
+from fastgrad.kernels.target import ACTIVATION_COST
 from fastgrad.kernels.target import tile as tile_for
 
 
@@ -133,7 +134,7 @@ def build(dtype_name: str) -> str:
             for other in (x_object, w_object, b_object):
                 if not disjoint(y_object, other, words, size):
                     return not_taken(words)
-        if n * k * (d + 16) >= share_from(words):
+        if n * k * (d + ACTIVATION_COST) >= share_from(words):
             return too_large(words)
         if y_object == nothing:
             y_object = new_outputs(words, x_object, k, columns)
@@ -151,7 +152,7 @@ def build(dtype_name: str) -> str:
             _, z, _, _, z_row, _ = sample_rows(z_object, words, size, columns)
         elif type_of(z_given) == array_type(words):
             _, z, _, _, z_row, _ = sample_rows(z_given, words, size, columns)
-        state = release_gil() if n * k * (d + 16) >= RELEASE_FROM else 0
+        state = release_gil() if n * k * (d + ACTIVATION_COST) >= RELEASE_FROM else 0
         done = forward(
             n if k != 0 else 0, d, k, x, x_row, x_col, w, w_row, w_col, bias, bias_step,
             y, y_row, z, z_row, data(record),
@@ -183,8 +184,9 @@ def build(dtype_name: str) -> str:
     def dense_backward(self: int, args: int, count: int) -> int:
         """(grad_y, x, w, b, saved, record, wanted, flags, kind, gx, gw, gb, gz) -> gradients.
 
-        `wanted` is a sum of WANT_* bits, `flags` is COLUMNS + UNCHECKED; gx .. gz may be None
-        (made where wanted), and so may b. Returns ``kind(gx, gw, gb, gz)``, or a plain tuple.
+        `wanted` is a sum of WANT_*, ACCUMULATE and ADD_X, `flags` is COLUMNS + UNCHECKED; gx .. gz
+        may be None (made where wanted), and so may b. Returns ``kind(gx, gw, gb, gz)``, or a plain
+        tuple.
         """
         words = data(self)
         nothing = none(words)
@@ -201,7 +203,7 @@ def build(dtype_name: str) -> str:
             return not_taken(words)
         if not same_batch(g_object, x_object) or dimensions(w_object) != 2:
             return not_taken(words)
-        large = n * k * (2 * d + 16) >= share_from(words)
+        large = n * k * (2 * d + ACTIVATION_COST) >= share_from(words)
         # Only a chain that is finished at once can be added.
         if wanted & ADD_X and (k > KC or large):
             return not_taken(words)
@@ -274,7 +276,7 @@ def build(dtype_name: str) -> str:
         tuple_set(grads, 3, gz_object)
         if k == 0 and (gx == 0 or d == 0):  # nothing to write, for however many samples
             n = 0
-        state = release_gil() if n * k * (2 * d + 16) >= RELEASE_FROM else 0
+        state = release_gil() if n * k * (2 * d + ACTIVATION_COST) >= RELEASE_FROM else 0
         done = backward(
             n, d, k, g, g_row, g_col, x, x_row, x_col, w, w_row, w_col,
             saved, saved_row, data(record),

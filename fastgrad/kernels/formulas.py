@@ -2,7 +2,7 @@
 
 One row per activation. `derivative` takes the pre-activation z; `from_output`, where the
 derivative is a function of the output y, takes y. Constants are typed: a bare Python constant
-would promote float32 to float64. softmax is not elementwise: see `rows`.
+would promote float32 to float64. softmax is not elementwise: see `softmax`.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import numpy as np
 from numba import types
 
 from fastgrad.kernels.compile import assemble, inlined, kernel
+from fastgrad.kernels.plan_table import SAMPLES, SUM
 from fastgrad.kernels.pointers import (
     address_of,
     as_pointer,
@@ -35,6 +36,14 @@ from fastgrad.kernels.softmax import exponential_of_difference, exponentials_of_
 from fastgrad.kernels.vector_math import build as vector_math
 
 LOSS = types.void(*([types.intp] * 11))
+
+
+@kernel
+def divisor(reduction: int, per_sample: int, m: int, n: int) -> int:
+    """Return what the sum of the terms of m rows of n elements is divided by."""
+    if reduction == SUM:
+        return 1
+    return m if reduction == SAMPLES or per_sample else m * n
 
 
 @dataclass(frozen=True)
@@ -94,8 +103,11 @@ def elementwise_terms(dtype_name: str, loss: str) -> Terms:
 
 def build(dtype_name: str, loss: str) -> str:
     """Return the LLVM IR of one loss for one dtype."""
-    make = softmax_cross_entropy if loss == "softmax_cross_entropy" else elementwise
-    return assemble(dtype_name, {f"loss_{loss}": (LOSS, make(dtype_name, loss))}, INTERLEAVE)
+    if loss == "softmax_cross_entropy":
+        made = softmax_cross_entropy(dtype_name)
+    else:
+        made = elementwise(dtype_name, loss)
+    return assemble(dtype_name, {f"loss_{loss}": (LOSS, made)}, INTERLEAVE)
 
 
 def elementwise(dtype_name: str, loss: str) -> Any:
@@ -147,7 +159,7 @@ def elementwise(dtype_name: str, loss: str) -> Any:
     return kernel
 
 
-def softmax_cross_entropy(dtype_name: str, name: str) -> Any:
+def softmax_cross_entropy(dtype_name: str) -> Any:
     """Return the kernel of softmax cross-entropy.
 
     Per row, with top = max z and s = sum exp(z - top): the term is

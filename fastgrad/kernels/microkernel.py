@@ -1,6 +1,6 @@
 """The register tile: MR rows x NR columns of ``C = A @ B``, as LLVM vector IR.
 
-A scalar loop nest does not become this code: LLVM will not keep twelve vector accumulators
+A scalar loop nest does not become this code: LLVM will not keep its vector accumulators
 in registers. So the tile is written down: per step of k it loads one row of B (`nv` vectors),
 broadcasts one element of each row of A, and issues one fused multiply-add per accumulator.
 
@@ -9,8 +9,8 @@ Contract (all strides in elements; see `panel` for the arguments):
 - A may have any row and column stride; a row of B and of C is contiguous.
 - Each element of C is one chain ``acc = fma(a, b, acc)`` in increasing k, starting from zero
   or (CHAIN) from what C holds. ADD adds the finished chain to C; a bias is added last.
-- Ragged columns are loaded and stored through a mask, ragged rows have a body of their own,
-  so nothing outside the given rows and columns is touched.
+- Ragged columns are loaded through a mask and stored by halves, ragged rows have a body of their
+  own, so nothing outside the given rows and columns is touched.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ def build(dtype: str) -> str:
     ``panel(m, k, a, a_row, a_col, a_step, b, b_row, b_next, b_pack, c, c_row, mode, bias,
     columns)`` computes `m` rows x `columns` columns (1 to NR; one row: also 2 or SINGLE * NR, which
     keeps as many chains in flight as six rows do) of C over `k` steps. Successive groups of MR
-    rows of A are `a_step` elements apart (``MR * a_row`` unpacked, ``MR * k`` packed). `bias` may
+    rows of A are `a_step` elements apart (``MR * a_row`` unpacked, ``AR * k`` packed). `bias` may
     be null.
 
     With a `b_pack`, and MR rows or more, the first tile writes what it reads of B there, NR

@@ -8,6 +8,7 @@ from numba import types
 
 from fastgrad.kernels import plan_table as at
 from fastgrad.kernels.compile import assemble, external, kernel
+from fastgrad.kernels.loss import divisor
 from fastgrad.kernels.plan import FIRST, ROW, WORK
 from fastgrad.kernels.pointers import address_of, as_pointer, round_up, scratch, word
 from fastgrad.kernels.pyobject import (
@@ -129,10 +130,9 @@ def build(dtype_name: str) -> str:
         if state != 0:
             acquire_gil(state)
         terms = as_pointer(address_of(job), wide)[at.ALL_TERMS]
-        reduction = word(plan, at.REDUCTION)
-        if reduction == at.SAMPLES or word(plan, at.PER_SAMPLE):
-            k = 1
-        value = float_new(terms if reduction == at.SUM else terms / (n * k))
+        value = float_new(
+            terms / divisor(word(plan, at.REDUCTION), word(plan, at.PER_SAMPLE), n, k)
+        )
         pair = tuple_new(2)
         if value == 0 or pair == 0:
             for made in (grad, value, pair):  # Py_DecRef takes a null pointer, too

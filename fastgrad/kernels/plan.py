@@ -20,6 +20,7 @@ from fastgrad.kernels import plan_table as at
 from fastgrad.kernels.compile import assemble, external, kernel
 from fastgrad.kernels.gemm import GEMM, PACK_B
 from fastgrad.kernels.layer import LAYER_BACKWARD, LAYER_FORWARD, MULTIPLY
+from fastgrad.kernels.loss import divisor
 from fastgrad.kernels.pointers import (
     address_of,
     as_pointer,
@@ -156,7 +157,7 @@ def build(dtype_name: str) -> str:
             g, other = other, g
 
     @kernel
-    def gather(
+    def take_rows(
         order: int, first: int, m: int, n: int, a: int, a_row: int, a_col: int, out: int
     ) -> None:
         """Copy m rows of n elements, the ones that `order` names or the next, side by side."""
@@ -191,16 +192,12 @@ def build(dtype_name: str) -> str:
             col = word(job, at.T_COL)
             # Terms are summed in an order that row strides decide: they must all be k.
             if order != 0 or col != 1 or row != k:
-                gather(order, first, m, k, target, row, col, space_for_targets)
+                take_rows(order, first, m, k, target, row, col, space_for_targets)
                 target, row = space_for_targets, k
             else:
                 target += first * row * size
-        reduction = word(plan, at.REDUCTION)
-        terms = batch * k
-        if reduction == at.SAMPLES or word(plan, at.PER_SAMPLE):
-            terms = batch
         cells = scratch(2, wide)
-        cells[0] = 1.0 if reduction == at.SUM else 1.0 / terms
+        cells[0] = 1.0 / divisor(word(plan, at.REDUCTION), word(plan, at.PER_SAMPLE), batch, k)
         cells[1] = 0.0
         call_address(
             word(plan, at.LOSS),
@@ -263,7 +260,7 @@ def build(dtype_name: str) -> str:
             x = x_at + first * x_row * size
             if order != 0:
                 x = space + word(plan, at.X_ROWS)
-                gather(order, first, m, d, x_at, x_row, x_col, x)
+                take_rows(order, first, m, d, x_at, x_row, x_col, x)
                 x_row, x_col = d, 1
             y = out + first * k * size if out != 0 else 0
             forward(plan, params, space, x, x_row, x_col, m, y, fresh)

@@ -1,9 +1,9 @@
 """Machine words inside compiled code: addresses, typed pointers, sizes.
 
-Kernels take raw pointers (one compiled body for every memory layout), so these few
-intrinsics are all they need: turn an address into a pointer, move it, read a word,
-call a compiled function through its address. `least`, `greatest` and `round_up` stand in for
-min and max, which Numba compiles anew, as functions, for every tuple of argument types.
+Kernels take raw pointers (one compiled body for every memory layout), so these intrinsics are
+all they need: turn an address into a pointer, move it, read, copy or zero what is there, share a
+word between threads, call a compiled function through its address. `least` and `greatest` stand
+in for min and max, which Numba compiles anew, as functions, for every tuple of argument types.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Numba's own dispatcher types every argument at every call (0.1 us an array) and 
 for each layout and flag. An entry point is instead a C function with CPython's vectorcall
 signature, ``PyObject *f(PyObject *self, PyObject **args, Py_ssize_t n)``: it looks at each
 array's header and, where all of them are in the form the kernels take, runs; otherwise it
-returns None and touches nothing, and Python converts or refuses. `self` is the table of words
-made by `library.context`.
+returns None (or True: too much work for one call) and touches nothing, and Python goes on. `self`
+is the table of words made by `library.context`.
 
 Header offsets are NumPy's ``PyArrayObject_fields`` and CPython's ``PyObject``, both stable ABI.
 """
@@ -20,7 +20,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastgrad.kernels.compile import kernel
-from fastgrad.kernels.pointers import address_of, read_word, scratch
+from fastgrad.kernels.pointers import I64, address_of, read_word, scratch
 
 WORD = types.intp
 ENTRY = WORD(WORD, WORD, WORD)  # self, args, how many
@@ -54,7 +54,7 @@ RELEASE_FROM = 1 << 18
 def arguments(typingctx: Any, args: Any, count: Any) -> Any:
     """Return the first `count` arguments (borrowed objects) as a tuple of addresses."""
     kind = types.UniTuple(WORD, count.literal_value)
-    word = ir.IntType(64)
+    word = I64
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
         first = builder.inttoptr(values[0], word.as_pointer())
@@ -70,9 +70,9 @@ def _word_of(offset: int, bits: int = 64) -> Any:
     @intrinsic
     def read(typingctx: Any, base: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-            at = builder.add(values[0], ir.IntType(64)(offset))
+            at = builder.add(values[0], I64(offset))
             value = builder.load(builder.inttoptr(at, ir.IntType(bits).as_pointer()))
-            return builder.sext(value, ir.IntType(64)) if bits < 64 else value
+            return builder.sext(value, I64) if bits < 64 else value
 
         return WORD(WORD), codegen
 
@@ -85,7 +85,7 @@ def tuple_set(typingctx: Any, made: Any, index: Any, item: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         made, index, item = args
-        word = ir.IntType(64)
+        word = I64
         first = builder.inttoptr(builder.add(made, word(tuple.__basicsize__)), word.as_pointer())
         builder.store(item, builder.gep(first, [index]))
         return context.get_dummy_value()
@@ -254,7 +254,7 @@ def make_array(
     typingctx: Any, make: Any, kind: Any, number: Any, ndim: Any, shape: Any, fortran: Any
 ) -> Any:
     """Return a new array, through NumPy's ``PyArray_New`` at address `make`."""
-    i32, i64 = ir.IntType(32), ir.IntType(64)
+    i32, i64 = ir.IntType(32), I64
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         make, kind, number, ndim, shape, fortran = args

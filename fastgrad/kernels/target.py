@@ -14,6 +14,8 @@ from functools import lru_cache
 # Rows of the batch whose contribution to a weight or bias gradient is summed as one chain;
 # the blocks' sums are then added in order. Part of the definition of the result: never tune it.
 BATCH_BLOCK = 256
+# Multiply-adds that an activation's output is reckoned as, where work is weighed.
+ACTIVATION_COST = 16
 
 _WITHOUT_AVX = ("generic", "x86-64", "x86-64-v2", "nehalem", "core2")
 _WITH_AVX512 = ("x86-64-v4", "skylake-avx512", "icelake-server", "sapphirerapids", "znver4")

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-I32, I64 = ir.IntType(32), ir.IntType(64)
+from fastgrad.kernels.vector_ir import I32, I64
 
 
 def turned(builder: Any, block: list[Any]) -> list[Any]:
