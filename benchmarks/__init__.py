@@ -1,9 +1,10 @@
-"""The asv suite: fastgrad beside plain NumPy and naive loops, all on one thread.
+"""The asv suite: fastgrad beside plain NumPy and naive loops, on one thread but for `threads`.
 
 A benchmark's parameters are strings, so that results keep their names when the code around them
 changes. Each `setup` makes the call once, so that no compilation is timed.
 
-`python -m benchmarks.peers` is a command of its own, for which nothing here but this file counts.
+`benchmarks.peers`, `benchmarks.limits` and `benchmarks.calls` are not asv's: they are commands, run
+by ``python -m``.
 """
 
 import os

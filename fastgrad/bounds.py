@@ -1,7 +1,7 @@
 """How far apart two careful computations of one layer may be: running error analysis.
 
-`Bounds(dtype)` has the functional API of `fastgrad`, so whatever is written with that API runs on
-it unchanged:
+`Bounds(dtype)` has what the cases of `fastgrad compare` are written with, `dense_forward`,
+`dense_backward` and some losses, so a case runs on it as it does on `fastgrad`:
 
 >>> from fastgrad.bounds import Bounds
 >>> fg = Bounds("float32")

@@ -194,12 +194,12 @@ NETS = {
 NET_SAMPLES = 64
 
 
-def net_case(name: str, dtype: str, n: int = NET_SAMPLES) -> Case:
-    """Return the network of one notebook: forward, loss, backward, on n images of digits."""
+def net_case(name: str, dtype: str) -> Case:
+    """Return the network of one notebook: forward, loss, backward, on NET_SAMPLES digits."""
     net = NETS[name]
     rng = np.random.default_rng(0)
     images, targets = _digits()
-    arrays = {"x": images[:n], "t": targets[:n]}
+    arrays = {"x": images[:NET_SAMPLES], "t": targets[:NET_SAMPLES]}
     for i, (d, k) in enumerate(pairwise(net.widths), start=1):
         arrays |= {f"w{i}": _weights(d, k, rng=rng), f"b{i}": rng.standard_normal((1, k))}
     turn = np.transpose if net.samples == "columns" else np.asarray
@@ -210,7 +210,7 @@ def net_case(name: str, dtype: str, n: int = NET_SAMPLES) -> Case:
         return lambda: net.function(api, *constants, *wanted)
 
     return Case(
-        name, f"{n}x{'-'.join(map(str, net.widths))}", dtype, "digits",
+        name, f"{NET_SAMPLES}x{'-'.join(map(str, net.widths))}", dtype, "digits",
         {name: arrays[name] for name in net.wanted}, 1.0, build,
-        3 * n * sum(d * k for d, k in pairwise(net.widths)), is_net=True,
+        3 * NET_SAMPLES * sum(d * k for d, k in pairwise(net.widths)), is_net=True,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A bar chart of `fastgrad compare`, for a slide. The only file that imports matplotlib."""
+"""A bar chart of `fastgrad compare`, for a slide. The only file here that imports matplotlib."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """fastgrad beside what people would use instead: `python -m benchmarks.peers`.
 
-NumPy (`fastgrad.reference`), PyTorch eager and compiled, JAX, HIPS autograd and scikit-learn, on
-the workloads of `workloads.py`. What makes a ratio fair:
+NumPy (layers: `fastgrad.reference`; networks and training: by hand), PyTorch eager and compiled,
+JAX, HIPS autograd and scikit-learn, on the workloads of `workloads.py`. What makes a ratio fair:
 
 - A process for each peer, with fastgrad and that peer in it, and the same number of threads for
   both, set before anything is imported. Samples are taken in turns, and each ratio is one of

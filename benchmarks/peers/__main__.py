@@ -85,12 +85,17 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--from-numpy",
         action="store_true",
-        help="let peers convert from NumPy arrays, and back, at each call",
+        help="let peers convert from NumPy arrays, and back, at each call (but in training)",
     )
     add("--json", type=output_path, metavar="FILE", help="write everything there")
     add("--load", type=_input, metavar="FILE", help="show what --json wrote; measure nothing")
     add("--chart", type=output_path, metavar="FILE.png", help="draw it (needs matplotlib)")
-    add("--markdown", type=output_path, metavar="FILE", help="write the README's table there")
+    add(
+        "--markdown",
+        type=output_path,
+        metavar="FILE",
+        help="write the table of docs/performance.md there",
+    )
     add("--progress", action=argparse.BooleanOptionalAction,
         help="show a progress bar (default: if standard error is a terminal)")  # fmt: skip
     return parser

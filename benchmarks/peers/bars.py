@@ -1,7 +1,7 @@
 """The bars the project has set itself, and whether a run meets them.
 
-Those about threads, memory, start-up and the multiply-add peak are not of this command: the asv
-suite measures them.
+Those about threads, memory, start-up and the multiply-add peak are not of this command: see
+`benchmarks.limits`.
 """
 
 from __future__ import annotations

@@ -148,18 +148,18 @@ def _refused(rows: Sequence[Row]) -> str:
     return "\n".join(["Not timed:", *lines]) if lines else ""
 
 
-# -- README ------------------------------------------------------------------------------------
+# -- the table of docs/performance.md ----------------------------------------------------------
 
-README_LAYERS = {"tanh": ("1x8x8", "32x64x64", "256x784x256"), "gelu": ("4096x64x64",),
+SHOWN_LAYERS = {"tanh": ("1x8x8", "32x64x64", "256x784x256"), "gelu": ("4096x64x64",),
                  "softmax": ("32x16x16",), "relu": ("512x1024x1024", "100000x3x2")}  # fmt: skip
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Return the README's table: some layers, all networks and training, the means, the losses.
+    """Return the table of docs/performance.md: some layers, networks, training, means, losses.
 
     Each row's fastest peer is bold.
     """
-    shown = [row for row in rows if row.seconds is not None and _in_readme(row.cell)]
+    shown = [row for row in rows if row.seconds is not None and _is_shown(row.cell)]
     peers = peers_of(rows)
     titles = [PEERS[peer].title for peer in peers]
     lines = [f"| times as long as fastgrad | | fastgrad | {' | '.join(titles)} |"]
@@ -189,7 +189,7 @@ def _after(separator: str, text: str) -> str:
     return f"{separator}{text}." if text else "."
 
 
-def _in_readme(cell: Cell) -> bool:
+def _is_shown(cell: Cell) -> bool:
     if cell.workload == "layers":
-        return cell.mode == "both" and cell.shape in README_LAYERS.get(cell.name, ())
+        return cell.mode == "both" and cell.shape in SHOWN_LAYERS.get(cell.name, ())
     return cell.workload != "activations"
