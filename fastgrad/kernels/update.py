@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from numba import types
 
-from fastgrad.kernels.compile import assemble
+from fastgrad.kernels.compile import assemble, inlined
 from fastgrad.kernels.plan_table import (
     BETA1,
     BETA2,
@@ -34,6 +35,11 @@ def build(dtype_name: str) -> str:
     """Return the LLVM IR of the optimizers' steps for one dtype."""
     dtype, wide = getattr(types, dtype_name), types.float64
 
+    @inlined
+    def decayed(g: Any, decay: Any, p: Any) -> Any:
+        """Return g + decay * p; without decay an infinite p (a masked class) changes nothing."""
+        return g + decay * p if decay != 0 else g
+
     def update_sgd(params: int, grad: int, count: int, table: int) -> None:
         p, g = as_pointer(params, dtype), as_pointer(grad, dtype)
         settings = as_pointer(table, wide)
@@ -41,12 +47,12 @@ def build(dtype_name: str) -> str:
         momentum = dtype(settings[MOMENTUM])
         if momentum == 0:
             for i in range(count):
-                p[i] -= rate * (g[i] + decay * p[i])
+                p[i] -= rate * decayed(g[i], decay, p[i])
             return
         v = as_pointer(read_word(table + 8 * FIRST), dtype)
         nesterov = settings[NESTEROV] != 0
         for i in range(count):
-            slope = g[i] + decay * p[i]
+            slope = decayed(g[i], decay, p[i])
             velocity = momentum * v[i] + slope
             v[i] = velocity
             p[i] -= rate * (slope + momentum * velocity if nesterov else velocity)
@@ -67,7 +73,7 @@ def build(dtype_name: str) -> str:
         b1, b2, c1, c2 = dtype(beta1), dtype(beta2), dtype(1.0 - beta1), dtype(1.0 - beta2)
         eps = dtype(settings[EPS])
         for i in range(count):
-            slope = g[i] + decay * p[i]
+            slope = decayed(g[i], decay, p[i])
             first = b1 * m[i] + c1 * slope
             second = b2 * v[i] + c2 * (slope * slope)
             m[i], v[i] = first, second
