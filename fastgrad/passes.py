@@ -194,26 +194,26 @@ class Network:
     # -- passes -------------------------------------------------------------------------------
     def predict(self, caller: str, params: ArrayLike, x: ArrayLike, out: Array | None) -> Array:
         """Return the last layer's output for every sample."""
+        params, x = as_array(caller, "params", params), as_array(caller, "x", x)
         if self.direct_predict is None and self.called_again("predict"):
             from fastgrad.kernels.library import entry
 
             self.plan()
             self.direct_predict = entry("predict", "network_predict", self.dtype.name)
         if self.direct_predict is not None and out is None:
-            y = self._converted(self.direct_predict, caller, params, x)
+            y = self._converted(self.direct_predict, params, x)
             if y is not None:
                 return y  # type: ignore[no-any-return]
-        p, given = self.native_params(caller, params), as_array(caller, "x", x)
-        inputs = self._inputs(caller, given)
+        p, inputs = self.native_params(caller, params), self._inputs(caller, x)
         n, k = len(inputs), self.outputs
         if out is not None:
-            shape = (k,) if given.ndim == 1 else (k, n) if self.columns else (n, k)
+            shape = (k,) if x.ndim == 1 else (k, n) if self.columns else (n, k)
             check_out(caller, "out", out, shape, self.dtype, {"params": params, "x": x})
         y = np.empty((n, k), self.dtype)
         data = Samples(inputs, None, False, self._takes(inputs))
         if n:
             Job(self, p, None, data, n, out=y).run()
-        y = y[0] if given.ndim == 1 else y.T if self.columns else y
+        y = y[0] if x.ndim == 1 else y.T if self.columns else y
         return deliver(y, self.dtype, out)
 
     def value_and_grad(
@@ -225,13 +225,15 @@ class Network:
         out: Array | None,
     ) -> tuple[float, Array]:
         """Return the loss and its gradient with respect to `params`."""
+        params, x = as_array(caller, "params", params), as_array(caller, "x", x)
+        target = None if target is None else as_array(caller, "target", target)
         if self.direct is None and self.called_again("gradient"):
             from fastgrad.kernels.library import entry
 
             self.plan()
             self.direct = entry("network", "network_value_and_grad", self.dtype.name)
         if self.direct is not None and out is None:
-            pair = self._converted(self.direct, caller, params, x, target)
+            pair = self._converted(self.direct, params, x, target)
             if pair is not None:
                 return pair  # type: ignore[no-any-return]
         p, data = self.native_params(caller, params), self.samples(caller, x, target)
@@ -250,14 +252,12 @@ class Network:
     def _converted(
         self,
         direct: Callable[..., Any],
-        caller: str,
-        params: ArrayLike,
-        x: ArrayLike,
-        *target: ArrayLike | None,
+        params: Array,
+        x: Array,
+        *target: Array | None,
     ) -> Any:
         """Return what an entry point makes of few samples, converted, or None: check everything."""
-        p, inputs = as_array(caller, "params", params), as_array(caller, "x", x)
-        goals = [t if t is None else as_array(caller, "target", t) for t in target]
+        p, inputs, goals = params, x, list(target)
         few = all(a is None or a.nbytes <= WINDOW for a in (inputs, *goals))
         if not few or p.shape != (self.size,):
             return None
