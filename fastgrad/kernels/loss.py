@@ -168,7 +168,7 @@ def softmax_cross_entropy(dtype_name: str) -> Any:
     """
     dtype, size = getattr(types, dtype_name), np.dtype(dtype_name).itemsize
     STRIP, padded = strip(dtype_name), padding(dtype_name)
-    wide, zero = types.float64, np.float64(0)
+    wide, zero, not_a_number = types.float64, np.float64(0), np.float64(np.nan)
     exponentials, exp = exponentials_of_rows(dtype_name), exponential_of_difference(dtype_name)
     difference, begin, finish, last = exp.difference, exp.begin, exp.finish, wide(1 / exp.scale)
     log = vector_math(np.dtype(np.float64)).log
@@ -226,13 +226,17 @@ def softmax_cross_entropy(dtype_name: str) -> Any:
                 out = as_pointer(grad + row * grad_row * size, dtype)
                 e = shift(part, r * n) if short else out
                 if labels:
+                    # Classes have been checked, but who else writes to them may still do so.
                     label = read_word(target + row * 8)
-                    total[0] += logs[r] + (wide(top[r]) - wide(z[label]))
+                    known = 0 <= label < n
+                    chosen = wide(z[label]) if known else not_a_number
+                    total[0] += logs[r] + (wide(top[r]) - chosen)
                     if grad != 0:
                         factor = dtype(ratio[r])
                         for j in range(n):
                             out[j] = e[j] * factor
-                        out[label] = out[label] - dtype(scale)
+                        if known:
+                            out[label] = out[label] - dtype(scale)
                 else:
                     t = as_pointer(target + row * target_row * size, dtype)
                     for j in range(0, n, CHUNK):
