@@ -20,6 +20,7 @@ import _thread
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from fastgrad.arrays import check_count
@@ -51,7 +52,8 @@ def _available() -> int:
 
 def _initial() -> int:
     asked = os.environ.get("FASTGRAD_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) > 0 else _available()
+    number = int(asked) if asked.isdecimal() and len(asked) < 10 else 0
+    return number or _available()
 
 
 _count = _initial()
@@ -123,6 +125,8 @@ Steps = Sequence[Callable[[], Any]]
 def run(tasks: Sequence[Steps]) -> None:
     """Run the steps of every task in order, the first task in this thread, the others in their own.
 
+    Where the system gives no more threads, what is left runs in this one, too.
+
     After an error in any thread, Ctrl-C in this one included, no thread begins another step,
     and the error is raised when all have ended: nothing still writes to the caller's arrays.
     """
@@ -143,9 +147,13 @@ def run(tasks: Sequence[Steps]) -> None:
             ended[i].set()
 
     try:
-        for i in range(1, len(tasks)):
-            _thread.start_new_thread(work, (i,))
-        work(0)
+        started = 1
+        with suppress(RuntimeError):  # can't start new thread
+            for i in range(1, len(tasks)):
+                _thread.start_new_thread(work, (i,))
+                started += 1
+        for i in (0, *range(started, len(tasks))):
+            work(i)
         for event in ended:
             _wait(event)
     except BaseException as error:  # Ctrl-C while starting or waiting
