@@ -205,7 +205,7 @@ def checked_backward(
     elif not _sample_contiguous(saved, layer.columns):
         saved = saved.copy(order="F" if layer.columns else "C")
     if layer.function is not None:
-        slope = callable_slope(layer.function, saved)
+        slope = callable_slope(function, layer.function, saved)
         with np.errstate(all="ignore"):
             grad = grad * slope
 

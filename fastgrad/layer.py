@@ -42,7 +42,7 @@ class Layer:
         dtype = np.dtype(self.forward.__name__.rpartition("_")[2])
         return compiled_layer, (
             "dense_forward",
-            self.function or self.activation,
+            self.activation if self.function is None else self.function,
             self.samples,
             dtype,
         )
@@ -113,7 +113,26 @@ def compiled_layer(function: str, activation: Any, samples: str, dtype: np.dtype
 
 
 def apply_callable(function: str, callable_: Callable[[Array], Array], z: Array) -> Array:
-    """Return an elementwise callable of a copy of z, as an array of its own in z's dtype.
+    """Return an elementwise callable of z, in z's dtype."""
+    return _evaluated(function, callable_, z, z.dtype)
+
+
+def callable_slope(function: str, callable_: Callable[[Array], Array], z: Array) -> Array:
+    """Return the derivative of an elementwise callable by central differences in float64."""
+    wide = z.astype(np.float64)
+    step = np.cbrt(np.finfo(np.float64).eps) * np.maximum(1.0, np.abs(wide))
+    with np.errstate(all="ignore"):
+        above, below = wide + step, wide - step
+        rise = _evaluated(function, callable_, above, wide.dtype)
+        rise -= _evaluated(function, callable_, below, wide.dtype)
+        slope: Array = (rise / (above - below)).astype(z.dtype)
+    return slope
+
+
+def _evaluated(
+    function: str, callable_: Callable[[Array], Array], z: Array, dtype: np.dtype[Any]
+) -> Array:
+    """Return a callable of a copy of z, as an array of its own.
 
     A callable may work in place, or return the same buffer each time.
     """
@@ -124,16 +143,4 @@ def apply_callable(function: str, callable_: Callable[[Array], Array], z: Array)
             "it must be elementwise"
         )
     with np.errstate(all="ignore"):  # float64 numbers of a float32 layer
-        return y.astype(z.dtype)
-
-
-def callable_slope(callable_: Callable[[Array], Array], z: Array) -> Array:
-    """Return the derivative of an elementwise callable by central differences in float64."""
-    wide = z.astype(np.float64)
-    step = np.cbrt(np.finfo(np.float64).eps) * np.maximum(1.0, np.abs(wide))
-    with np.errstate(all="ignore"):
-        above, below = wide + step, wide - step
-        first = np.array(callable_(above.copy()))  # a copy: it may return one buffer each time
-        rise = np.subtract(first, callable_(below.copy()), dtype=np.float64)
-        slope: Array = (rise / (above - below)).astype(z.dtype)
-    return slope
+        return y.astype(dtype)

@@ -199,7 +199,9 @@ class Dense(Layer):
         x = self._input("jacobian", x)
         z = dense(x, self.w, self.b, samples=self.samples)
         z_rows = _as_rows(z, self.samples)
-        slopes = None if self._function is None else callable_slope(self._function, z_rows)
+        slopes = None
+        if self._function is not None:
+            slopes = callable_slope("Dense.jacobian", self._function, z_rows)
         w = self.w if self.samples == "columns" else self.w.T
         blocks = _slope_blocks(self._act, z_rows, slopes) @ w
         return _block_diagonal(blocks, self.samples, z.shape + x.shape)
