@@ -42,12 +42,13 @@ _PRODUCT = (
 )
 _NETWORK = ("test_network.py", "test_training.py", "test_network_twins.py")
 _LOSS = ("test_losses.py", "test_errors.py", "test_out.py")
-_ACTIVATION = ("test_activations.py", "test_golden.py", "test_dense.py")
+_ACTIVATION = ("test_activations.py", "test_softmax.py", "test_golden.py", "test_dense.py")
 LIKELY = {
     "kernels/vector_math.py": (
         "test_accuracy.py",
         "test_vector_math.py",
         "test_activations.py",
+        "test_softmax.py",
     ),
     "kernels/coefficients.py": ("test_accuracy.py", "test_vector_math.py"),
     "kernels/formulas.py": _ACTIVATION,
@@ -55,16 +56,27 @@ LIKELY = {
     "kernels/dense_blocks.py": ("test_out.py", *_PRODUCT),
     "kernels/layer.py": (*_PRODUCT, "test_strided.py"),
     "kernels/rows.py": _ACTIVATION,
-    "kernels/softmax.py": _ACTIVATION,
+    "kernels/softmax.py": ("test_softmax.py", *_ACTIVATION),
     "kernels/pyobject.py": ("test_strided.py", *_LOSS, "test_dense.py", "test_network.py"),
-    "kernels/reductions.py": ("test_activations.py", "test_golden.py", "test_losses.py"),
-    "kernels/apply.py": ("test_strided.py", *_LOSS, "test_activations.py"),
+    "kernels/reductions.py": (
+        "test_softmax.py",
+        "test_activations.py",
+        "test_golden.py",
+        "test_losses.py",
+    ),
+    "kernels/apply.py": ("test_strided.py", *_LOSS, "test_activations.py", "test_softmax.py"),
     "kernels/apply_loss.py": ("test_strided.py", *_LOSS),
     "kernels/gather.py": ("test_strided.py", "test_guard_pages.py"),
     "kernels/loss.py": _LOSS,
     "kernels/compile.py": ("test_dense.py",),
     "kernels/library.py": ("test_library.py", "test_bits.py"),
-    "activations.py": ("test_activations.py", "test_dense.py", "test_strided.py", "test_errors.py"),
+    "activations.py": (
+        "test_activations.py",
+        "test_softmax.py",
+        "test_dense.py",
+        "test_strided.py",
+        "test_errors.py",
+    ),
     "arrays.py": ("test_errors.py", "test_dense.py"),
     "losses.py": _LOSS,
     "kernels/plan.py": _NETWORK,
