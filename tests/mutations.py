@@ -33,16 +33,11 @@ NOT_COPIED = shutil.ignore_patterns(
 )
 
 # By file: the test files that are likely to notice, the quickest first.
-_PRODUCT = (
-    "test_gemm.py",
-    "test_guard_pages.py",
-    "test_golden.py",
-    "test_dense.py",
-    "test_bits.py",
-)
+_DENSE = ("test_dense.py", "test_dense_gradients.py")
+_PRODUCT = ("test_gemm.py", "test_guard_pages.py", "test_golden.py", *_DENSE, "test_bits.py")
 _NETWORK = ("test_network.py", "test_training.py", "test_network_twins.py")
 _LOSS = ("test_losses.py", "test_errors.py", "test_out.py")
-_ACTIVATION = ("test_activations.py", "test_softmax.py", "test_golden.py", "test_dense.py")
+_ACTIVATION = ("test_activations.py", "test_softmax.py", "test_golden.py", *_DENSE)
 LIKELY = {
     "kernels/vector_math.py": (
         "test_accuracy.py",
@@ -57,7 +52,7 @@ LIKELY = {
     "kernels/layer.py": (*_PRODUCT, "test_strided.py"),
     "kernels/rows.py": _ACTIVATION,
     "kernels/softmax.py": ("test_softmax.py", *_ACTIVATION),
-    "kernels/pyobject.py": ("test_strided.py", *_LOSS, "test_dense.py", "test_network.py"),
+    "kernels/pyobject.py": ("test_strided.py", *_LOSS, *_DENSE, "test_network.py"),
     "kernels/reductions.py": (
         "test_softmax.py",
         "test_activations.py",
@@ -68,16 +63,16 @@ LIKELY = {
     "kernels/apply_loss.py": ("test_strided.py", *_LOSS),
     "kernels/gather.py": ("test_strided.py", "test_guard_pages.py"),
     "kernels/loss.py": _LOSS,
-    "kernels/compile.py": ("test_dense.py",),
+    "kernels/compile.py": _DENSE,
     "kernels/library.py": ("test_library.py", "test_bits.py"),
     "activations.py": (
         "test_activations.py",
         "test_softmax.py",
-        "test_dense.py",
+        *_DENSE,
         "test_strided.py",
         "test_errors.py",
     ),
-    "arrays.py": ("test_errors.py", "test_dense.py"),
+    "arrays.py": ("test_errors.py", *_DENSE),
     "losses.py": _LOSS,
     "kernels/plan.py": _NETWORK,
     "kernels/network.py": _NETWORK,
@@ -87,10 +82,10 @@ LIKELY = {
     "training.py": ("test_training.py",),
     "network.py": _NETWORK,
     "large.py": ("test_large.py", "test_golden.py", "test_bits.py"),
-    "layer.py": ("test_golden.py", "test_dense.py", "test_errors.py", "test_bits.py"),
+    "layer.py": ("test_golden.py", *_DENSE, "test_errors.py", "test_bits.py"),
     "threads.py": ("test_golden.py", "test_bits.py"),
-    "functional.py": ("test_errors.py", "test_out.py", "test_dense.py", "test_large.py"),
-    "checked.py": ("test_errors.py", "test_out.py", "test_dense.py", "test_strided.py"),
+    "functional.py": ("test_errors.py", "test_out.py", *_DENSE, "test_large.py"),
+    "checked.py": ("test_errors.py", "test_out.py", *_DENSE, "test_strided.py"),
     "nn.py": ("test_nn.py",),
     "verify.py": ("test_verify.py",),
 }
