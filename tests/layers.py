@@ -55,3 +55,13 @@ def run(data: dict[str, Any], samples: str, name: Any = "sigmoid") -> list[Array
 @functools.cache
 def clean_run(dtype: str, samples: str, name: str = "sigmoid") -> list[Array]:
     return run(forms_data(dtype, samples), samples, name)
+
+
+def odd_layer(dtype: str, samples: str) -> dict[str, Array]:
+    """Return x, w, b and grad_y of 7 samples, 5 features and 3 outputs, in the layout."""
+    rng = rng_of("out", dtype, samples)
+    shapes = {"x": (7, 5), "w": (5, 3), "b": (1, 3), "g": (7, 3)}
+    return {
+        name: turn(rng.standard_normal(shape).astype(dtype), samples)
+        for name, shape in shapes.items()
+    }

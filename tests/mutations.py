@@ -33,7 +33,7 @@ NOT_COPIED = shutil.ignore_patterns(
 )
 
 # By file: the test files that are likely to notice, the quickest first.
-_DENSE = ("test_dense.py", "test_dense_arrays.py", "test_dense_gradients.py")
+_DENSE = ("test_dense.py", "test_out.py", "test_dense_arrays.py", "test_dense_gradients.py")
 _PRODUCT = ("test_gemm.py", "test_guard_pages.py", "test_golden.py", *_DENSE, "test_bits.py")
 _NETWORK = ("test_network.py", "test_training.py", "test_network_twins.py")
 _LOSS = ("test_losses.py", "test_errors.py", "test_out.py")
@@ -137,7 +137,8 @@ def try_fault(fault: Fault, warm: Path, limit: float, quick: bool) -> Outcome:
         everything = sorted(p.name for p in (tree / "tests").glob("test_*.py"))
         # This one compares the sources with the table of faults, so it would notice any.
         everything.remove("test_mutations.py")
-        first = [n for n in LIKELY.get(fault.file, _PRODUCT) if n in everything]
+        likely = dict.fromkeys(LIKELY.get(fault.file, _PRODUCT))  # each once, in this order
+        first = [n for n in likely if n in everything]
         rest = [n for n in everything if n not in first]
         noticed = None
         for names in [*([n] for n in first), *([] if quick else [rest])]:
