@@ -36,7 +36,8 @@ NOT_COPIED = shutil.ignore_patterns(
 _DENSE = ("test_dense.py", "test_out.py", "test_dense_arrays.py", "test_dense_gradients.py")
 _PRODUCT = ("test_gemm.py", "test_guard_pages.py", "test_golden.py", *_DENSE, "test_bits.py")
 _NETWORK = ("test_network.py", "test_training.py", "test_network_twins.py")
-_LOSS = ("test_losses.py", "test_errors.py", "test_out.py")
+_ERRORS = ("test_errors.py", "test_known_layers.py", "test_out_refused.py")
+_LOSS = ("test_losses.py", *_ERRORS, "test_out.py")
 _ACTIVATION = ("test_activations.py", "test_softmax.py", "test_golden.py", *_DENSE)
 LIKELY = {
     "kernels/vector_math.py": (
@@ -47,7 +48,7 @@ LIKELY = {
     ),
     "kernels/coefficients.py": ("test_accuracy.py", "test_vector_math.py"),
     "kernels/formulas.py": _ACTIVATION,
-    "kernels/dense.py": ("test_out.py", "test_strided.py", "test_large.py", *_PRODUCT),
+    "kernels/dense.py": ("test_out.py", "test_strided.py", "test_large.py", *_PRODUCT, *_ERRORS),
     "kernels/dense_blocks.py": ("test_out.py", *_PRODUCT),
     "kernels/layer.py": (*_PRODUCT, "test_strided.py"),
     "kernels/rows.py": _ACTIVATION,
@@ -70,9 +71,9 @@ LIKELY = {
         "test_softmax.py",
         *_DENSE,
         "test_strided.py",
-        "test_errors.py",
+        *_ERRORS,
     ),
-    "arrays.py": ("test_errors.py", *_DENSE),
+    "arrays.py": (*_ERRORS, *_DENSE),
     "losses.py": _LOSS,
     "kernels/plan.py": _NETWORK,
     "kernels/network.py": _NETWORK,
@@ -82,10 +83,10 @@ LIKELY = {
     "training.py": ("test_training.py",),
     "network.py": _NETWORK,
     "large.py": ("test_large.py", "test_golden.py", "test_bits.py"),
-    "layer.py": ("test_golden.py", *_DENSE, "test_errors.py", "test_bits.py"),
+    "layer.py": ("test_golden.py", *_DENSE, *_ERRORS, "test_bits.py"),
     "threads.py": ("test_golden.py", "test_bits.py"),
-    "functional.py": ("test_errors.py", "test_out.py", *_DENSE, "test_large.py"),
-    "checked.py": ("test_errors.py", "test_out.py", *_DENSE, "test_strided.py"),
+    "functional.py": (*_ERRORS, "test_out.py", *_DENSE, "test_large.py"),
+    "checked.py": (*_ERRORS, "test_out.py", *_DENSE, "test_strided.py"),
     "nn.py": ("test_nn.py",),
     "verify.py": ("test_verify.py",),
 }

@@ -319,30 +319,3 @@ def test_builtin_function_as_activation() -> None:
     y, cache = fg.dense_forward([[2.0]], [[3.0]], activation=operator.neg)
     assert y.tolist() == [[-6.0]]
     np.testing.assert_allclose(fg.dense_backward([[1.0]], cache).x, [[-3.0]], rtol=1e-9)
-
-
-@layouts
-@pytest.mark.parametrize("name", NAMES)
-def test_a_known_layer_takes_no_grad_of_another_shape(name: str, samples: str) -> None:
-    """Neither more nor fewer samples or outputs, on the direct path of compiled calls."""
-    data = forms_data("float64", samples)
-    y, cache = fg.dense_forward(data["x"], data["w"], data["b"], name, samples=samples)
-    fg.dense_backward(data["g"], cache)
-    n, k = y.shape
-    for shape in ((n - 1, k), (n + 1, k), (n, k - 1), (n, k + 1), (k, n), (n * k,)):
-        with pytest.raises(ValueError, match="grad_y has shape"):
-            fg.dense_backward(np.zeros(shape), cache)
-
-
-@layouts
-def test_a_known_layer_takes_no_weights_of_another_shape(samples: str) -> None:
-    """The direct path looks at w itself: nobody checked before it."""
-    data = forms_data("float64", samples)
-    fg.dense(data["x"], data["w"], data["b"], "tanh", samples=samples)
-    features, outputs = data["w"].shape if samples == "rows" else data["w"].shape[::-1]
-    for d in (features - 1, features + 1):
-        w = np.zeros((d, outputs) if samples == "rows" else (outputs, d))
-        with pytest.raises(ValueError, match="w has shape"):
-            fg.dense(data["x"], w, data["b"], "tanh", samples=samples)
-        with pytest.raises(ValueError, match="w has shape"):
-            fg.dense_forward(data["x"], w, None, "tanh", samples=samples)
