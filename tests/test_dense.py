@@ -1,35 +1,19 @@
-"""The dense layer: exact on integers, inside the rounding bounds, the true gradients, any array.
+"""The dense layer agrees with the reference, whatever the activation, and keeps NaN where it is.
 
-Shapes are named by what they sit on the edge of: MR x NR is the register tile, KC and MC are
-block sizes, BB is the batch block. Tolerances and their derivations are in ``tolerances.py``.
+Gradients are in `test_dense_gradients.py`, arrays of any kind in `test_dense_arrays.py`, products
+without an activation in `test_gemm.py`. Tolerances and their derivations are in `tolerances.py`.
 """
 
 from __future__ import annotations
 
 import functools
-import math
-import operator
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
-from conftest import (
-    DTYPES,
-    LAYOUTS,
-    Array,
-    same_bits,
-    turn,
-)
+from conftest import DTYPES, LAYOUTS, Array, same_bits, turn
 from layers import ALL, clean_run, dashed, forms_data, layer_data, run
-from tolerances import (
-    REFERENCE_EPS,
-    SLOPE_U,
-    SMOOTHNESS,
-    SOFTMAX_EPS,
-    U,
-    gamma,
-)
+from tolerances import REFERENCE_EPS, SLOPE_U, SMOOTHNESS, SOFTMAX_EPS, U, gamma
 
 import fastgrad as fg
 from fastgrad import reference
@@ -39,7 +23,6 @@ NAMES = fg.activations.BUILT_IN
 
 dtypes = pytest.mark.parametrize("dtype", DTYPES)
 layouts = pytest.mark.parametrize("samples", LAYOUTS)
-
 
 # -- every activation against the reference ------------------------------------------------------
 
@@ -136,9 +119,6 @@ def test_layers_agree_with_the_reference(name: str, spec: str, dtype: str, sampl
         assert not bad.any(), f"{what}: {(difference[bad] / error[bad]).max():.3g} x bound"
 
 
-# -- activations of every kind -------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", NAMES)
 @layouts
 def test_activation_objects_and_names_are_the_same(name: str, samples: str) -> None:
@@ -147,122 +127,7 @@ def test_activation_objects_and_names_are_the_same(name: str, samples: str) -> N
     assert all(map(same_bits, results, clean_run("float32", samples, name)))
 
 
-class _Square:
-    """A callable object."""
-
-    def __call__(self, z: Array) -> Array:
-        return z * z
-
-
-# Callables and their derivatives. Central differences with d = 6e-6 max(1, |z|) leave an error
-# of d**2 / 6 times the third derivative, 6e-12 of it, and of 2 eps |f| / d, 4e-11 |f|.
-CALLABLES: dict[str, tuple[Callable[[Array], Any], Callable[[Array], Array]]] = {
-    "ufunc": (np.sin, np.cos),
-    "lambda": (lambda z: np.exp(-z * z), lambda z: -2 * z * np.exp(-z * z)),
-    "object": (_Square(), lambda z: 2 * z),
-    "partial": (functools.partial(np.multiply, 3.0), lambda z: np.full_like(z, 3.0)),
-    "returns_its_argument": (lambda z: z, np.ones_like),
-    "works_in_place": (lambda z: np.tanh(z, out=z), lambda z: 1 / np.cosh(z) ** 2),
-    "returns_integers": (lambda z: np.ones(z.shape, int), np.zeros_like),
-    "returns_a_list": (lambda z: (z + 1).tolist(), np.ones_like),
-    "returns_a_view": (lambda z: z[::-1][::-1], np.ones_like),
-}
-CALLABLE_ATOL = {"float32": 4 * 2.0**-23, "float64": 5e-10}
-
-
-@layouts
-@dtypes
-@pytest.mark.parametrize("kind", list(CALLABLES))
-def test_callables_are_differentiated(kind: str, dtype: str, samples: str) -> None:
-    function, derivative = CALLABLES[kind]
-    data = forms_data(dtype, samples)
-    y, cache = fg.dense_forward(data["x"], data["w"], data["b"], function, samples=samples)
-    z = fg.dense(data["x"], data["w"], data["b"], samples=samples)
-    np.testing.assert_array_equal(y, np.asarray(function(z.copy()), dtype))
-    assert same_bits(y, fg.dense(data["x"], data["w"], data["b"], function, samples=samples))
-    grads = fg.dense_backward(data["g"], cache, need=ALL)
-    truth = data["g"].astype(float) * derivative(z.astype(float))
-    atol = CALLABLE_ATOL[dtype] * (1 + np.abs(truth).max())
-    np.testing.assert_allclose(grads.z, truth, rtol=0, atol=atol)
-    _, plain = fg.dense_forward(data["x"], data["w"], data["b"], samples=samples)
-    linear = fg.dense_backward(grads.z, plain)
-    assert all(map(same_bits, grads[:3], linear[:3]))
-    assert all(a.dtype == dtype for a in grads)
-
-
-# Compiled once per dtype, however often they are used.
-def _cube(z: float) -> float:
-    return z * z * z
-
-
-def _cube_slope(z: float) -> float:
-    return 3 * z * z
-
-
-@layouts
-@dtypes
-def test_defined_activation(dtype: str, samples: str, restored: None) -> None:
-    """It is known by name and as an object, right both ways, and compiles no matrix product."""
-    from fastgrad.kernels.library import LIBRARY
-
-    clean_run(dtype, samples)
-    before = list(LIBRARY.compiled), dict(LIBRARY._addresses)
-    cube = fg.define_activation("cube", _cube, _cube_slope)
-    data = forms_data(dtype, samples)
-    results = run(data, samples, "cube")
-    assert (list(LIBRARY.compiled), dict(LIBRARY._addresses)) == before
-    assert all(map(same_bits, results, run(data, samples, cube)))
-    z = fg.dense(data["x"], data["w"], data["b"], samples=samples)
-    u = U[dtype]
-    assert (abs(results[0] - z.astype(float) ** 3) <= 3 * u * abs(z) ** 3).all()
-    slope = 3 * z.astype(float) ** 2
-    assert (abs(results[-1] - data["g"] * slope) <= 4 * u * abs(data["g"]) * slope).all()
-    assert repr(cube).startswith("<activation cube")
-
-
-def test_defining_a_name_again_replaces_it(restored: None) -> None:
-    x, w = np.full((1, 1), 2.0), np.ones((1, 1))
-    fg.define_activation("mine", _cube, _cube_slope)
-    assert fg.dense(x, w, activation="mine").tolist() == [[8.0]]
-    fg.define_activation("mine", _cube_slope, _cube)
-    assert fg.activations.ACTIVATIONS["mine"](x).tolist() == [[12.0]]
-    y, cache = fg.dense_forward(x, w, activation="mine")
-    assert fg.dense(x, w, activation="mine").tolist() == y.tolist() == [[12.0]]
-    assert fg.dense_backward(np.ones((1, 1)), cache).x.tolist() == [[8.0]]
-
-
-@dtypes
-def test_defined_activation_is_nan_where_it_raises(
-    dtype: str, restored: None, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Numba raises for negative integer powers of zero; the other samples are not concerned."""
-    act = fg.define_activation("inverse", lambda z: z**-1, lambda z: -(z**-2))
-    x = np.array([[1.0, 2.0], [0.0, 4.0], [8.0, 16.0]], dtype)
-    with np.errstate(divide="ignore"):
-        value, slope = 1 / x, -1 / x**2
-    value[1, 0] = slope[1, 0] = np.nan
-    np.testing.assert_array_equal(act(x), value)
-    np.testing.assert_array_equal(act.derivative(x), slope)
-    y, cache = fg.dense_forward(x, np.eye(2, dtype=dtype), activation="inverse")
-    np.testing.assert_array_equal(y, value)
-    np.testing.assert_array_equal(fg.dense_backward(x, cache, need="z").z, x * slope)
-    assert capfd.readouterr().err == ""
-
-
-def test_a_function_defined_again_is_compiled_again(restored: None) -> None:
-    scale = 2.0
-
-    def scaled(z: float) -> float:
-        return scale * z
-
-    for scale in (2.0, 5.0):
-        act = fg.define_activation("scaled", scaled, _cube_slope)
-        assert act([1.0]).tolist() == [scale]
-
-
-def test_an_activation_without_kernels_is_said_so() -> None:
-    with pytest.raises(ValueError, match=r"'mine' has no kernels: make it by fg\.define_activ"):
-        fg.dense([[1.0]], [[1.0]], activation=fg.Activation("mine", "z*2"))
+# -- NaN, infinity, floating-point events ----------------------------------------------------------
 
 
 @dtypes
@@ -276,15 +141,6 @@ def test_no_floating_point_event_gets_out(dtype: str) -> None:
         assert fg.dense(np.array([[1e-4]], "f2"), np.array([[1e-4]], "f2")) == 0
         net = fg.MLP((1, 1), (None,), "mse", dtype=dtype)
         assert net.predict([1e-42, 0.0], [[1e-42]]).item() < 1e-80
-
-
-def test_defined_activation_uses_math_and_closures(restored: None) -> None:
-    scale = 2.0
-    act = fg.define_activation("bump", lambda z: math.exp(-scale * z * z), _cube_slope)
-    np.testing.assert_allclose(act([0.5]), [math.exp(-0.5)], rtol=1e-15)
-
-
-# -- NaN and infinity ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf], ids=str)
@@ -303,19 +159,3 @@ def test_a_bad_sample_stays_in_its_row(dtype: str, name: str, bad: float) -> Non
         expected_row = reference.ACTIVATIONS[name](z[3].astype(np.float64))
     np.testing.assert_array_equal(np.isnan(y[3]), np.isnan(expected_row))
     np.testing.assert_array_equal(np.isinf(y[3]), np.isinf(expected_row.astype(dtype)))
-
-
-def test_indexing_is_64_bit() -> None:
-    """Offsets beyond 2**31 elements, on a broadcast view: nothing of that size is allocated."""
-    row = np.arange(4.0, dtype=np.float32)
-    tall = np.lib.stride_tricks.as_strided(row, (2**31 + 8, 4), (0, 4), writeable=False)
-    part = tall[2**31 :]
-    w = np.eye(4, dtype=np.float32)
-    np.testing.assert_array_equal(fg.dense(part, w), part)
-
-
-def test_builtin_function_as_activation() -> None:
-    """A builtin callable without a signature works as an activation too."""
-    y, cache = fg.dense_forward([[2.0]], [[3.0]], activation=operator.neg)
-    assert y.tolist() == [[-6.0]]
-    np.testing.assert_allclose(fg.dense_backward([[1.0]], cache).x, [[-3.0]], rtol=1e-9)

@@ -489,35 +489,6 @@ def test_texts(case: str) -> None:
         assert str(error.value) == text
 
 
-def _steady(z: float) -> float:
-    return z
-
-
-UNCOMPILABLE: dict[str, tuple[Any, Any, str]] = {
-    "forward": (lambda z: z.foo, _steady, "forward"),
-    "derivative": (_steady, lambda z: "a", "derivative"),
-    "no argument": (lambda: 1.0, _steady, "forward"),
-    "two arguments": (_steady, lambda z, y: z, "derivative"),
-    "type": (dict, _steady, "forward"),
-    "object": (type("Callable", (), {"__call__": lambda self, z: z})(), _steady, "forward"),
-    "unhashable": (type("U", (), {"__call__": max, "__hash__": None})(), _steady, "forward"),
-    "keywords": (lambda z, **k: z, _steady, "forward"),
-    "nothing": (lambda z: None, _steady, "forward"),
-    "complex": (_steady, lambda z: z * 1j, "derivative"),
-    "pair": (lambda z: (z, z), _steady, "forward"),
-}
-
-
-@pytest.mark.parametrize("case", list(UNCOMPILABLE))
-def test_define_activation_says_what_does_not_compile(case: str) -> None:
-    forward, derivative, what = UNCOMPILABLE[case]
-    with pytest.raises((ValueError, TypeError)) as error:
-        fg.define_activation("broken", forward, derivative)
-    assert str(error.value).startswith(f"define_activation: {what} ")
-    assert '%"' not in str(error.value)  # LLVM IR
-    assert "broken" not in fg.activations.ACTIVATIONS
-
-
 MISSING_TARGET = """
 import numpy as np, fastgrad as fg
 loss = fg.losses.{name}
