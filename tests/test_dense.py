@@ -75,7 +75,7 @@ def expected(name: str, spec: str, dtype: str) -> dict[str, Bounded]:
         slope = abs(reference.ACTIVATIONS[name].derivative(z))
         value_ulp = row.ulp[DTYPES.index(dtype)]
         dy = smooth.slope * own * dz + 2 * u * value_ulp * abs(y) + tiny
-        if wide:  # the reference's own functions: see test_baselines
+        if wide:  # the reference's own functions: see test_activation_twins
             dy = dy + 2 * u * REFERENCE_EPS[name](abs(z)) * abs(y)
         dgz = abs(g) * (smooth.curvature * own * dz + SLOPE_U * u * np.maximum(1, slope))
         for kink in row.kinks:  # either side is right where rounding decides the side
