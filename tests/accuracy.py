@@ -24,7 +24,7 @@ import mpmath as mp
 import numpy as np
 import wide
 from conftest import DTYPES, Array, rng_of, ulp
-from test_activations import DIGITS, TABLE, TRUTH
+from truth import DIGITS, TABLE, TRUTH
 
 import fastgrad as fg
 

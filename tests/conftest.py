@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,6 +91,14 @@ def python_handler() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session")
+def torch() -> Any:
+    """PyTorch; a test that asks for it is skipped where it is not installed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's own, at import
+        return pytest.importorskip("torch", exc_type=ImportError)
 
 
 def turn(array: Array, samples: str) -> Array:

@@ -33,39 +33,53 @@ NOT_COPIED = shutil.ignore_patterns(
 )
 
 # By file: the test files that are likely to notice, the quickest first.
-_PRODUCT = (
-    "test_gemm.py",
-    "test_guard_pages.py",
-    "test_golden.py",
-    "test_dense.py",
-    "test_bits.py",
-)
-_NETWORK = ("test_network.py", "test_training.py", "test_network_twins.py")
-_LOSS = ("test_losses.py", "test_errors.py", "test_out.py")
-_ACTIVATION = ("test_activations.py", "test_golden.py", "test_dense.py")
+_DENSE = ("test_dense.py", "test_out.py", "test_dense_arrays.py", "test_dense_gradients.py")
+_PRODUCT = ("test_gemm.py", "test_guard_pages.py", "test_golden.py", *_DENSE, "test_bits.py")
+_NETWORK = ("test_network.py", "test_training.py")
+_ERRORS = ("test_errors.py", "test_known_layers.py", "test_out_refused.py")
+_LOSS = ("test_losses.py", *_ERRORS, "test_out.py")
+_ACTIVATION = ("test_activations.py", "test_softmax.py", "test_golden.py", *_DENSE)
 LIKELY = {
     "kernels/vector_math.py": (
         "test_accuracy.py",
         "test_vector_math.py",
         "test_activations.py",
+        "test_softmax.py",
     ),
     "kernels/coefficients.py": ("test_accuracy.py", "test_vector_math.py"),
     "kernels/formulas.py": _ACTIVATION,
-    "kernels/dense.py": ("test_out.py", "test_strided.py", "test_large.py", *_PRODUCT),
+    "kernels/dense.py": ("test_out.py", "test_strided.py", "test_large.py", *_PRODUCT, *_ERRORS),
     "kernels/dense_blocks.py": ("test_out.py", *_PRODUCT),
     "kernels/layer.py": (*_PRODUCT, "test_strided.py"),
     "kernels/rows.py": _ACTIVATION,
-    "kernels/softmax.py": _ACTIVATION,
-    "kernels/pyobject.py": ("test_strided.py", *_LOSS, "test_dense.py", "test_network.py"),
-    "kernels/reductions.py": ("test_activations.py", "test_golden.py", "test_losses.py"),
-    "kernels/apply.py": ("test_strided.py", *_LOSS, "test_activations.py"),
+    "kernels/softmax.py": ("test_softmax.py", *_ACTIVATION),
+    "kernels/pyobject.py": ("test_strided.py", *_LOSS, *_DENSE, "test_network.py"),
+    "kernels/reductions.py": (
+        "test_softmax.py",
+        "test_activations.py",
+        "test_golden.py",
+        "test_losses.py",
+    ),
+    "kernels/apply.py": ("test_strided.py", *_LOSS, "test_activations.py", "test_softmax.py"),
     "kernels/apply_loss.py": ("test_strided.py", *_LOSS),
     "kernels/gather.py": ("test_strided.py", "test_guard_pages.py"),
     "kernels/loss.py": _LOSS,
-    "kernels/compile.py": ("test_dense.py",),
-    "kernels/library.py": ("test_library.py", "test_bits.py"),
-    "activations.py": ("test_activations.py", "test_dense.py", "test_strided.py", "test_errors.py"),
-    "arrays.py": ("test_errors.py", "test_dense.py"),
+    "kernels/compile.py": ("test_dense.py", "test_own_activations.py", "test_compile.py"),
+    "kernels/library.py": (
+        "test_library.py",
+        "test_compile.py",
+        "test_processes.py",
+        "test_bits.py",
+    ),
+    "activations.py": (
+        "test_activations.py",
+        "test_softmax.py",
+        "test_own_activations.py",
+        *_DENSE,
+        "test_strided.py",
+        *_ERRORS,
+    ),
+    "arrays.py": (*_ERRORS, *_DENSE, "test_own_activations.py"),
     "losses.py": _LOSS,
     "kernels/plan.py": _NETWORK,
     "kernels/network.py": _NETWORK,
@@ -75,10 +89,10 @@ LIKELY = {
     "training.py": ("test_training.py",),
     "network.py": _NETWORK,
     "large.py": ("test_large.py", "test_golden.py", "test_bits.py"),
-    "layer.py": ("test_golden.py", "test_dense.py", "test_errors.py", "test_bits.py"),
+    "layer.py": ("test_golden.py", *_DENSE, "test_own_activations.py", *_ERRORS, "test_bits.py"),
     "threads.py": ("test_golden.py", "test_bits.py"),
-    "functional.py": ("test_errors.py", "test_out.py", "test_dense.py", "test_large.py"),
-    "checked.py": ("test_errors.py", "test_out.py", "test_dense.py", "test_strided.py"),
+    "functional.py": (*_ERRORS, *_DENSE, "test_own_activations.py", "test_large.py"),
+    "checked.py": (*_ERRORS, *_DENSE, "test_own_activations.py", "test_strided.py"),
     "nn.py": ("test_nn.py",),
     "verify.py": ("test_verify.py",),
 }
@@ -130,7 +144,8 @@ def try_fault(fault: Fault, warm: Path, limit: float, quick: bool) -> Outcome:
         everything = sorted(p.name for p in (tree / "tests").glob("test_*.py"))
         # This one compares the sources with the table of faults, so it would notice any.
         everything.remove("test_mutations.py")
-        first = [n for n in LIKELY.get(fault.file, _PRODUCT) if n in everything]
+        likely = dict.fromkeys(LIKELY.get(fault.file, _PRODUCT))  # each once, in this order
+        first = [n for n in likely if n in everything]
         rest = [n for n in everything if n not in first]
         noticed = None
         for names in [*([n] for n in first), *([] if quick else [rest])]:

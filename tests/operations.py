@@ -137,13 +137,9 @@ def activation_run(method: str, *names: str) -> Any:
     def run(m: ModuleType, v: Values, o: dict[str, Any], out: Values) -> Values:
         act = m.ACTIVATIONS[o["activation"]] if m is reference else ACTIVATIONS[o["activation"]]
         extra = {"axis": o["axis"]} if "axis" in o else {}
-        arguments = [v[n] for n in names]
-        if m is reference:
-            if extra:  # the twin's softmax works on the last axis
-                moved = [np.moveaxis(a, o["axis"], -1) for a in arguments]
-                return {"y": np.moveaxis(getattr(act, method)(*moved), -1, o["axis"])}
-            return {"y": getattr(act, method)(*arguments)}
-        return {"y": getattr(act, method)(*arguments, out=out.get("y"), **extra)}
+        if m is not reference:  # whose activations take no `out`
+            extra["out"] = out.get("y")
+        return {"y": getattr(act, method)(*(v[n] for n in names), **extra)}
 
     return run
 

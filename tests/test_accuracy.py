@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import wide
 from conftest import DTYPES, rng_of
-from test_activations import TABLE
+from truth import TABLE
 
 NAMES = list(wide.WIDE)
 MILLION = 1 << 20

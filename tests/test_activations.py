@@ -1,7 +1,7 @@
 """Every row of the table of activations: values, special values, derivatives, shapes, errors.
 
 Values are held against mpmath within the row's ULP on a stratified sample; the exhaustive counts
-are those of ``test_vector_math.py``.
+are those of ``test_vector_math.py``. What softmax alone has is in ``test_softmax.py``.
 """
 
 from __future__ import annotations
@@ -16,77 +16,20 @@ import mpmath as mp
 import numpy as np
 import pytest
 from conftest import DTYPES, FORMS, Array, rng_of, same_bits, ulp, ulp_distance
-from tolerances import PRODUCT_SLOPE_U, PRODUCT_SLOPES, REFERENCE_EPS, SLOPE_U, SOFTMAX_EPS, U
+from tolerances import PRODUCT_SLOPE_U, PRODUCT_SLOPES, REFERENCE_EPS, SLOPE_U, U
+from truth import DIGITS, TABLE, TRUTH, two_words
 
 import fastgrad as fg
 from fastgrad import reference
 from fastgrad.activations import BUILT_IN
 
-TABLE = {name: fg.activations.ACTIVATIONS[name] for name in BUILT_IN}
 ELEMENTWISE = [name for name, row in TABLE.items() if not row.rowwise]
 FROM_OUTPUT = [name for name in ELEMENTWISE if TABLE[name].from_output]
 FROM_INPUT = [name for name, row in TABLE.items() if not row.from_output]
 
 dtypes = pytest.mark.parametrize("dtype", DTYPES)
 
-# -- the truth ----------------------------------------------------------------------------------
-
-
-def _capped(z: Any) -> Any:
-    """Return z where exp(-|z|) is not yet nothing in any precision we look at."""
-    return max(min(z, mp.mpf(3000)), mp.mpf(-3000))
-
-
-def _cdf(z: Any) -> Any:
-    return mp.erfc(-_capped(z) / mp.sqrt(2)) / 2
-
-
-def _density(z: Any) -> Any:
-    return mp.exp(-z * z / 2) / mp.sqrt(2 * mp.pi)
-
-
-def _logistic(z: Any) -> Any:
-    return 1 / (1 + mp.exp(-_capped(z)))
-
-
-def _gelu_argument(z: Any) -> Any:
-    return mp.sqrt(8 / mp.pi) * (z + mp.mpf("0.044715") * z**3)
-
-
-def _gelu_tanh_slope(z: Any) -> Any:
-    s = _logistic(_gelu_argument(z))
-    inner = mp.sqrt(8 / mp.pi) * (1 + 3 * mp.mpf("0.044715") * z**2)
-    return s + z * s * _logistic(-_gelu_argument(z)) * inner
-
-
-# Value and derivative as mathematics has them: exact constants, the kink on the left side.
-TRUTH: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "identity": (lambda z: z, lambda z: mp.mpf(1)),
-    "sigmoid": (_logistic, lambda z: _logistic(z) * _logistic(-z)),
-    "tanh": (lambda z: mp.tanh(_capped(z)), lambda z: mp.sech(_capped(z)) ** 2),
-    "relu": (lambda z: max(z, mp.mpf(0)), lambda z: mp.mpf(int(z > 0))),
-    "gelu": (lambda z: z * _cdf(z), lambda z: _cdf(z) + z * _density(z)),
-    "gelu_tanh": (lambda z: z * _logistic(_gelu_argument(z)), _gelu_tanh_slope),
-    "silu": (
-        lambda z: z * _logistic(z),
-        lambda z: _logistic(z) * (1 + z * _logistic(-z)),
-    ),
-    "elu": (
-        lambda z: z if z > 0 else mp.expm1(z),
-        lambda z: mp.mpf(1) if z > 0 else mp.exp(z),
-    ),
-    "leaky_relu": (
-        lambda z: z if z > 0 else z / 100,
-        lambda z: mp.mpf(1) if z > 0 else mp.mpf("0.01"),
-    ),
-    "softplus": (
-        lambda z: max(z, mp.mpf(0)) + mp.log1p(mp.exp(-abs(_capped(z)))),
-        _logistic,
-    ),
-    "softsign": (lambda z: z / (1 + abs(z)), lambda z: 1 / (1 + abs(z)) ** 2),
-    "exp": (lambda z: mp.exp(_capped(z)), lambda z: mp.exp(_capped(z))),
-}
-DIGITS = 60
+# -- values and derivatives against the truth ----------------------------------------------------
 
 
 @functools.cache
@@ -107,21 +50,6 @@ def sample(dtype: str) -> Array:
     extremes = np.array([info.max, info.tiny, info.smallest_subnormal], dtype)
     half = np.concatenate([positive, around, extremes])
     return np.unique(np.concatenate([half, -half]))
-
-
-def as_float(value: Any) -> float:
-    """Return an mpmath number rounded to float64, infinite where that overflows."""
-    try:
-        return float(value)
-    except OverflowError:
-        return float(mp.sign(value)) * np.inf
-
-
-def two_words(values: list[Any]) -> tuple[Array, Array]:
-    """Return mpmath numbers as float64 and what float64 leaves of them."""
-    high = [as_float(v) for v in values]
-    low = [float(v - h) if np.isfinite(h) else 0.0 for v, h in zip(values, high, strict=True)]
-    return np.array(high), np.array(low)
 
 
 @functools.cache
@@ -269,102 +197,6 @@ def test_from_output_refuses_where_y_does_not_say(name: str) -> None:
     assert str(error.value) == (
         f"{name}.backward_from_output: the derivative of {name} is not a function of its output: "
         f"use {name}.backward(grad_y, z)"
-    )
-
-
-# -- softmax -----------------------------------------------------------------------------------
-
-
-@functools.cache
-def exact_softmax(n: int, dtype: str) -> tuple[Array, list[Any]]:
-    z = (4 * rng_of("softmax", n).standard_normal(n)).astype(dtype)
-    with mp.workdps(40):
-        e = [mp.exp(mp.mpf(v)) for v in z.tolist()]
-        total = mp.fsum(e)
-        return z, [v / total for v in e]
-
-
-@dtypes
-@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 31, 33, 257, 1000])
-def test_softmax_is_true(n: int, dtype: str) -> None:
-    z, exact = exact_softmax(n, dtype)
-    high, rest = two_words(exact)
-    y = fg.softmax(z).astype(np.float64)
-    assert (abs((y - high) - rest) <= SOFTMAX_EPS * np.finfo(dtype).eps * high).all()
-
-
-@dtypes
-@pytest.mark.parametrize("n", [2, 17, 257])
-def test_softmax_backward_is_true(n: int, dtype: str) -> None:
-    """The products of grad_y with the explicit Jacobian diag(y) - y y^T."""
-    z, exact = exact_softmax(n, dtype)
-    y = np.array([float(v) for v in exact])
-    g = rng_of("softmax g", n).standard_normal(n).astype(dtype)
-    wide = g.astype(np.float64)
-    expected = (np.diag(y) - np.outer(y, y)) @ wide
-    bound = 3 * SOFTMAX_EPS * np.finfo(dtype).eps * y * (abs(wide) + abs(wide) @ y)
-    assert (abs(fg.softmax.backward(g, z) - expected) <= bound).all()
-    assert (abs(fg.softmax.backward_from_output(g, fg.softmax(z)) - expected) <= bound).all()
-
-
-@pytest.mark.parametrize("axis", [-3, -2, -1, 0, 1, 2])
-@dtypes
-def test_softmax_along_any_axis(dtype: str, axis: int) -> None:
-    rng = rng_of("axis")
-    z, g = (rng.standard_normal((3, 5, 4)).astype(dtype) for _ in range(2))
-    y = fg.softmax(z, axis=axis)
-    front = np.moveaxis(z, axis, -1)
-    by_rows = np.array([fg.softmax(row) for row in front.reshape(-1, front.shape[-1])])
-    assert same_bits(np.moveaxis(y, axis, -1), by_rows.reshape(front.shape))
-    back = fg.softmax.backward(np.moveaxis(g, axis, -1), front)
-    assert same_bits(fg.softmax.backward(g, z, axis=axis), np.moveaxis(back, -1, axis))
-    again = fg.softmax.backward_from_output(g, y, axis=axis)
-    assert same_bits(again, np.moveaxis(back, -1, axis))
-
-
-@dtypes
-def test_softmax_of_extreme_rows(dtype: str) -> None:
-    inf, nan, big = np.inf, np.nan, np.finfo(dtype).max
-    z = np.array(
-        [[big, big, -big], [-big, -big, -big], [-inf, 0, 0], [-inf, -inf, 5], [1e4, 0, -1e4]], dtype
-    )
-    third = (dtype == "float32" and np.float32(1) / 3) or 1 / 3
-    expected = [[0.5, 0.5, 0], [third] * 3, [0, 0.5, 0.5], [0, 0, 1], [1, 0, 0]]
-    np.testing.assert_allclose(fg.softmax(z), expected, rtol=2 * np.finfo(dtype).eps)
-    bad = np.array([[nan, 0, 0], [inf, 0, 0], [-inf, -inf, -inf], [0, -inf, nan]], dtype)
-    assert np.isnan(fg.softmax(bad)).all()
-    long = np.full((1, 600), -inf, dtype)
-    long[0, 577] = 3
-    assert fg.softmax(long)[0, 577] == 1
-
-
-def every_magnitude(m: int, n: int, dtype: str) -> Array:
-    """Return rows of logits from 2**-8 to the largest numbers, of either sign."""
-    rng = rng_of("magnitudes", n)
-    size = rng.uniform(-8, np.finfo(dtype).maxexp - 1, (m, n))
-    return (rng.choice([-1, 1], (m, n)) * 2.0**size).astype(dtype)
-
-
-@dtypes
-@pytest.mark.parametrize("n", [2, 5, 17, 300])
-def test_softmax_of_logits_of_every_magnitude(n: int, dtype: str) -> None:
-    """The rounding error of z - max, beside a large z large itself, does no harm."""
-    for row in every_magnitude(600 // n, n, dtype):
-        top = float(row.max())
-        e = [mp.exp(v) if v > -800 else mp.mpf(0) for v in (mp.mpf(float(z)) - top for z in row)]
-        true = np.array([float(v / mp.fsum(e)) for v in e])
-        y = fg.softmax(row).astype(np.float64)
-        info = np.finfo(dtype)
-        bound = SOFTMAX_EPS * info.eps * true + info.smallest_subnormal
-        assert (abs(y - true) <= bound).all(), row
-
-
-def test_softmax_has_no_elementwise_derivative() -> None:
-    with pytest.raises(ValueError) as error:
-        fg.softmax.derivative([1.0, 2.0])
-    assert str(error.value) == (
-        "softmax.derivative: the derivative of softmax is a matrix per row, not an array like z: "
-        "use softmax.backward(grad_y, z)"
     )
 
 
@@ -525,8 +357,11 @@ def test_rows_say_what_they_are(name: str) -> None:
     assert isinstance(row, fg.Activation)
 
 
+# -- the ruler -------------------------------------------------------------------------------------
+
+
 def test_ulp_helpers() -> None:
-    """The ruler itself: one neighbour away is one ULP, at every size."""
+    """One neighbour away is one ULP, at every size."""
     for dtype in DTYPES:
         info = np.finfo(dtype)
         for value in (1.0, 1.5, 2.0, float(info.tiny), float(info.smallest_subnormal), 1e30, 0.1):

@@ -203,6 +203,15 @@ def test_empty_results_of_very_many_samples() -> None:
     assert output(start(EMPTY), timeout=60) == expected
 
 
+def test_indexing_is_64_bit() -> None:
+    """Offsets beyond 2**31 elements, on a broadcast view: nothing of that size is allocated."""
+    row = np.arange(4.0, dtype=np.float32)
+    tall = np.lib.stride_tricks.as_strided(row, (2**31 + 8, 4), (0, 4), writeable=False)
+    part = tall[2**31 :]
+    w = np.eye(4, dtype=np.float32)
+    np.testing.assert_array_equal(fg.dense(part, w), part)
+
+
 @pytest.mark.exhaustive
 @dtypes
 def test_arrays_of_more_elements_than_32_bits_count(dtype: str) -> None:

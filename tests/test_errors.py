@@ -1,7 +1,7 @@
 """What cannot be computed is refused, by name: function, argument, shape or dtype, and the rule.
 
 Each argument of each function is wrong in turn. Texts are compared whole where they are the
-contract's; a refused call has written nothing.
+contract's; a refused call has written nothing. `out=` is refused in `test_out_refused.py`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from conftest import Array, output, start
+from calls import B, W, X, Y, backward, cache_of, columns, dense
+from conftest import output, start
 
 import fastgrad as fg
 from fastgrad.activations import BUILT_IN
 
-X, W, B = np.ones((3, 4)), np.ones((4, 2)), np.ones(2)
-Y = np.ones((3, 2))
 KNOWN = ", ".join(BUILT_IN)
 
 
@@ -28,26 +27,6 @@ class Wrong(NamedTuple):
     call: Callable[[], Any]
     error: type[Exception]
     text: str
-
-
-def dense(**changes: Any) -> Callable[[], Any]:
-    """Return a call of dense_forward with some arguments changed."""
-    arguments: dict[str, Any] = {"x": X, "w": W, "b": B, "activation": "tanh", **changes}
-    return lambda: fg.dense_forward(**arguments)
-
-
-def columns(**changes: Any) -> Callable[[], Any]:
-    return dense(**{"x": X.T, "w": W.T, "samples": "columns", **changes})
-
-
-def cache_of(**changes: Any) -> fg.DenseCache:
-    _, cache = dense(**changes)()
-    return cache
-
-
-def backward(grad_y: Any = Y, cache: Any = None, **options: Any) -> Callable[[], Any]:
-    """Return a call of dense_backward."""
-    return lambda: fg.dense_backward(grad_y, cache_of() if cache is None else cache, **options)
 
 
 TYPES = "give float32, float64, float16, an integer type or bool"
@@ -510,35 +489,6 @@ def test_texts(case: str) -> None:
         assert str(error.value) == text
 
 
-def _steady(z: float) -> float:
-    return z
-
-
-UNCOMPILABLE: dict[str, tuple[Any, Any, str]] = {
-    "forward": (lambda z: z.foo, _steady, "forward"),
-    "derivative": (_steady, lambda z: "a", "derivative"),
-    "no argument": (lambda: 1.0, _steady, "forward"),
-    "two arguments": (_steady, lambda z, y: z, "derivative"),
-    "type": (dict, _steady, "forward"),
-    "object": (type("Callable", (), {"__call__": lambda self, z: z})(), _steady, "forward"),
-    "unhashable": (type("U", (), {"__call__": max, "__hash__": None})(), _steady, "forward"),
-    "keywords": (lambda z, **k: z, _steady, "forward"),
-    "nothing": (lambda z: None, _steady, "forward"),
-    "complex": (_steady, lambda z: z * 1j, "derivative"),
-    "pair": (lambda z: (z, z), _steady, "forward"),
-}
-
-
-@pytest.mark.parametrize("case", list(UNCOMPILABLE))
-def test_define_activation_says_what_does_not_compile(case: str) -> None:
-    forward, derivative, what = UNCOMPILABLE[case]
-    with pytest.raises((ValueError, TypeError)) as error:
-        fg.define_activation("broken", forward, derivative)
-    assert str(error.value).startswith(f"define_activation: {what} ")
-    assert '%"' not in str(error.value)  # LLVM IR
-    assert "broken" not in fg.activations.ACTIVATIONS
-
-
 MISSING_TARGET = """
 import numpy as np, fastgrad as fg
 loss = fg.losses.{name}
@@ -559,318 +509,7 @@ def test_a_missing_target_is_refused(name: str) -> None:
     assert output(start(MISSING_TARGET.format(name=name))) == "refused"
 
 
-# -- out= ------------------------------------------------------------------------------------------
-
-
-def overlapping() -> dict[str, tuple[Callable[[], Any], str]]:
-    """Return calls whose `out` shares memory with an input, and what they must say."""
-    pool = np.ones(64)
-    x, w, y = pool[:12].reshape(3, 4), pool[20:28].reshape(4, 2), pool[40:46].reshape(3, 2)
-    shifted = pool[22:28].reshape(3, 2)
-    _, cache = fg.dense_forward(x, w, B, "tanh")
-    _, by_callable = fg.dense_forward(x, w, B, lambda z: z * z)
-    square = np.ones((2, 2))
-    small = np.ones(2)
-    return {
-        "y over x": (lambda: fg.dense(square, square.copy(), out=square), "dense: out shares"),
-        "y over w": (lambda: fg.dense(x, w, out=shifted), "dense: out shares memory with w"),
-        "y over part of x": (
-            lambda: fg.dense_forward(x, w, out=pool[11:17].reshape(3, 2)),
-            "dense_forward: out shares memory with x",
-        ),
-        "y over b": (
-            lambda: fg.dense(np.ones(4), w, small, out=small), "dense: out shares memory with b"
-        ),
-        "grad_x over x": (
-            lambda: fg.dense_backward(y, cache, out={"x": x}),
-            "dense_backward: out.x shares memory with x",
-        ),
-        "grad_w over w": (
-            lambda: fg.dense_backward(y, cache, out={"w": w}),
-            "dense_backward: out.w shares memory with w",
-        ),
-        "grad_z over grad_y": (
-            lambda: fg.dense_backward(y, cache, need="z", out={"z": y}),
-            "dense_backward: out.z shares memory with grad_y",
-        ),
-        "grad_z over grad_y, callable": (
-            lambda: fg.dense_backward(y, by_callable, need="z", out={"z": y}),
-            "dense_backward: out.z shares memory with grad_y",
-        ),
-        "grad_z over the saved y": (
-            lambda: fg.dense_backward(y, cache, need="z", out={"z": cache.saved}),
-            "dense_backward: out.z shares memory with the cache",
-        ),
-        "grad_w over grad_x": (
-            lambda: fg.dense_backward(
-                y, cache, out={"x": pool[50:62].reshape(3, 4), "w": pool[52:60].reshape(4, 2)}
-            ),
-            "dense_backward: out.w shares memory with out.x",
-        ),
-        "value in place": (lambda: fg.tanh(x, out=x), "tanh: out shares memory with z"),
-        "value over a neighbour": (
-            lambda: fg.tanh(pool[:8], out=pool[1:9]), "tanh: out shares memory with z"
-        ),
-        "vjp over grad_y": (
-            lambda: fg.silu.backward(x, x.copy(), out=x),
-            "silu.backward: out shares memory with grad_y",
-        ),
-        "vjp over z": (
-            lambda: fg.softmax.backward(x.copy(), x, out=x),
-            "softmax.backward: out shares memory with z",
-        ),
-        "derivative in place": (
-            lambda: fg.tanh.derivative(x, out=x), "tanh.derivative: out shares memory with z"
-        ),
-        "loss over pred": (
-            lambda: fg.losses.mse.value_and_grad(x, x.copy(), out=x),
-            "mse.value_and_grad: out shares memory with pred",
-        ),
-        "loss over target": (
-            lambda: fg.losses.mse.value_and_grad(x.copy(), x, out=x),
-            "mse.value_and_grad: out shares memory with target",
-        ),
-        "loss of one array": (
-            lambda: fg.losses.sum.value_and_grad(x, out=x),
-            "sum.value_and_grad: out shares memory with y",
-        ),
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("case", list(overlapping()))
-def test_out_must_not_overlap(case: str) -> None:
-    call, text = overlapping()[case]
-    with pytest.raises(ValueError) as error:
-        call()
-    assert str(error.value).startswith(text)
-    assert "shares memory with" in str(error.value)
-
-
-# Functions that take `out`: the array each wants, and what messages call it.
-TAKES_OUT: dict[str, tuple[tuple[int, ...], str, Callable[[Any], Any]]] = {
-    "dense": ((3, 2), "dense: out", lambda out: fg.dense(X, W, B, out=out)),
-    "dense of z": ((3, 2), "dense_forward: out", lambda out: dense(activation="gelu", out=out)()),
-    "dense of a callable": ((3, 2), "dense: out", lambda out: fg.dense(X, W, B, np.sin, out=out)),
-    "dense of columns": ((2, 3), "dense_forward: out", lambda out: columns(out=out)()),
-    "dense of a vector": ((2,), "dense: out", lambda out: fg.dense(X[0], W, out=out)),
-    "dense of batches": (
-        (1, 3, 2), "dense: out", lambda out: fg.dense(X[np.newaxis], W, out=out)
-    ),
-    "grad_x": ((3, 4), "dense_backward: out.x", lambda out: backward(out={"x": out})()),
-    "grad_w": ((4, 2), "dense_backward: out.w", lambda out: backward(out={"w": out})()),
-    "grad_b": ((2,), "dense_backward: out.b", lambda out: backward(out={"b": out})()),
-    "grad_z": ((3, 2), "dense_backward: out.z", lambda out: backward(need="z", out={"z": out})()),
-    "accumulated": (
-        (4, 2), "dense_backward: out.w", lambda out: backward(out={"w": out}, accumulate=True)()
-    ),
-    "activation": ((3, 4), "sigmoid: out", lambda out: fg.sigmoid(X, out=out)),
-    "softmax": ((3, 4), "softmax: out", lambda out: fg.softmax(X, axis=0, out=out)),
-    "derivative": ((3, 4), "elu.derivative: out", lambda out: fg.elu.derivative(X, out=out)),
-    "vjp": ((3, 4), "exp.backward: out", lambda out: fg.exp.backward(X, X, out=out)),
-    "softmax vjp": (
-        (3, 4), "softmax.backward: out", lambda out: fg.softmax.backward(X, X, out=out)
-    ),
-    "from output": (
-        (3, 4), "tanh.backward_from_output: out",
-        lambda out: fg.tanh.backward_from_output(X, X, out=out),
-    ),
-    "loss": (
-        (3, 4), "mse.value_and_grad: out",
-        lambda out: fg.losses.mse.value_and_grad(X, 2 * X, out=out),
-    ),
-    "cross-entropy": (
-        (3, 4), "softmax_cross_entropy.value_and_grad: out",
-        lambda out: fg.losses.softmax_cross_entropy.value_and_grad(X, [0, 1, 2], out=out),
-    ),
-    "one-array loss": (
-        (3, 4), "squared_l2.value_and_grad: out",
-        lambda out: fg.losses.squared_l2.value_and_grad(X, out=out),
-    ),
-}  # fmt: skip
-
-
-def _readonly(shape: tuple[int, ...]) -> Array:
-    array = np.full(shape, 7.0)
-    array.flags.writeable = False
-    return array
-
-
-def _needs(out: Array, shape: tuple[int, ...]) -> str:
-    return f" has shape {out.shape} and dtype {out.dtype}: it needs shape {shape} and dtype float64"
-
-
-# What is wrong with `out`: a maker, the error, and the rest of its text.
-BAD_OUT: dict[str, tuple[Callable[[tuple[int, ...]], Any], type[Exception], Any]] = {
-    "longer": (lambda s: np.full((s[0] + 1, *s[1:]), 7.0), ValueError, _needs),
-    "an axis more": (lambda s: np.full((*s, 1), 7.0), ValueError, _needs),
-    "empty": (lambda s: np.full((0,), 7.0), ValueError, _needs),
-    "float32": (lambda s: np.full(s, 7, np.float32), ValueError, _needs),
-    "float16": (lambda s: np.full(s, 7, np.float16), ValueError, _needs),
-    "int64": (lambda s: np.full(s, 7), ValueError, _needs),
-    "complex": (lambda s: np.full(s, 7j), ValueError, _needs),
-    "object": (lambda s: np.full(s, 7, object), ValueError, _needs),
-    "big-endian": (lambda s: np.full(s, 7, ">f8"), ValueError, _needs),
-    "read-only": (_readonly, ValueError, lambda out, shape: " is read-only"),
-    "list": (lambda s: [7.0], TypeError, lambda out, shape: " is a list: give a NumPy array"),
-    "masked": (
-        lambda s: np.ma.masked_array(np.full(s, 7.0)),
-        TypeError,
-        lambda out, shape: " is a masked array: give its data",
-    ),
-    "number": (lambda s: 7.0, TypeError, lambda out, shape: " is a float: give a NumPy array"),
-    "broadcast": (
-        lambda s: np.lib.stride_tricks.as_strided(np.full(1, 7.0), s, (0,) * len(s)),
-        ValueError,
-        lambda out, shape: " has elements that share memory with each other",
-    ),
-}
-
-
-@pytest.mark.parametrize("bad", list(BAD_OUT))
-@pytest.mark.parametrize("function", list(TAKES_OUT))
-def test_out_must_fit(function: str, bad: str) -> None:
-    """And the refused array is as it was."""
-    shape, label, call = TAKES_OUT[function]
-    make, kind, text = BAD_OUT[bad]
-    out = make(shape)
-    before = np.array(out, copy=True)
-    with pytest.raises(kind) as error:
-        call(out)
-    assert str(error.value) == label + text(out, shape)
-    np.testing.assert_array_equal(out, before)
-
-
-@pytest.mark.parametrize("function", ["dense", "grad_x", "activation", "softmax", "loss"])
-def test_out_that_overlaps_itself(function: str) -> None:
-    """Strides smaller than the rows: two elements in one place, without a zero stride."""
-    shape, _, call = TAKES_OUT[function]
-    pool = np.full(64, 7.0)
-    out = np.lib.stride_tricks.as_strided(pool, shape, (8,) * len(shape))
-    with pytest.raises(ValueError, match="share memory"):
-        call(out)
-    assert (pool == 7).all()
-
-
-LATE_ERRORS: dict[str, Callable[[dict[str, Array]], Any]] = {
-    "the last of three outputs": lambda o: fg.dense_backward(
-        Y, cache_of(), out={**o, "b": np.zeros(3)}
-    ),
-    "an unknown need": lambda o: fg.dense_backward(Y, cache_of(), need="xwq", out=o),
-    "grad_y": lambda o: fg.dense_backward(np.ones((3, 3)), cache_of(), out=o, accumulate=True),
-    "grad_y's dtype": lambda o: fg.dense_backward(Y.astype(complex), cache_of(), out=o),
-    "two in one place": lambda o: fg.dense_backward(
-        Y, cache_of(w=np.ones((4, 2)), x=np.ones((4, 4))), out={"x": o["w4"], "w": o["w"]}
-    ),
-}
-
-
-@pytest.mark.parametrize("case", list(LATE_ERRORS))
-def test_nothing_is_half_written(case: str) -> None:
-    """Every output is checked before the first is written."""
-    outs = {"x": np.full((3, 4), 7.0), "w": np.full((4, 2), 7.0), "w4": np.full((4, 4), 7.0)}
-    given = {**outs} if case == "two in one place" else {n: outs[n] for n in "xw"}
-    with pytest.raises((ValueError, TypeError)):
-        LATE_ERRORS[case](given)
-    assert all((a == 7).all() for a in outs.values())
-
-
-def test_a_failing_callable_writes_nothing() -> None:
-    out = np.full((3, 2), 7.0)
-
-    def fails(z: Array) -> Array:
-        raise RuntimeError("mine")
-
-    with pytest.raises(RuntimeError, match="mine"):
-        fg.dense(X, W, B, fails, out=out)
-    assert (out == 7).all()
-
-
-@pytest.mark.parametrize("kind", [5, "xw", [1, 2], {"weights": np.zeros((4, 2))}], ids=repr)
-def test_out_without_any_field_is_refused(kind: Any) -> None:
-    """A mistyped field name must not lose the gradient in silence."""
-    with pytest.raises((TypeError, ValueError), match="dense_backward: out"):
-        fg.dense_backward(Y, cache_of(), out=kind)
-
-
-def test_out_of_what_is_not_needed_stays() -> None:
-    outs = {"z": np.full((3, 2), 7.0), "w": np.zeros((4, 2))}
-    grads = fg.dense_backward(Y, cache_of(), need=("w",), out=outs)
-    assert grads.w is outs["w"]
-    assert (outs["z"] == 7).all()
-
-
 @pytest.mark.parametrize("name", ["no_such", "MLPP", "reluu"])
 def test_unknown_public_name(name: str) -> None:
     with pytest.raises(AttributeError, match=f"module 'fastgrad' has no attribute '{name}'"):
         getattr(fg, name)
-
-
-STALE: dict[str, tuple[dict[str, Any], str]] = {
-    "w of other rows": (
-        {"w": np.ones((2, 2))},
-        "w has shape (2, 2) but x has shape (3, 4): w needs",
-    ),
-    "w of three axes": ({"w": np.ones((4, 2, 1))}, "w has shape (4, 2, 1): it needs two axes"),
-    "shorter b": ({"b": np.ones(1)}, "b has shape (1,) but w has shape (4, 2)"),
-    "fewer samples of y": ({"saved": np.ones((1, 2))}, "cache holds an output of shape (1, 2)"),
-    "x of other samples": ({"x": np.ones((2, 4))}, "cache holds an output of shape (3, 2)"),
-}
-
-
-@pytest.mark.parametrize("direct", [True, False], ids=["direct call", "checked call"])
-@pytest.mark.parametrize("case", list(STALE))
-def test_a_cache_that_no_longer_fits(case: str, direct: bool) -> None:
-    """The kernel would read or write beyond the arrays: it must refuse, and Python say why."""
-    change, text = STALE[case]
-    x, w, b, grad_y = np.ones((3, 4)), np.ones((4, 2)), np.ones(2), np.ones((3, 2))
-    fg.dense_forward(x, w, b, "tanh")
-    _, cache = fg.dense_forward(x, w, b, "tanh")
-    with pytest.raises(ValueError) as error:
-        fg.dense_backward(grad_y if direct else grad_y.tolist(), cache._replace(**change))
-    assert str(error.value).startswith(f"dense_backward: {text}")
-
-
-def test_a_matrix_reshaped_in_place_is_noticed() -> None:
-    x, w = np.ones((5, 40)), np.ones((40, 3))
-    _, cache = fg.dense_forward(x, w, None, "tanh")
-    cache.saved.resize((3, 5), refcheck=False)
-    with pytest.raises(ValueError, match="cache holds an output of shape"):
-        fg.dense_backward(np.ones((5, 3)), cache)
-
-
-@pytest.mark.parametrize("change", ["float32 w", "strided y"])
-def test_a_cache_of_other_arrays_that_fit_is_converted(change: str) -> None:
-    x, w, grad_y = np.full((5, 40), 0.01), np.ones((40, 3)), np.ones((5, 3))
-    y, cache = fg.dense_forward(x, w, None, "tanh")
-    expected = fg.dense_backward(grad_y, cache)
-    other = (
-        {"w": w.astype(np.float32)} if change == "float32 w" else {"saved": np.asfortranarray(y)}
-    )
-    grads = fg.dense_backward(grad_y, cache._replace(**other))
-    assert (grads.x == expected.x).all()
-    assert (grads.w == expected.w).all()
-
-
-def test_shapes_are_refused_before_anything_is_converted() -> None:
-    """A view of 2**40 bytes would be 2**43 as float64: the shape is wrong before that matters."""
-    far = np.broadcast_to(np.int8(1), (2**40, 3))
-    x, w, b = np.ones((2, 4)), np.ones((4, 3)), np.ones(3)
-    _, cache = fg.dense_forward(np.ones((2, 3)), np.ones((3, 2)))
-    net = fg.MLP((4, 3), (None,), "mse")
-    params, y = net.init(), np.ones((2, 3), np.float32)
-    calls: dict[str, Callable[[], Any]] = {
-        "dense: w has shape": lambda: fg.dense(far, w, b),
-        "dense_forward: w has shape": lambda: fg.dense_forward(x, far, b),
-        "dense: b has shape": lambda: fg.dense(x, w, far[:, 0]),
-        "dense_backward: grad_y has shape": lambda: fg.dense_backward(far, cache),
-        "MLP.predict: params has shape": lambda: net.predict(far[:, 0], x),
-        "MLP.predict: x has shape": lambda: net.predict(params, far),
-        "MLP.value_and_grad: params has shape": lambda: net.value_and_grad(far[:, 0], x, y),
-        "MLP.value_and_grad: target has shape": lambda: net.value_and_grad(params, x, far),
-    }
-    for _ in range(3):  # from the second on some go directly
-        net.predict(params, x)
-        net.value_and_grad(params, x, y)
-        for text, call in calls.items():
-            with pytest.raises(ValueError, match=text):
-                call()

@@ -1,22 +1,94 @@
-"""Matrix products through the dense layer: exact on integers, and as accurate as NumPy's.
+"""Matrix products through the dense layer: exact on integers, in the rounding bound, near NumPy's.
 
-The componentwise bound ``gamma_k |x| |w|`` is held in `test_dense.py`, next to the other layers.
+Shapes are named by what they sit on the edge of, see ``layers.py``. Tolerances and their
+derivations are in ``tolerances.py``.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
-from conftest import DTYPES, LAYOUTS, Array, rng_of, turn
-from test_dense import BLOCKS, EDGES
-from tolerances import BATCH_RMS_RATIO, RMS_LENGTH, RMS_RATIO
+from conftest import DTYPES, LAYOUTS, Array, rng_of, shape_of, turn
+from layers import ALL, bias_form, dashed
+from tolerances import BATCH_RMS_RATIO, RMS_LENGTH, RMS_RATIO, U, gamma
 
 import fastgrad as fg
 from fastgrad.kernels.target import BATCH_BLOCK
 from fastgrad.kernels.target import tile as tile_for
 
 dtypes = pytest.mark.parametrize("dtype", DTYPES)
+layouts = pytest.mark.parametrize("samples", LAYOUTS)
+
+# -- integers are exact ------------------------------------------------------------------------
+
+EDGES = [
+    " x ".join(sizes)
+    for sizes in itertools.product(
+        ("0", "1", "MR-1", "MR", "MR+1", "2MR+1"),
+        ("0", "1", "3", "4", "5", "NR+1"),
+        ("0", "1", "NR-1", "NR", "NR+1", "2NR+1"),
+    )
+]
+BLOCKS = [
+    "1 x KC-1 x NR+1",
+    "MR+1 x KC x NR",
+    "MR+1 x KC+1 x NR-1",
+    "2MR+1 x 2KC+1 x 3",
+    "MC-1 x 7 x NR+1",
+    "MC x KC x 2NR",
+    "MC+1 x KC+1 x NR+1",
+    "BB-1 x 5 x 3",
+    "BB x 5 x 3",
+    "BB+1 x 5 x NR+1",
+    "2BB+1 x NR+1 x 2",
+    "1000 x 3 x 1",
+    "MR+1 x KC+1 x 8NR-1",  # from 8 NR columns on, A is packed where its steps are wide
+    "MR-1 x KC+1 x 8NR",
+    "2MR+1 x 2KC+1 x 8NR+3",
+    "BB+1 x 8NR+3 x KC+1",
+    "MC+1 x 2 x 520",
+    "3 x 520 x 2NR+1",
+    "1 x 1 x 1000",
+    "1 x 1000 x 1",
+]
 SHAPES = 300  # random ones, besides EDGES and BLOCKS
+
+
+@layouts
+@dtypes
+@pytest.mark.parametrize("spec", EDGES + BLOCKS, ids=dashed)
+def test_integers_are_exact(spec: str, dtype: str, samples: str) -> None:
+    """Sums of products of small integers are exact in any order, so nothing may differ."""
+    n, d, k = shape_of(spec, dtype)
+    rng = rng_of(spec)
+    x, w, b, g = (rng.integers(-4, 5, s) for s in ((n, d), (d, k), (k,), (n, k)))
+    exact = {"x": g @ w.T, "w": x.T @ g, "b": g.sum(axis=0), "z": g}
+    x_, w_, g_ = (turn(a, samples).astype(dtype) for a in (x, w, g))
+    b_ = b.astype(dtype)
+
+    np.testing.assert_array_equal(fg.dense(x_, w_, samples=samples), turn(x @ w, samples))
+    y, cache = fg.dense_forward(x_, w_, bias_form(b_, samples), samples=samples)
+    np.testing.assert_array_equal(y, turn(x @ w + b, samples))
+    assert y.dtype == dtype
+    grads = fg.dense_backward(g_, cache, need=ALL)
+    before = {"x": x, "w": w, "b": b, "z": g}
+    outs = {
+        name: turn(a, samples).astype(dtype) if name != "b" else bias_form(b_, samples).copy()
+        for name, a in before.items()
+    }
+    added = fg.dense_backward(g_, cache, need=ALL, out=outs, accumulate=True)
+    for name, truth in exact.items():
+        got, total = getattr(grads, name), getattr(added, name)
+        truth_ = bias_form(truth, samples) if name == "b" else turn(truth, samples)
+        before_ = bias_form(b, samples) if name == "b" else turn(before[name], samples)
+        np.testing.assert_array_equal(got, truth_, err_msg=f"grad_{name}")
+        np.testing.assert_array_equal(total, before_ + truth_, err_msg=f"accumulated {name}")
+        assert got.dtype == dtype
+        assert total is outs[name]
 
 
 @pytest.mark.parametrize("part", range(10))
@@ -63,6 +135,75 @@ def test_weights_larger_than_l2_are_exact(dtype: str, samples: str) -> None:
 
 def test_enough_shapes_are_tried() -> None:
     assert len(set(EDGES + BLOCKS)) + SHAPES >= 500
+
+
+# -- random data stays inside the bound --------------------------------------------------------
+
+BOUNDED = [
+    "1 x 1 x 1",
+    "2 x 3 x 4",
+    "MR+1 x 17 x NR+1",
+    "3 x KC+1 x 5",
+    "MC+1 x KC+1 x NR+1",
+    "2MR+1 x 2KC+1 x 8NR+3",
+    "BB+1 x 9 x NR-1",
+    "2BB+3 x 2 x 3",
+]
+
+
+@functools.cache
+def bounded_case(spec: str, dtype: str) -> SimpleNamespace:
+    """Return data whose magnitudes span 2**20, exact products and their rounding bounds."""
+    n, d, k = shape_of(spec, dtype)
+    rng = rng_of(spec, "bounded")
+    x, w, b, g = (
+        (rng.choice([-1.0, 1.0], s) * np.exp2(rng.uniform(-10, 10, s))).astype(dtype)
+        for s in ((n, d), (d, k), (k,), (n, k))
+    )
+    long = np.longdouble
+    xl, wl, bl, gl = (a.astype(long) for a in (x, w, b, g))
+    u = U[dtype]
+    spare = float(np.finfo(long).eps) / 2  # of the oracle's own sums
+    # Over the batch: chains of at most BATCH_BLOCK products, whose ends are added up.
+    over_batch = min(n, BATCH_BLOCK) + -(-n // BATCH_BLOCK)
+    exact = {"y": xl @ wl + bl, "x": gl @ wl.T, "w": xl.T @ gl, "b": gl.sum(axis=0), "z": gl}
+    sizes = {
+        "y": (abs(xl) @ abs(wl) + abs(bl), d + 1, d),
+        "x": (abs(gl) @ abs(wl.T), k, k),
+        "w": (abs(xl.T) @ abs(gl), over_batch, n),
+        "b": (abs(gl).sum(axis=0), over_batch, n),
+        "z": (abs(gl), 0, 0),
+    }
+    bounds = {
+        name: (gamma(ours, u) + gamma(terms + 1, spare)) * size
+        for name, (size, ours, terms) in sizes.items()
+    }
+    return SimpleNamespace(x=x, w=w, b=b, g=g, exact=exact, bounds=bounds)
+
+
+@functools.cache
+def bounded_run(spec: str, dtype: str, samples: str) -> dict[str, Array]:
+    """Return what fastgrad makes of it, in row layout."""
+    case = bounded_case(spec, dtype)
+    x, w, g = (turn(a, samples) for a in (case.x, case.w, case.g))
+    y, cache = fg.dense_forward(x, w, case.b, samples=samples)
+    grads = fg.dense_backward(g, cache, need=ALL)._asdict()
+    return {name: turn(a, samples) if a.ndim == 2 else a for name, a in {"y": y, **grads}.items()}
+
+
+@pytest.mark.parametrize("what", ["y", *ALL])
+@layouts
+@dtypes
+@pytest.mark.parametrize("spec", BOUNDED, ids=dashed)
+def test_products_are_inside_the_rounding_bound(
+    spec: str, dtype: str, samples: str, what: str
+) -> None:
+    case, got = bounded_case(spec, dtype), bounded_run(spec, dtype, samples)[what]
+    error = abs(got.astype(np.longdouble) - case.exact[what])
+    assert (error <= case.bounds[what]).all(), f"{(error / case.bounds[what]).max():.3f} x bound"
+
+
+# -- the error is that of NumPy's product -----------------------------------------------------
 
 
 def rms(got: Array, exact: Array) -> float:

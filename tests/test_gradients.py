@@ -1,9 +1,9 @@
 """Full Jacobians of layers, losses and networks: complex step, float32 against float64, adjoints.
 
-`test_dense.py` has every single layer in float64, `test_losses.py` every loss; here are networks of
-three layers, and what float32 makes of all of them. Relative means element by element: nothing is
-scaled by the size of an array. The data have seeds where no entry is a small difference of large
-terms, which has no relative accuracy to lose.
+`test_dense_gradients.py` has every single layer in float64, `test_losses.py` every loss; here are
+networks of three layers, and what float32 makes of all of them. Relative means element by element:
+nothing is scaled by the size of an array. The data have seeds where no entry is a small difference
+of large terms, which has no relative accuracy to lose.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import functools
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
+from analytic import ANALYTIC, REDUCE, STEP, TERMS, complex_steps
 from conftest import DTYPES, LAYOUTS, Array, rng_of, turn
-from test_dense import ANALYTIC, REDUCE, STEP, TERMS
 from tolerances import ADJOINT_RTOL, FLOAT32_RTOL, GRADIENT_RTOL
 
 import fastgrad as fg
@@ -69,18 +68,12 @@ def analytic(p: dict[str, Array], acts: list[str]) -> Array:
     return y
 
 
-def complex_steps(function: Callable[[dict[str, Array]], Array], data: dict[str, Array]) -> Any:
+def all_complex_steps(
+    function: Callable[[dict[str, Array]], Array], data: dict[str, Array]
+) -> dict[str, Array]:
     """Return d function / d parameter for each parameter: arrays (function's size, size)."""
-    p = {key: data[key].astype(complex) for key in PARAMETERS}
-    result = {}
-    for key in PARAMETERS:
-        columns = []
-        for i in range(p[key].size):
-            moved = p[key].copy()
-            moved.flat[i] += 1j * STEP
-            columns.append(np.imag(function({**p, key: moved})).ravel() / STEP)
-        result[key] = np.array(columns).T
-    return result
+    p = {key: data[key] for key in PARAMETERS}
+    return {key: complex_steps(function, p, key) for key in PARAMETERS}
 
 
 class Net:
@@ -124,7 +117,7 @@ class Net:
 @functools.cache
 def true_jacobians(name: str, place: int) -> dict[str, Array]:
     acts = activations(name, place)
-    return complex_steps(lambda p: analytic(p, acts), network("float64"))  # type: ignore[no-any-return]
+    return all_complex_steps(lambda p: analytic(p, acts), network("float64"))
 
 
 CASES = [(name, place) for name in NAMES for place in PLACES]
@@ -167,7 +160,7 @@ def test_gradient_of_a_loss_of_three_layers(
 
     rtol = GRADIENT_RTOL if dtype == "float64" else FLOAT32_RTOL
     assert value == pytest.approx(float(total(data).real), rel=rtol)
-    for key, exact in complex_steps(total, data).items():
+    for key, exact in all_complex_steps(total, data).items():
         np.testing.assert_allclose(got[key].ravel(), exact[0], rtol=rtol, atol=0, err_msg=key)
 
 

@@ -94,7 +94,7 @@ LOSS_U = 8
 LOSS_GRAD_U = 12
 
 # Relative error, in eps, of the NumPy reference's activations in float64 as a function of |z|:
-# what test_baselines holds it to. gelu_tanh computes an argument that its exp magnifies.
+# what test_activation_twins holds it to. gelu_tanh computes an argument that its exp magnifies.
 REFERENCE_EPS = {name: (lambda size: 6.0 + 0.0 * size) for name in SMOOTHNESS}
 REFERENCE_EPS["gelu_tanh"] = lambda size: 6.0 * (1 + 1.6 * size * (1 + 0.045 * size**2))
 
