@@ -225,8 +225,16 @@ class FromCallable(Activation):
         super().__init__(name, self._call, self._slope)
 
     def _call(self, z: float) -> float:
+        # An array of its own for each number, and a float made of the result at once: the function
+        # may work in place, or return the same buffer again and again.
         with np.errstate(all="ignore"):
-            return float(np.asarray(self.function(np.array([z])))[0])
+            y = np.asarray(self.function(np.array([z])))
+        if y.shape != (1,):
+            raise ValueError(
+                f"activation {self.name} returned shape {y.shape} for an array of shape (1,): it "
+                "must be elementwise"
+            )
+        return float(y[0])
 
     def _slope(self, z: float) -> float:
         delta = math.pow(2.0, -52 / 3) * max(1.0, abs(z))

@@ -220,6 +220,9 @@ class FromCallable(Activation):
     where the error of the formula, ~ d**2, balances that of the arithmetic, ~ eps / d. About ten
     digits come out right, for two more evaluations of ``f``.
 
+    ``f`` may work in place, and may return a buffer of its own again and again: it is given copies,
+    and what it returns is copied before it is called again.
+
     Examples
     --------
     >>> from fastgrad.reference import dense
@@ -236,7 +239,12 @@ class FromCallable(Activation):
         )
 
     def _call(self, z: Array, out: Array | None = None) -> Array:
-        y = np.asarray(self.function(z)).astype(z.dtype)  # a copy: the function may return z
+        y = np.array(self.function(z.copy(order="K")), z.dtype)
+        if y.shape != z.shape:
+            raise ValueError(
+                f"activation {self.name} returned shape {y.shape} for an array of shape {z.shape}: "
+                "it must be elementwise"
+            )
         if out is None:
             return y
         np.copyto(out, y)
@@ -246,7 +254,8 @@ class FromCallable(Activation):
         z64 = z.astype(np.float64)
         delta = np.cbrt(np.finfo(np.float64).eps) * np.maximum(1.0, np.abs(z64))
         above, below = z64 + delta, z64 - delta
-        rise = np.asarray(self.function(above)) - np.asarray(self.function(below))
+        rise = np.array(self.function(above.copy(order="K")), np.float64)
+        rise -= self.function(below.copy(order="K"))
         return np.asarray(rise / (above - below), dtype=z.dtype)
 
 
