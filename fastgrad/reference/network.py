@@ -26,17 +26,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .activations import Array
 from .arguments import (
     check_activations,
     check_choice,
     check_count,
     check_dtype,
     check_loss,
-    check_out,
     check_sizes,
     numbers,
 )
+from .arrays import Array, check_out
 from .dense import dense, dense_backward, dense_forward
 from .losses import ArrayLoss, SoftmaxCrossEntropy
 from .optimizers import Adam, Optimizer
