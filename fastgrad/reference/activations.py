@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import formulas
-from .arrays import Array, as_floats
+from .arrays import Array, as_floats, check_out, check_same_shape
 from .formulas import Formula, Slope
 
 
@@ -45,6 +45,9 @@ class Activation:
         ``act'(z)``. By default ``slope_from_y(act(z))``.
     slope_from_y : callable, optional
         The same derivative as a function of ``y = act(z)``, where there is one.
+    halving : bool
+        Whether it lets about half of its input through; then the weights before it start with
+        variance 2 / d, else 1 / d.
 
     Examples
     --------
@@ -63,9 +66,11 @@ class Activation:
         *,
         slope_from_z: Slope | None = None,
         slope_from_y: Slope | None = None,
+        halving: bool = False,
     ) -> None:
         self.name = name
         self.formula = formula
+        self.halving = halving
         self.slope_from_y = slope_from_y
         self.slope_from_z = slope_from_z or self._slope_through_y
         self.from_output = slope_from_y is not None  # may a layer forget z?
@@ -75,19 +80,23 @@ class Activation:
     def __repr__(self) -> str:
         return f"<activation {self.name}>"
 
-    def __call__(self, z: ArrayLike) -> Array:
-        """Return ``act(z)``, elementwise, in a new array."""
-        return self._evaluate(lambda z: self.formula(z, None), z)
+    def __call__(self, z: ArrayLike, *, out: Array | None = None) -> Array:
+        """Return ``act(z)``, elementwise, in ``out`` if given."""
+        return self._evaluate("", lambda z: self.formula(z, None), out, z=z)
 
-    def derivative(self, z: ArrayLike) -> Array:
+    def derivative(self, z: ArrayLike, *, out: Array | None = None) -> Array:
         """Return ``act'(z)``, elementwise."""
-        return self._evaluate(self.slope_from_z, z)
+        return self._evaluate(".derivative", self.slope_from_z, out, z=z)
 
-    def backward(self, grad_y: ArrayLike, z: ArrayLike) -> Array:
+    def backward(self, grad_y: ArrayLike, z: ArrayLike, *, out: Array | None = None) -> Array:
         """Return ``grad_z = grad_y * act'(z)``."""
-        return self._evaluate(lambda g, z: g * self.slope_from_z(z), grad_y, z)
+        return self._evaluate(
+            ".backward", lambda g, z: g * self.slope_from_z(z), out, grad_y=grad_y, z=z
+        )
 
-    def backward_from_output(self, grad_y: ArrayLike, y: ArrayLike) -> Array:
+    def backward_from_output(
+        self, grad_y: ArrayLike, y: ArrayLike, *, out: Array | None = None
+    ) -> Array:
         """Return ``grad_z`` from the output ``y = act(z)``; ValueError where that is impossible."""
         slope = self.slope_from_y
         if slope is None:
@@ -95,7 +104,9 @@ class Activation:
                 f"{self.name}.backward_from_output: the derivative of {self.name} is not a "
                 f"function of its output y; use {self.name}.backward(grad_y, z)"
             )
-        return self._evaluate(lambda g, y: g * slope(y), grad_y, y)
+        return self._evaluate(
+            ".backward_from_output", lambda g, y: g * slope(y), out, grad_y=grad_y, y=y
+        )
 
     # What the layers call: arrays of the working dtype in, no conversions, no errstate.
 
@@ -112,14 +123,29 @@ class Activation:
         assert self.slope_from_y is not None
         return self.slope_from_y(self.formula(z, None))
 
-    @staticmethod
-    def _evaluate(function: Callable[..., Array], *values: ArrayLike) -> Array:
-        arrays, dtype = as_floats(*values)
-        shape = np.broadcast_shapes(*(a.shape for a in arrays))
+    def _evaluate(
+        self,
+        method: str,
+        function: Callable[..., Array],
+        out: Array | None,
+        **values: ArrayLike,
+    ) -> Array:
+        """Return ``function`` of the values, arrays of one shape, in ``out`` if given."""
+        caller = self.name + method
+        given = {name: np.asarray(value) for name, value in values.items()}
+        check_same_shape(caller, given)
+        arrays, dtype = as_floats(*given.values())
+        shape = arrays[0].shape
+        if out is not None:
+            check_out(caller, out, shape, dtype, *given.values())
         # NumPy turns 0-d results into scalars, which `out=` refuses: lend them one axis.
         arrays = [a.reshape(1) if a.ndim == 0 else a for a in arrays]
         with np.errstate(all="ignore"):
-            return function(*arrays).reshape(shape).astype(dtype, copy=False)
+            result = function(*arrays).reshape(shape).astype(dtype, copy=False)
+        if out is None:
+            return result
+        np.copyto(out, result)
+        return out
 
 
 class Softmax(Activation):
@@ -130,7 +156,8 @@ class Softmax(Activation):
     ``grad_z = y * (grad_y - sum(grad_y * y))``.
 
     Subtracting the largest entry first changes nothing in the quotient and keeps ``exp`` finite.
-    A sample with a NaN or +inf, or with -inf only, is NaN throughout.
+    A sample with a NaN or +inf, or with -inf only, is NaN throughout. A single number is a sample
+    of one feature.
 
     Examples
     --------
@@ -139,30 +166,46 @@ class Softmax(Activation):
     [[0.5, 0.5], [1.0, 0.0]]
     """
 
-    def __init__(self) -> None:
-        super().__init__("softmax", formulas.identity, slope_from_y=np.ones_like)
+    def __init__(self) -> None:  # not the one of Activation: there is no formula per element
+        self.name = "softmax"
+        self.halving = False
+        self.from_output = True
         self.__doc__ = type(self).__doc__
 
-    def __call__(self, z: ArrayLike, axis: int = -1) -> Array:
+    def __call__(self, z: ArrayLike, *, axis: int = -1, out: Array | None = None) -> Array:
         """Return the softmax of ``z`` along ``axis`` (0 where samples are columns)."""
-        return self._evaluate(lambda z: self.apply(z, None, axis), z)
+        return self._evaluate("", lambda z: self.apply(z, None, axis), out, z=z)
 
-    def derivative(self, z: ArrayLike) -> Array:
+    def derivative(self, z: ArrayLike, *, out: Array | None = None) -> Array:
         """Raise ValueError: softmax has a Jacobian, not an elementwise derivative."""
         raise ValueError(
             "softmax.derivative: softmax is not elementwise, it has no derivative of z's shape; "
             "use softmax.backward(grad_y, z) or softmax.backward_from_output(grad_y, y)"
         )
 
-    def backward(self, grad_y: ArrayLike, z: ArrayLike, axis: int = -1) -> Array:
+    def backward(
+        self, grad_y: ArrayLike, z: ArrayLike, *, axis: int = -1, out: Array | None = None
+    ) -> Array:
         """Return ``grad_z`` from ``z``."""
         return self._evaluate(
-            lambda g, z: self.pull_back(g, self.apply(z, None, axis), axis), grad_y, z
+            ".backward",
+            lambda g, z: self.pull_back(g, self.apply(z, None, axis), axis),
+            out,
+            grad_y=grad_y,
+            z=z,
         )
 
-    def backward_from_output(self, grad_y: ArrayLike, y: ArrayLike, axis: int = -1) -> Array:
+    def backward_from_output(
+        self, grad_y: ArrayLike, y: ArrayLike, *, axis: int = -1, out: Array | None = None
+    ) -> Array:
         """Return ``grad_z`` from the output ``y``."""
-        return self._evaluate(lambda g, y: self.pull_back(g, y, axis), grad_y, y)
+        return self._evaluate(
+            ".backward_from_output",
+            lambda g, y: self.pull_back(g, y, axis),
+            out,
+            grad_y=grad_y,
+            y=y,
+        )
 
     def apply(self, z: Array, out: Array | None = None, axis: int = -1) -> Array:
         """Write the softmax into ``out``, which may be ``z``."""
@@ -241,21 +284,22 @@ tanh = Activation(
     slope_from_z=formulas.tanh_slope_from_z,
     slope_from_y=formulas.tanh_slope_from_y,
 )
-relu = Activation("relu", formulas.relu, slope_from_y=formulas.relu_slope_from_y)
+relu = Activation("relu", formulas.relu, slope_from_y=formulas.relu_slope_from_y, halving=True)
 softmax = Softmax()
-gelu = Activation("gelu", formulas.gelu, slope_from_z=formulas.gelu_slope_from_z)
+gelu = Activation("gelu", formulas.gelu, slope_from_z=formulas.gelu_slope_from_z, halving=True)
 gelu_tanh = Activation(
-    "gelu_tanh", formulas.gelu_tanh, slope_from_z=formulas.gelu_tanh_slope_from_z
+    "gelu_tanh", formulas.gelu_tanh, slope_from_z=formulas.gelu_tanh_slope_from_z, halving=True
 )
-silu = Activation("silu", formulas.silu, slope_from_z=formulas.silu_slope_from_z)
+silu = Activation("silu", formulas.silu, slope_from_z=formulas.silu_slope_from_z, halving=True)
 elu = Activation(
     "elu",
     formulas.elu,
     slope_from_z=formulas.elu_slope_from_z,
     slope_from_y=formulas.elu_slope_from_y,
+    halving=True,
 )
 leaky_relu = Activation(
-    "leaky_relu", formulas.leaky_relu, slope_from_y=formulas.leaky_relu_slope_from_y
+    "leaky_relu", formulas.leaky_relu, slope_from_y=formulas.leaky_relu_slope_from_y, halving=True
 )
 softplus = Activation(
     "softplus",

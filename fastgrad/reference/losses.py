@@ -30,6 +30,7 @@ from .arrays import (
     as_floats,
     as_rows,
     check_out,
+    check_same_shape,
     check_samples,
     promote,
     working_dtype,
@@ -80,7 +81,7 @@ class Loss:
     ) -> float:
         """Return the loss as a Python float."""
         (pred, target), _ = as_floats(pred, target)
-        _check_same_shape(self.name, pred, target)
+        check_same_shape(self.name, {"pred": pred, "target": target})
         scale = _scale(self.name, "pred", pred, reduction, samples)
         with np.errstate(all="ignore"):
             return _total(self._terms(self._prepare(pred, target), target)) * scale
@@ -102,7 +103,7 @@ class Loss:
         """
         dtype = promote(pred := np.asarray(pred))
         (floats, target), _ = as_floats(pred, target)
-        _check_same_shape(self.name, floats, target)
+        check_same_shape(self.name, {"pred": floats, "target": target})
         scale = _scale(self.name, "pred", floats, reduction, samples)
         if out is not None:
             check_out(self.name, out, floats.shape, dtype, pred, target)
@@ -218,7 +219,7 @@ class SoftmaxCrossEntropy:
         indices = target.ndim == pred.ndim - 1
         floats = pred.astype(working_dtype(dtype), copy=False)
         if not indices:
-            _check_same_shape(self.name, pred, target)
+            check_same_shape(self.name, {"pred": pred, "target": target})
             (floats, target), _ = as_floats(floats, target)
         _scale(self.name, "pred", pred, reduction, samples)  # a check only
         if out is not None:
@@ -283,12 +284,6 @@ def _scaled(slope: Array, scale: float, dtype: np.dtype[Any], out: Array | None)
     if out is None:
         return np.multiply(slope, scale, out=slope).astype(dtype, copy=False)
     return np.multiply(slope, scale, out=out, casting="same_kind")
-
-
-def _check_same_shape(name: str, pred: Array, target: Array) -> None:
-    # NumPy would broadcast (n, 1) against (n,) to (n, n): a classic silent mistake.
-    if pred.shape != target.shape:
-        raise ValueError(f"{name}: pred has shape {pred.shape} but target has {target.shape}")
 
 
 def _check_indices(name: str, target: Array, pred: Array, n: int, classes: int) -> Array:

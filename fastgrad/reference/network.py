@@ -42,9 +42,6 @@ from .optimizers import Adam, Optimizer
 
 __all__ = ["MLP", "FitResult", "FitState", "LayerParams"]
 
-# Before these, which let about half of their input through, weights have variance 2 / d.
-HALVING = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu")
-
 
 class LayerParams(NamedTuple):
     """Weights and bias of one layer, views of a flat vector; b is None where there is none."""
@@ -192,14 +189,14 @@ class MLP:
     def init(self, seed: int = 0) -> Array:
         """Return random parameters: biases 0, weights normal with mean 0 and variance g / d.
 
-        g is 2 before the activations of ``HALVING``, else 1. Both layouts start as one network.
+        g is 2 before an activation that is ``halving``, else 1. Both layouts start as one network.
         """
         rng = np.random.default_rng(seed)
         params = np.zeros(self.size, self.dtype)
         for layer, act, (d, k) in zip(
             self.layers(params), self.activations, pairwise(self.sizes), strict=True
         ):
-            gain = 2.0 if act.name in HALVING else 1.0
+            gain = 2.0 if act.halving else 1.0
             w = rng.standard_normal((d, k)) * np.sqrt(gain / d)
             layer.w[...] = w if self.samples == "rows" else w.T
         return params
