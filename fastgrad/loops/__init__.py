@@ -31,8 +31,9 @@ from .activations import (
 )
 from .dense import DenseGrads, dense, dense_backward, dense_forward
 from .losses import LOSSES
-from .network import MLP, FitResult, LayerParams
+from .network import MLP, LayerParams
 from .optimizers import SGD, Adam, AdamW
+from .training import FitResult
 
 __all__ = [
     "ACTIVATIONS",
