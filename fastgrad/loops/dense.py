@@ -13,14 +13,23 @@ way out. Shapes are those of `fastgrad.reference.dense_forward`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .activations import Activation, Array, Row, resolve, result_dtype
+from .activations import Activation, resolve
+from .lists import (
+    Array,
+    Row,
+    check_samples,
+    deliver,
+    feature_axis,
+    from_rows,
+    result_dtype,
+    to_rows,
+)
 
 __all__ = ["DenseCache", "DenseGrads", "dense", "dense_backward", "dense_forward"]
 
@@ -118,20 +127,19 @@ def dense_forward(
     ([[0.5, 0.25]], [[1.0], [2.0]], [1.0])
     """
     act = resolve(activation)
-    if samples not in ("rows", "columns"):
-        raise ValueError(f"dense_forward: samples is {samples!r}; give 'rows' or 'columns'")
     x, w = np.asarray(x), np.asarray(w)
     b = None if b is None else np.asarray(b)
+    check_samples("dense_forward", "x", x, samples)
     dtype = result_dtype(x, w) if b is None else result_dtype(x, w, b)
-    if samples == "columns" and x.ndim > 2:
-        raise ValueError(f"dense_forward: x has shape {x.shape}; columns take (d, n) or (d,)")
+    if w.ndim != 2:
+        raise ValueError(f"dense_forward: w has shape {w.shape}: it needs two axes")
+    axis = feature_axis(samples)
 
     # Everything in rows layout, as nested lists of Python floats.
-    x_rows = _samples_as_rows(x, samples)
-    w_rows = _samples_as_rows(w, samples)
-    d, k = w.shape if samples == "rows" else w.shape[::-1]
+    x_rows, w_rows = to_rows(x, axis), to_rows(w, axis)
+    d, k = _inputs_and_outputs(w, samples)
     bias: Row = [0.0] * k if b is None else b.astype(np.float64).reshape(-1).tolist()
-    if x.shape[0 if samples == "columns" else -1] != d or len(bias) != k:
+    if x.shape[axis] != d or len(bias) != k:
         raise ValueError(
             f"dense_forward: x has shape {x.shape} and w {w.shape}, b has length {len(bias)}: "
             "they do not fit"
@@ -152,10 +160,10 @@ def dense_forward(
         y_shape: tuple[int, ...] = (k,)
     else:
         y_shape = (k, x.shape[1]) if samples == "columns" else (*x.shape[:-1], k)
-    result = _rows_to_array(y, y_shape, samples, dtype)
+    result = from_rows(y, y_shape, dtype, axis)
     saved = y if act.from_output else z
     cache = DenseCache(x_rows, w_rows, saved, x, w, b, y_shape, act, samples, dtype)
-    return _deliver("dense_forward", result, out, False, x, w, b), cache
+    return deliver("dense_forward", result, out, x, w, b), cache
 
 
 def dense_backward(
@@ -204,17 +212,17 @@ def dense_backward(
             f"dense_backward: grad_y has shape {grad_y.shape} but y has shape {cache.y_shape}"
         )
     dtype = result_dtype(grad_y, np.empty(0, cache.dtype))
-    samples, x, w = cache.samples, cache.x, cache.w
-    n, (d, k) = len(x), _swap_if_columns(cache.w_array.shape, samples)
+    x, w, axis = cache.x, cache.w, feature_axis(cache.samples)
+    n, (d, k) = len(x), _inputs_and_outputs(cache.w_array, cache.samples)
     inputs = (cache.x_array, cache.w_array, cache.b_array, grad_y)
 
     grad_z = []
-    for grad_row, saved_row in zip(_samples_as_rows(grad_y, samples), cache.saved, strict=True):
+    for grad_row, saved_row in zip(to_rows(grad_y, axis), cache.saved, strict=True):
         grad_z.append(cache.activation.backward_row(grad_row, saved_row))
 
     def finish(name: str, rows: list[Row], shape: tuple[int, ...]) -> Array:
-        grad = _rows_to_array(rows, shape, samples, dtype)
-        return _deliver("dense_backward", grad, _field(out, name), accumulate, *inputs)
+        grad = from_rows(rows, shape, dtype, axis)
+        return deliver("dense_backward", grad, _field(out, name), *inputs, add=accumulate)
 
     grad_x = grad_w = grad_b = None
     if "x" in need:
@@ -252,28 +260,9 @@ def dense_backward(
     )
 
 
-def _swap_if_columns(shape: tuple[int, ...], samples: str) -> tuple[int, ...]:
-    return shape[::-1] if samples == "columns" else shape
-
-
-def _samples_as_rows(array: Array, samples: str) -> list[Row]:
-    """Return nested lists: one row of features per sample; a vector is one sample."""
-    if samples == "columns" and array.ndim == 2:
-        array = array.T
-    count = math.prod(array.shape[:-1])
-    rows: list[Row] = array.astype(np.float64).reshape(count, array.shape[-1]).tolist()
-    return rows
-
-
-def _rows_to_array(
-    rows: list[Row], shape: tuple[int, ...], samples: str, dtype: np.dtype[Any]
-) -> Array:
-    """Undo `_samples_as_rows`."""
-    with np.errstate(all="ignore"):  # rounding to float32 may give inf; that is the right answer
-        flat = np.array(rows, dtype=np.float64).astype(dtype)
-    if samples == "columns" and len(shape) == 2:
-        return np.ascontiguousarray(flat.reshape(shape[::-1]).T)
-    return flat.reshape(shape)
+def _inputs_and_outputs(w: Array, samples: str) -> tuple[int, int]:
+    d, k = w.shape if samples == "rows" else w.shape[::-1]
+    return d, k
 
 
 def _field(out: Any, name: str) -> Array | None:
@@ -285,27 +274,3 @@ def _field(out: Any, name: str) -> Array | None:
     else:
         field = getattr(out, name, None)
     return field
-
-
-def _deliver(
-    function: str, result: Array, out: Array | None, accumulate: bool, *inputs: Array | None
-) -> Array:
-    """Return ``result``, in or added into ``out`` where there is one."""
-    if out is None:
-        return result
-    if out.shape != result.shape or out.dtype != result.dtype:
-        raise ValueError(
-            f"{function}: out has shape {out.shape} and dtype {out.dtype}; "
-            f"it needs shape {result.shape} and dtype {result.dtype}"
-        )
-    if not out.flags.writeable:
-        raise ValueError(f"{function}: out is read-only")
-    for array in inputs:
-        if array is not None and np.shares_memory(out, array):
-            raise ValueError(f"{function}: out shares memory with an input")
-    with np.errstate(all="ignore"):
-        if accumulate:
-            out += result
-        else:
-            out[...] = result
-    return out

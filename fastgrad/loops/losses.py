@@ -12,7 +12,18 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .activations import Array, Row, result_dtype, safe_exp, sigmoid
+from . import formulas
+from .lists import (
+    Array,
+    Row,
+    check_same_shape,
+    check_samples,
+    deliver,
+    feature_axis,
+    from_rows,
+    result_dtype,
+    to_rows,
+)
 
 HUBER_DELTA = 1.0
 Term = Callable[[float, float], float]  # (pred, target) -> a number
@@ -56,9 +67,11 @@ class Loss:
         """Return the loss and ``grad_pred = dL/dpred``, in ``out`` if given."""
         pred, target = np.asarray(pred), np.asarray(target)
         result_dtype(pred, target)  # for the TypeError
-        _require_same_shape(self.name, pred, target)
-        scale = _scale(self.name, pred, reduction, samples)
-        pred_rows, target_rows = _rows(pred, samples), _rows(target, samples)
+        check_same_shape(self.name, {"pred": pred, "target": target})
+        check_samples(self.name, "pred", pred, samples)
+        axis = feature_axis(samples)
+        pred_rows, target_rows = to_rows(pred, axis), to_rows(target, axis)
+        scale = _scale(self.name, reduction, pred.size, len(pred_rows))
 
         total = 0.0
         grad = []
@@ -68,7 +81,8 @@ class Loss:
                 total += self._term(pred_rows[i][j], target_rows[i][j])
                 grad_row.append(self._slope(pred_rows[i][j], target_rows[i][j]) * scale)
             grad.append(grad_row)
-        return total * scale, _array(self.name, grad, pred, samples, out, target)
+        result = from_rows(grad, pred.shape, result_dtype(pred), axis)
+        return total * scale, deliver(self.name, result, out, pred, target)
 
 
 class ArrayLoss:
@@ -105,17 +119,20 @@ class ArrayLoss:
     ) -> tuple[float, Array]:
         """Return the loss and ``grad_y``, in ``out`` if given."""
         y = np.asarray(y)
-        result_dtype(y)
-        scale = _scale(self.name, y, reduction, samples)
+        dtype = result_dtype(y)
+        check_samples(self.name, "y", y, samples)
+        axis = feature_axis(samples)
+        rows = to_rows(y, axis)
+        scale = _scale(self.name, reduction, y.size, len(rows))
         total = 0.0
         grad = []
-        for row in _rows(y, samples):
+        for row in rows:
             grad_row = []
             for value in row:
                 total += self._term(value)
                 grad_row.append(self._slope(value) * scale)
             grad.append(grad_row)
-        return total * scale, _array(self.name, grad, y, samples, out)
+        return total * scale, deliver(self.name, from_rows(grad, y.shape, dtype, axis), out, y)
 
 
 class SoftmaxCrossEntropy:
@@ -154,17 +171,18 @@ class SoftmaxCrossEntropy:
         """Return the loss and ``grad_pred``, in ``out`` if given."""
         pred, target = np.asarray(pred), np.asarray(target)
         result_dtype(pred, target)
-        _scale(self.name, pred, reduction, samples)  # checks the two names
-        logits = _rows(pred, samples)
-        weights = self._weights(pred, target, samples)
+        check_samples(self.name, "pred", pred, samples)
+        axis = feature_axis(samples)
+        logits = to_rows(pred, axis)
         # One term per sample, so "mean" is the mean over samples too.
-        scale = 1.0 if reduction == "sum" else _reciprocal(len(logits))
+        scale = _scale(self.name, reduction, len(logits), len(logits))
+        weights = self._weights(pred, target, axis, len(logits))
 
         total = 0.0
         grad = []
         for z, t in zip(logits, weights, strict=True):
             largest = max(z, default=0.0)
-            exps = [safe_exp(value - largest) for value in z]
+            exps = [formulas.exp(value - largest) for value in z]
             exp_sum = 0.0
             for value in exps:
                 exp_sum += value
@@ -175,15 +193,15 @@ class SoftmaxCrossEntropy:
                 if t[j] != 0.0:  # a class of probability 0 adds nothing, even if z[j] is -inf
                     total += t[j] * (log_sum - (z[j] - largest))
             grad.append([(exps[j] / exp_sum * t_sum - t[j]) * scale for j in range(len(z))])
-        return total * scale, _array(self.name, grad, pred, samples, out, target)
+        result = from_rows(grad, pred.shape, result_dtype(pred), axis)
+        return total * scale, deliver(self.name, result, out, pred, target)
 
-    def _weights(self, pred: Array, target: Array, samples: str) -> list[Row]:
-        """Return the target as probabilities, one row per sample."""
+    def _weights(self, pred: Array, target: Array, axis: int, n: int) -> list[Row]:
+        """Return the target as probabilities, one row for each of n samples."""
         if target.ndim != pred.ndim - 1:
-            _require_same_shape(self.name, pred, target)
-            return _rows(target, samples)
-        classes = pred.shape[0 if samples == "columns" else -1]
-        n = len(_rows(pred, samples))
+            check_same_shape(self.name, {"pred": pred, "target": target})
+            return to_rows(target, axis)
+        classes = pred.shape[axis]
         if target.size != n or (n and target.dtype.kind not in "iu"):
             raise ValueError(
                 f"{self.name}: target has shape {target.shape} and dtype {target.dtype} but pred "
@@ -199,67 +217,13 @@ class SoftmaxCrossEntropy:
         return weights
 
 
-# ---- pieces that all losses share --------------------------------------------------------------
-
-
-def _scale(name: str, pred: Array, reduction: str, samples: str) -> float:
-    """Return what the sum of the terms is multiplied by."""
-    if samples not in ("rows", "columns"):
-        raise ValueError(f"{name}: samples is {samples!r}; give 'rows' or 'columns'")
-    if samples == "columns" and pred.ndim > 2:
-        raise ValueError(f"{name}: pred has shape {pred.shape}; columns take (d, n) or (d,)")
-    if reduction == "sum":
-        return 1.0
-    if reduction == "mean":
-        count = pred.size
-    elif reduction == "samples":
-        count = len(_rows(pred, samples))
-    else:
-        raise ValueError(f"{name}: reduction is {reduction!r}; give 'mean', 'sum' or 'samples'")
-    return _reciprocal(count)
-
-
-def _reciprocal(count: int) -> float:
+def _scale(loss: str, reduction: str, terms: int, samples: int) -> float:
+    """Return what the sum of the terms is multiplied by; the last two are how many there are."""
+    counts = {"mean": terms, "sum": 1, "samples": samples}
+    if reduction not in counts:
+        raise ValueError(f"{loss}: reduction is {reduction!r}; give 'mean', 'sum' or 'samples'")
+    count = counts[reduction]
     return 1.0 / count if count else math.nan  # the mean of nothing is NaN
-
-
-def _require_same_shape(name: str, pred: Array, target: Array) -> None:
-    if pred.shape != target.shape:
-        raise ValueError(f"{name}: pred has shape {pred.shape} but target has {target.shape}")
-
-
-def _rows(array: Array, samples: str) -> list[Row]:
-    """Return nested lists: one row of features per sample; a vector is one sample."""
-    if array.ndim == 0:
-        return [[float(array)]]
-    if samples == "columns" and array.ndim == 2:
-        array = array.T
-    count = math.prod(array.shape[:-1])
-    rows: list[Row] = array.astype(np.float64).reshape(count, array.shape[-1]).tolist()
-    return rows
-
-
-def _array(
-    name: str, rows: list[Row], pred: Array, samples: str, out: Array | None, *others: Array
-) -> Array:
-    """Undo `_rows` for a gradient of ``pred``."""
-    with np.errstate(all="ignore"):
-        flat = np.array(rows, dtype=np.float64).astype(result_dtype(pred))
-    if samples == "columns" and pred.ndim == 2:
-        grad = np.ascontiguousarray(flat.reshape(pred.shape[::-1]).T)
-    else:
-        grad = flat.reshape(pred.shape)
-    if out is None:
-        return grad
-    if out.shape != grad.shape or out.dtype != grad.dtype:
-        raise ValueError(
-            f"{name}: out has shape {out.shape} and dtype {out.dtype}; "
-            f"it needs shape {grad.shape} and dtype {grad.dtype}"
-        )
-    if not out.flags.writeable or any(np.shares_memory(out, a) for a in (pred, *others)):
-        raise ValueError(f"{name}: out is read-only or shares memory with an input")
-    out[...] = grad
-    return out
 
 
 # ---- terms and slopes --------------------------------------------------------------------------
@@ -308,16 +272,12 @@ def _binary_cross_entropy(z: float, target: float) -> float:
 
 
 def _binary_cross_entropy_slope(z: float, target: float) -> float:
-    return sigmoid.formula(z) - target
+    return formulas.sigmoid(z) - target
 
 
 def _itself(y: float) -> float:
     """``y`` per element: the loss is ``sum(y)``."""
     return y
-
-
-def _one(_: float) -> float:
-    return 1.0
 
 
 # ---- the table ---------------------------------------------------------------------------------
@@ -329,7 +289,7 @@ binary_cross_entropy_with_logits = Loss(
     "binary_cross_entropy_with_logits", _binary_cross_entropy, _binary_cross_entropy_slope
 )
 softmax_cross_entropy = SoftmaxCrossEntropy()
-sum = ArrayLoss("sum", _itself, _one)
+sum = ArrayLoss("sum", _itself, formulas.one)
 squared_l2 = ArrayLoss("squared_l2", _square, _square_slope)
 
 LOSSES: dict[str, Loss | ArrayLoss | SoftmaxCrossEntropy] = {

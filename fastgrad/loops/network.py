@@ -8,23 +8,27 @@ order; shapes are those of `fastgrad.reference.network`.
 from __future__ import annotations
 
 import math
-import operator
-import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .activations import ACTIVATIONS, Array, resolve
+from .arguments import (
+    floats,
+    native_dtype,
+    network_activations,
+    network_loss,
+    network_sizes,
+    require_choice,
+)
 from .dense import dense, dense_backward, dense_forward
-from .losses import LOSSES, ArrayLoss, SoftmaxCrossEntropy
-from .optimizers import Adam, Optimizer
+from .lists import Array, check_out, feature_axis
+from .losses import ArrayLoss, SoftmaxCrossEntropy
+from .optimizers import Optimizer
+from .training import FitResult, FitState, train
 
-__all__ = ["MLP", "FitResult", "FitState", "LayerParams"]
-
-HALVING = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu")
+__all__ = ["MLP", "LayerParams"]
 
 
 class LayerParams(NamedTuple):
@@ -32,22 +36,6 @@ class LayerParams(NamedTuple):
 
     w: Array
     b: Array | None
-
-
-class FitResult(NamedTuple):
-    """What training gives: the parameters, and the loss of each epoch."""
-
-    params: Array
-    losses: Array
-
-
-class FitState(NamedTuple):
-    """What a callback is told after an epoch. ``params`` changes later: copy it to keep it."""
-
-    epoch: int  # from 0
-    loss: float
-    params: Array
-    samples_per_second: float
 
 
 class MLP:
@@ -78,43 +66,13 @@ class MLP:
         samples: str = "rows",
         dtype: Any = "float32",
     ) -> None:
-        try:
-            self.sizes = tuple(operator.index(size) for size in sizes)
-        except TypeError:
-            raise TypeError(f"MLP: sizes is {sizes!r}: give a sequence of integers") from None
-        if len(self.sizes) < 2 or any(size < 1 for size in self.sizes):
-            raise ValueError(f"MLP: sizes is {sizes!r}: give at least two positive widths")
-
-        if isinstance(activations, str) or not hasattr(activations, "__iter__"):
-            raise TypeError(f"MLP: activations is {activations!r}: give a sequence, one per layer")
-        given = tuple(activations)
-        if len(given) != len(self.sizes) - 1:
-            raise ValueError(
-                f"MLP: activations has {len(given)} entries for {len(self.sizes) - 1} layers: "
-                "give one per layer"
-            )
-        for i, act in enumerate(given):
-            name = act if isinstance(act, str) else getattr(act, "name", None)
-            if act is not None and not isinstance(name, str):
-                raise TypeError(
-                    f"MLP: activations[{i}] is a {type(act).__name__}: give None, a name or an "
-                    "activation object"
-                )
-            if isinstance(act, str) and act not in ACTIVATIONS:
-                raise ValueError(
-                    f"MLP: activations[{i}] is {act!r}: choose from {', '.join(ACTIVATIONS)}"
-                )
-        self.activations = tuple(resolve(act) for act in given)
-
-        name = loss if isinstance(loss, str) else getattr(loss, "name", None)
-        if not isinstance(name, str):
-            raise TypeError(f"MLP: loss is a {type(loss).__name__}: give a name or a loss object")
-        _require_choice("loss", name, *LOSSES)
-        _require_choice("reduction", reduction, "mean", "sum", "samples")
-        _require_choice("samples", samples, "rows", "columns")
-        self.loss = LOSSES[name]
+        self.sizes = network_sizes(sizes)
+        self.activations = network_activations(activations, len(self.sizes) - 1)
+        self.loss = network_loss(loss)
+        require_choice("reduction", reduction, "mean", "sum", "samples")
+        require_choice("samples", samples, "rows", "columns")
         self.reduction, self.bias, self.samples = reduction, bool(bias), samples
-        self.dtype = _native_dtype(dtype)
+        self.dtype = native_dtype(dtype)
         self.size = 0
         for i in range(1, len(self.sizes)):
             self.size += self.sizes[i - 1] * self.sizes[i]
@@ -163,7 +121,7 @@ class MLP:
             pair = given[i]
             if not isinstance(pair, tuple | list) or len(pair) != 2:
                 raise ValueError(f"MLP.pack: layer {i} is not a pair (w, b)")
-            w = self._convert("MLP.pack", f"w of layer {i}", pair[0])
+            w = floats("MLP.pack", f"w of layer {i}", pair[0], self.dtype)
             if w.shape != own.w.shape:
                 raise ValueError(
                     f"MLP.pack: w of layer {i} has shape {w.shape}: it needs {own.w.shape}"
@@ -173,7 +131,7 @@ class MLP:
                 rule = "give a bias" if self.bias else "b must be None"
                 raise ValueError(f"MLP.pack: layer {i}: this network has bias={self.bias}: {rule}")
             if pair[1] is not None and own.b is not None:
-                b = self._convert("MLP.pack", f"b of layer {i}", pair[1])
+                b = floats("MLP.pack", f"b of layer {i}", pair[1], self.dtype)
                 k = own.b.size
                 if b.shape not in ((k,), (1, k), (k, 1)):
                     raise ValueError(
@@ -185,13 +143,13 @@ class MLP:
     def init(self, seed: int = 0) -> Array:
         """Return random parameters: biases 0, weights normal with mean 0 and variance g / d.
 
-        g is 2 before the activations of ``HALVING``, else 1. Both layouts start as one network.
+        g is 2 before an activation that is ``halving``, else 1. Both layouts start as one network.
         """
         rng = np.random.default_rng(seed)
         params = np.zeros(self.size, self.dtype)
         for i, layer in enumerate(self.layers(params)):
             d, k = self.sizes[i], self.sizes[i + 1]
-            gain = 2.0 if self.activations[i].name in HALVING else 1.0
+            gain = 2.0 if self.activations[i].halving else 1.0
             for p in range(d):
                 for j in range(k):
                     place = (p, j) if self.samples == "rows" else (j, p)
@@ -204,7 +162,7 @@ class MLP:
         """Return the last layer's output: ``(n, k)``, for columns ``(k, n)``, or ``(k,)``."""
         params, x = self._params("MLP.predict", params), self._inputs("MLP.predict", x)
         if out is not None:
-            self._require_out("MLP.predict", out, self._output_shape(x), params, x)
+            check_out("MLP.predict", out, self._output_shape(x), self.dtype, params, x)
         y = x
         for i, layer in enumerate(self.layers(params)):
             y = dense(y, layer.w, layer.b, self.activations[i], samples=self.samples)
@@ -226,7 +184,7 @@ class MLP:
         target = self._target(function, target, x)
         grad = np.empty(self.size, self.dtype) if out is None else out
         if out is not None:
-            self._require_out(function, out, (self.size,), params, x, target)
+            check_out(function, out, (self.size,), self.dtype, params, x, target)
         layers, grad_layers = self.layers(params), self.layers(grad)
 
         y = x
@@ -272,47 +230,23 @@ class MLP:
         params = self._params("MLP.fit", params).copy()
         x = self._inputs("MLP.fit", x)
         target = self._target("MLP.fit", target, x)
-        epochs, batch_size = _positive("epochs", epochs), _positive("batch_size", batch_size)
-        if optimizer is None:
-            optimizer = Adam()
-        if not isinstance(optimizer, Optimizer):
-            given = type(optimizer).__name__
-            raise TypeError(f"MLP.fit: optimizer is a {given}: give an SGD, Adam or AdamW")
-        if callback is not None and not callable(callback):
-            raise TypeError(f"MLP.fit: callback is a {type(callback).__name__}: give a function")
         if x.size == 0:
             raise ValueError(f"MLP.fit: x has shape {x.shape}: there are no samples")
-
         inputs = self._one_by_one(x, x.ndim == 1)
-        n = len(inputs)
         targets = None if target is None else self._one_by_one(target, x.ndim == 1)
-        step = optimizer.start(params)
-        rng = np.random.default_rng(seed)
-        losses: list[float] = []
-        for epoch in range(epochs):
-            start = time.perf_counter()
-            order = rng.permutation(n).tolist() if shuffle else list(range(n))
-            total = 0.0
-            while order:
-                batch, order = order[:batch_size], order[batch_size:]
-                batch_x = self._together([inputs[i] for i in batch])
-                batch_target = None if targets is None else self._together(
-                    [targets[i] for i in batch]
-                )  # fmt: skip
-                value, grad = self.value_and_grad(params, batch_x, batch_target)
-                # Undo the batch's mean, over samples or over elements: k per sample.
-                total += value if self.reduction == "sum" else value * len(batch)
-                step(grad)
-            losses.append(total if self.reduction == "sum" else total / n)
-            speed = n / (time.perf_counter() - start)
-            if progress:
-                print(
-                    f"epoch {epoch + 1}/{epochs}  loss {losses[-1]:.4g}  {speed:.3g} samples/s",
-                    file=sys.stderr,
-                )
-            if callback is not None and callback(FitState(epoch, losses[-1], params, speed)):
-                break
-        return FitResult(params, np.array(losses))
+
+        def value_and_grad(batch: list[int]) -> tuple[float, Array]:
+            batch_x = self._together([inputs[i] for i in batch])
+            batch_target = None
+            if targets is not None:
+                batch_target = self._together([targets[i] for i in batch])
+            return self.value_and_grad(params, batch_x, batch_target)
+
+        averaged = self.reduction != "sum"
+        return train(
+            params, len(inputs), value_and_grad, averaged, optimizer, epochs, batch_size, shuffle,
+            seed, progress, callback,
+        )  # fmt: skip
 
     def _one_by_one(self, array: Array, single: bool) -> list[Array]:
         """Return the samples as a list."""
@@ -327,17 +261,6 @@ class MLP:
 
     # ---- what goes in --------------------------------------------------------------------------
 
-    def _convert(self, function: str, name: str, value: ArrayLike) -> Array:
-        """Return ``value`` in the network's dtype."""
-        array = np.asarray(value)
-        if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
-            raise TypeError(
-                f"{function}: {name} has dtype {array.dtype}: give float32, float64, float16, an "
-                "integer type or bool"
-            )
-        with np.errstate(all="ignore"):  # what float32 cannot hold becomes inf
-            return array.astype(self.dtype, copy=False)
-
     def _require_length(self, function: str, params: Array) -> None:
         if params.shape != (self.size,):
             raise ValueError(
@@ -346,15 +269,14 @@ class MLP:
             )
 
     def _params(self, function: str, params: ArrayLike) -> Array:
-        array = self._convert(function, "params", params)
+        array = floats(function, "params", params, self.dtype)
         self._require_length(function, array)
         return array
 
     def _inputs(self, function: str, x: ArrayLike) -> Array:
-        array = self._convert(function, "x", x)
+        array = floats(function, "x", x, self.dtype)
         d = self.sizes[0]
-        features = 0 if self.samples == "columns" else -1
-        if array.ndim not in (1, 2) or array.shape[features] != d:
+        if array.ndim not in (1, 2) or array.shape[feature_axis(self.samples)] != d:
             form = f"({d}, n)" if self.samples == "columns" else f"(n, {d})"
             raise ValueError(
                 f"{function}: x has shape {array.shape}: this network has {d} inputs, it needs "
@@ -383,7 +305,7 @@ class MLP:
             if array.shape == classes and (array.dtype.kind in "iu" or array.size == 0):
                 return self._classes(function, array)
             wanted += f", or integer classes of shape {classes}"
-        converted = self._convert(function, "target", array)
+        converted = floats(function, "target", array, self.dtype)
         if array.shape != shape:
             raise ValueError(
                 f"{function}: target has shape {array.shape} and dtype {array.dtype}: {wanted}"
@@ -398,44 +320,3 @@ class MLP:
                     f"they go from 0 to {self.sizes[-1] - 1}"
                 )
         return classes.astype(np.int64)
-
-    def _require_out(
-        self, function: str, out: Any, shape: tuple[int, ...], *inputs: Array | None
-    ) -> None:
-        if not isinstance(out, np.ndarray):
-            raise TypeError(f"{function}: out is a {type(out).__name__}: give a NumPy array")
-        if out.shape != shape or out.dtype != self.dtype:
-            raise ValueError(
-                f"{function}: out has shape {out.shape} and dtype {out.dtype}: "
-                f"it needs shape {shape} and dtype {self.dtype}"
-            )
-        if not out.flags.writeable:
-            raise ValueError(f"{function}: out is read-only")
-        for array in inputs:
-            if array is not None and np.shares_memory(out, array):
-                raise ValueError(f"{function}: out shares memory with an input")
-
-
-def _require_choice(name: str, value: Any, *choices: str) -> None:
-    if value not in choices:
-        raise ValueError(f"MLP: {name} is {value!r}: choose from {', '.join(choices)}")
-
-
-def _native_dtype(dtype: Any) -> np.dtype[Any]:
-    for name in ("float32", "float64"):
-        try:
-            if dtype is not None and np.dtype(dtype) == name:
-                return np.dtype(name)
-        except TypeError:
-            continue
-    raise ValueError(f"MLP: dtype is {dtype!r}: choose from float32, float64")
-
-
-def _positive(name: str, value: Any) -> int:
-    """Return ``value`` as an int, or raise unless it is a positive integer."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"MLP.fit: {name} is a {type(value).__name__}: give a positive integer")
-    count = operator.index(value)
-    if count <= 0:
-        raise ValueError(f"MLP.fit: {name} is {count}: give a positive integer")
-    return count

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .activations import Array, Row
+from .lists import Array, Row
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
 

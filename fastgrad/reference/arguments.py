@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .activations import ACTIVATIONS, NATIVE, Activation, Array, resolve
+from .activations import ACTIVATIONS, Activation, resolve
+from .arrays import NATIVE, Array, is_real
 from .losses import LOSSES, ArrayLoss, Loss, SoftmaxCrossEntropy
 
 # ---- settings ----------------------------------------------------------------------------------
@@ -83,7 +84,7 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
 def numbers(function: str, name: str, value: ArrayLike) -> Array:
     """Return ``value`` as an array of real numbers of at most 8 bytes."""
     array = np.asarray(value)
-    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+    if not is_real(array.dtype):
         raise TypeError(
             f"{function}: {name} has dtype {array.dtype}: give float32, float64, float16, an "
             "integer type or bool"
@@ -98,20 +99,3 @@ def check_count(name: str, value: Any) -> int:
     if (count := operator.index(value)) < 1:
         raise ValueError(f"MLP.fit: {name} is {count}: give a positive integer")
     return count
-
-
-def check_out(
-    function: str, out: Array, shape: tuple[int, ...], dtype: np.dtype[Any], *inputs: Array | None
-) -> None:
-    """Raise unless ``out`` can take a result: exact shape and dtype, writeable, no overlap."""
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"{function}: out is a {type(out).__name__}: give a NumPy array")
-    if out.shape != shape or out.dtype != dtype:
-        raise ValueError(
-            f"{function}: out has shape {out.shape} and dtype {out.dtype}: "
-            f"it needs shape {shape} and dtype {dtype}"
-        )
-    if not out.flags.writeable:
-        raise ValueError(f"{function}: out is read-only")
-    if any(a is not None and np.shares_memory(out, a) for a in inputs):
-        raise ValueError(f"{function}: out shares memory with an input")

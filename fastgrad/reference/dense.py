@@ -26,21 +26,21 @@ The code uses ``a.dot(b)``, which is ``a @ b`` for matrices at half the call ove
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .activations import (
+from .activations import Activation, identity, resolve
+from .arrays import (
     NATIVE,
-    Activation,
     Array,
     as_floats,
-    identity,
+    as_rows,
+    check_out,
+    check_samples,
     promote,
-    resolve,
     working_dtype,
 )
 
@@ -135,18 +135,17 @@ def dense_forward(
     ([[0.5, 0.25]], [[1.0], [2.0]], [1.0])
     """
     act = resolve(activation)
-    if samples != "rows" and samples != "columns":
-        raise ValueError(f"dense_forward: samples is {samples!r}; give 'rows' or 'columns'")
-    rows = samples == "rows"
     x, w, b = np.asarray(x), np.asarray(w), None if b is None else np.asarray(b)
+    check_samples("dense_forward", "x", x, samples)
+    rows, given = samples == "rows", (x, w, b)
     dtype = x.dtype
     if not (w.dtype is dtype and (b is None or b.dtype is dtype) and dtype in NATIVE):
         if b is None:
             (x, w), dtype = as_floats(x, w)
         else:
             (x, w, b), dtype = as_floats(x, w, b)
-    if x.ndim > 2 and not rows:
-        raise ValueError(f"dense_forward: x has shape {x.shape}; columns take (d, n) or (d,)")
+    if w.ndim != 2:
+        raise ValueError(f"dense_forward: w has shape {w.shape}: it needs two axes")
 
     with np.errstate(all="ignore"):
         if not rows:
@@ -154,7 +153,7 @@ def dense_forward(
         elif x.ndim <= 2:
             z = x.dot(w)
         else:  # dot hands only matrices to BLAS
-            z = _as_matrix(x).dot(w).reshape(*x.shape[:-1], w.shape[-1])
+            z = as_rows(x).dot(w).reshape(*x.shape[:-1], w.shape[-1])
         if b is not None:
             if b.size != w.shape[-1 if rows else 0]:
                 raise ValueError(f"dense_forward: b has shape {b.shape} but w has {w.shape}")
@@ -163,7 +162,7 @@ def dense_forward(
             else:
                 z += b.reshape(-1, 1)
         if out is not None:
-            _check_out("dense_forward", out, z.shape, dtype, x, w, b)
+            check_out("dense_forward", out, z.shape, dtype, *given)
         # z may be overwritten where y is all that the backward pass wants to know.
         axis = -1 if rows else 0
         y = act.apply(z, z if act.from_output else None, axis)
@@ -231,10 +230,8 @@ def dense_backward(
 
     with np.errstate(all="ignore"):
         grad_z = grad_y if act is identity else act.pull_back(grad_y, saved, -1 if rows else 0)
-        if rows:
-            x_rows, g = _as_matrix(x), _as_matrix(grad_z)
-        else:  # the transpose of the columns layout is the rows layout, at no cost
-            x_rows, g, w = _as_matrix(x.T), _as_matrix(grad_z.T), w.T
+        # The transpose of the columns layout is the rows layout, at no cost.
+        x_rows, g, w = as_rows(x, samples), as_rows(grad_z, samples), w if rows else w.T
 
         grad_x = grad_w = grad_b = None
         if "x" in need:
@@ -267,13 +264,6 @@ _FIELDS = frozenset("xwbz")
 _NO_OUT = DenseGrads()
 
 
-def _as_matrix(a: Array) -> Array:
-    """Return ``a`` as (samples, features): a vector is one sample, leading axes are merged."""
-    if a.ndim == 2:
-        return a
-    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
-
-
 def _fields(out: Any) -> DenseGrads:
     """Read the fields x, w, b, z of whatever the caller gave as ``out``."""
     if isinstance(out, Mapping):
@@ -289,28 +279,9 @@ def _deliver(
     """Return ``grad`` in ``dtype``, in or added into ``out`` where there is one."""
     if out is None:
         return grad.astype(dtype, copy=False)
-    _check_out("dense_backward", out, grad.shape, dtype, *inputs)
+    check_out("dense_backward", out, grad.shape, dtype, *inputs)
     if accumulate:
         np.add(out, grad, out=out, casting="same_kind")
     else:
         np.copyto(out, grad, casting="same_kind")
     return out
-
-
-def _check_out(
-    function: str,
-    out: Array,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    *inputs: Array | None,
-) -> None:
-    """Raise ValueError unless ``out`` can take a result of this shape and dtype."""
-    if out.shape != shape or out.dtype != dtype:
-        raise ValueError(
-            f"{function}: out has shape {out.shape} and dtype {out.dtype}; "
-            f"it needs shape {shape} and dtype {dtype}"
-        )
-    if not out.flags.writeable:
-        raise ValueError(f"{function}: out is read-only")
-    if any(a is not None and np.shares_memory(out, a) for a in inputs):
-        raise ValueError(f"{function}: out shares memory with an input")

@@ -24,7 +24,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .activations import Array, as_floats, promote, sigmoid, working_dtype
+from . import formulas
+from .arrays import (
+    Array,
+    as_floats,
+    as_rows,
+    check_out,
+    check_same_shape,
+    check_samples,
+    promote,
+    working_dtype,
+)
 
 HUBER_DELTA = 1.0
 
@@ -36,10 +46,11 @@ class Loss:
     ----------
     name : str
         Its name in ``LOSSES``.
-    prepare : callable
-        ``prepare(pred, target)`` returns the array that both terms and slope are functions of.
     terms, slope : callable
-        The term of each element, and its derivative with respect to ``pred``.
+        ``terms(basis, target)`` returns the term of each element, ``slope(basis, target)`` its
+        derivative with respect to ``pred``.
+    prepare : callable
+        ``prepare(pred, target)`` returns their ``basis``; by default ``pred - target``.
 
     Examples
     --------
@@ -70,8 +81,8 @@ class Loss:
     ) -> float:
         """Return the loss as a Python float."""
         (pred, target), _ = as_floats(pred, target)
-        _check_same_shape(self.name, pred, target)
-        scale = _scale(self.name, pred, reduction, samples)
+        check_same_shape(self.name, "pred", pred, "target", target)
+        scale = _scale(self.name, "pred", pred, reduction, samples)
         with np.errstate(all="ignore"):
             return _total(self._terms(self._prepare(pred, target), target)) * scale
 
@@ -92,9 +103,10 @@ class Loss:
         """
         dtype = promote(pred := np.asarray(pred))
         (floats, target), _ = as_floats(pred, target)
-        _check_same_shape(self.name, floats, target)
-        scale = _scale(self.name, floats, reduction, samples)
-        _check_out(self.name, out, floats.shape, dtype, pred, target)
+        check_same_shape(self.name, "pred", floats, "target", target)
+        scale = _scale(self.name, "pred", floats, reduction, samples)
+        if out is not None:
+            check_out(self.name, out, floats.shape, dtype, pred, target)
         with np.errstate(all="ignore"):
             basis = self._prepare(floats, target)
             value = _total(self._terms(basis, target)) * scale
@@ -125,7 +137,7 @@ class ArrayLoss:
     def __call__(self, y: ArrayLike, reduction: str = "sum", samples: str = "rows") -> float:
         """Return the loss as a Python float."""
         (y,), _ = as_floats(y)
-        scale = _scale(self.name, y, reduction, samples)
+        scale = _scale(self.name, "y", y, reduction, samples)
         with np.errstate(all="ignore"):
             return _total(self._terms(y)) * scale
 
@@ -138,8 +150,9 @@ class ArrayLoss:
     ) -> tuple[float, Array]:
         """Return the loss and ``grad_y``, in ``out`` if given."""
         (y,), dtype = as_floats(y)
-        scale = _scale(self.name, y, reduction, samples)
-        _check_out(self.name, out, y.shape, dtype, y)
+        scale = _scale(self.name, "y", y, reduction, samples)
+        if out is not None:
+            check_out(self.name, out, y.shape, dtype, y)
         with np.errstate(all="ignore"):
             return _total(self._terms(y)) * scale, _scaled(self._slope(y), scale, dtype, out)
 
@@ -206,14 +219,16 @@ class SoftmaxCrossEntropy:
         indices = target.ndim == pred.ndim - 1
         floats = pred.astype(working_dtype(dtype), copy=False)
         if not indices:
-            _check_same_shape(self.name, pred, target)
+            check_same_shape(self.name, "pred", pred, "target", target)
             (floats, target), _ = as_floats(floats, target)
-        _scale(self.name, pred, reduction, samples)  # checks the two names
-        _check_out(self.name, out, pred.shape, dtype, pred, target)
+        # One term per sample: the mean over terms is that over samples.
+        per = "samples" if reduction == "mean" else reduction
+        scale = _scale(self.name, "pred", pred, per, samples)
+        if out is not None:
+            check_out(self.name, out, pred.shape, dtype, pred, target)
 
-        rows = _as_rows(floats, samples)
+        rows = as_rows(floats, samples)
         n, classes = rows.shape
-        scale = 1.0 if reduction == "sum" else _reciprocal(n)
         with np.errstate(all="ignore"):
             shifted = rows - rows.max(axis=1, keepdims=True, initial=-np.inf)
             probs = np.exp(shifted)
@@ -224,7 +239,7 @@ class SoftmaxCrossEntropy:
                 which = np.arange(n)
                 value = _total(log_total[:, 0] - shifted[which, label])
             else:
-                weights = _as_rows(target, samples)
+                weights = as_rows(target, samples)
                 terms = log_total - shifted
                 value = _total(np.multiply(terms, weights, where=weights != 0, out=weights * 0.0))
             value *= scale
@@ -243,28 +258,18 @@ class SoftmaxCrossEntropy:
 # ---- pieces that all losses share --------------------------------------------------------------
 
 
-def _as_rows(a: Array, samples: str) -> Array:
-    """Return ``a`` as (samples, features)."""
-    if samples == "columns":
-        a = a.T  # a vector stays what it is
-    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
-
-
-def _scale(name: str, pred: Array, reduction: str, samples: str) -> float:
-    """Return what the sum of the terms is multiplied by."""
-    if samples not in ("rows", "columns"):
-        raise ValueError(f"{name}: samples is {samples!r}; give 'rows' or 'columns'")
-    if samples == "columns" and pred.ndim > 2:
-        raise ValueError(f"{name}: pred has shape {pred.shape}; columns take (d, n) or (d,)")
+def _scale(loss: str, name: str, array: Array, reduction: str, samples: str) -> float:
+    """Check the last two, and return what the sum of the terms is multiplied by."""
+    check_samples(loss, name, array, samples)
     if reduction == "mean":
-        return _reciprocal(pred.size)
+        return _reciprocal(array.size)
     if reduction == "sum":
         return 1.0
     if reduction == "samples":
         if samples == "rows":
-            return _reciprocal(math.prod(pred.shape[:-1]))
-        return _reciprocal(pred.shape[-1] if pred.ndim > 1 else 1)
-    raise ValueError(f"{name}: reduction is {reduction!r}; give 'mean', 'sum' or 'samples'")
+            return _reciprocal(math.prod(array.shape[:-1]))
+        return _reciprocal(array.shape[-1] if array.ndim > 1 else 1)
+    raise ValueError(f"{loss}: reduction is {reduction!r}; give 'mean', 'sum' or 'samples'")
 
 
 def _reciprocal(count: int) -> float:
@@ -282,12 +287,6 @@ def _scaled(slope: Array, scale: float, dtype: np.dtype[Any], out: Array | None)
     return np.multiply(slope, scale, out=out, casting="same_kind")
 
 
-def _check_same_shape(name: str, pred: Array, target: Array) -> None:
-    # NumPy would broadcast (n, 1) against (n,) to (n, n): a classic silent mistake.
-    if pred.shape != target.shape:
-        raise ValueError(f"{name}: pred has shape {pred.shape} but target has {target.shape}")
-
-
 def _check_indices(name: str, target: Array, pred: Array, n: int, classes: int) -> Array:
     label = target.reshape(-1)
     if label.size == 0:
@@ -300,20 +299,6 @@ def _check_indices(name: str, target: Array, pred: Array, n: int, classes: int) 
     if n and (label.min() < 0 or label.max() >= classes):
         raise ValueError(f"{name}: class indices go from 0 to {classes - 1}")
     return label
-
-
-def _check_out(
-    name: str, out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any], *inputs: Array
-) -> None:
-    if out is None:
-        return
-    if out.shape != shape or out.dtype != dtype:
-        raise ValueError(
-            f"{name}: out has shape {out.shape} and dtype {out.dtype}; "
-            f"it needs shape {shape} and dtype {dtype}"
-        )
-    if not out.flags.writeable or any(np.shares_memory(out, a) for a in inputs):
-        raise ValueError(f"{name}: out is read-only or shares memory with an input")
 
 
 # ---- terms and slopes, as functions of diff = pred - target ------------------------------------
@@ -362,7 +347,7 @@ def _binary_cross_entropy(z: Array, target: Array) -> Array:
 
 
 def _binary_cross_entropy_slope(z: Array, target: Array) -> Array:
-    slope = sigmoid.apply(z)
+    slope = formulas.sigmoid(z)
     slope -= target
     return slope
 

@@ -1,4 +1,4 @@
-"""A whole network in plain NumPy: dense layers and a loss, backpropagation, training.
+"""A whole network in plain NumPy: dense layers and a loss, and backpropagation through them.
 
 All parameters are one flat vector, and their gradient another. Layer by layer they hold the
 weights and then the bias, each in C order:
@@ -17,34 +17,28 @@ the layer before.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .activations import Array
 from .arguments import (
     check_activations,
     check_choice,
-    check_count,
     check_dtype,
     check_loss,
-    check_out,
     check_sizes,
     numbers,
 )
+from .arrays import Array, check_out
 from .dense import dense, dense_backward, dense_forward
 from .losses import ArrayLoss, SoftmaxCrossEntropy
-from .optimizers import Adam, Optimizer
+from .optimizers import Optimizer
+from .training import FitResult, FitState, train
 
-__all__ = ["MLP", "FitResult", "FitState", "LayerParams"]
-
-# Before these, which let about half of their input through, weights have variance 2 / d.
-HALVING = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu")
+__all__ = ["MLP", "LayerParams"]
 
 
 class LayerParams(NamedTuple):
@@ -52,22 +46,6 @@ class LayerParams(NamedTuple):
 
     w: Array
     b: Array | None
-
-
-class FitResult(NamedTuple):
-    """What training gives: the parameters, and the loss of each epoch."""
-
-    params: Array
-    losses: Array
-
-
-class FitState(NamedTuple):
-    """What a callback is told after an epoch. ``params`` changes later: copy it to keep it."""
-
-    epoch: int  # from 0
-    loss: float
-    params: Array
-    samples_per_second: float
 
 
 class MLP:
@@ -193,14 +171,14 @@ class MLP:
     def init(self, seed: int = 0) -> Array:
         """Return random parameters: biases 0, weights normal with mean 0 and variance g / d.
 
-        g is 2 before the activations of ``HALVING``, else 1. Both layouts start as one network.
+        g is 2 before an activation that is ``halving``, else 1. Both layouts start as one network.
         """
         rng = np.random.default_rng(seed)
         params = np.zeros(self.size, self.dtype)
         for layer, act, (d, k) in zip(
             self.layers(params), self.activations, pairwise(self.sizes), strict=True
         ):
-            gain = 2.0 if act.name in HALVING else 1.0
+            gain = 2.0 if act.halving else 1.0
             w = rng.standard_normal((d, k)) * np.sqrt(gain / d)
             layer.w[...] = w if self.samples == "rows" else w.T
         return params
@@ -328,14 +306,6 @@ class MLP:
         params = self._check_params("MLP.fit", params).copy()
         x = self._check_x("MLP.fit", x)
         target = self._check_target("MLP.fit", target, x)
-        epochs, batch_size = check_count("epochs", epochs), check_count("batch_size", batch_size)
-        optimizer = Adam() if optimizer is None else optimizer
-        if not isinstance(optimizer, Optimizer):
-            given = type(optimizer).__name__
-            raise TypeError(f"MLP.fit: optimizer is a {given}: give an SGD, Adam or AdamW")
-        if callback is not None and not callable(callback):
-            raise TypeError(f"MLP.fit: callback is a {type(callback).__name__}: give a function")
-
         axis = 0 if self.samples == "rows" else -1  # of the samples, in classes (n,) too
         if x.ndim == 1:
             x = np.expand_dims(x, axis)
@@ -345,31 +315,16 @@ class MLP:
             raise ValueError(f"MLP.fit: x has shape {x.shape}: there are no samples")
         grad = np.empty_like(params)
         layers, grads = self.layers(params), self.layers(grad)
-        step = optimizer.start(params)
-        rng = np.random.default_rng(seed)
-        losses: list[float] = []
-        for epoch in range(epochs):
-            began = perf_counter()
-            order = rng.permutation(n) if shuffle else np.arange(n)
-            total = 0.0
-            with np.errstate(all="ignore"):
-                for first in range(0, n, batch_size):
-                    batch = order[first : first + batch_size]
-                    batch_target = None if target is None else target.take(batch, axis)
-                    value = self._backpropagate(layers, x.take(batch, axis), batch_target, grads)
-                    # Undo the batch's mean, over samples or over elements: k per sample.
-                    total += value if self.reduction == "sum" else value * len(batch)
-                    step(grad)
-            losses.append(total if self.reduction == "sum" else total / n)
-            speed = n / (perf_counter() - began)
-            if progress:
-                print(
-                    f"epoch {epoch + 1}/{epochs}  loss {losses[-1]:.4g}  {speed:.3g} samples/s",
-                    file=sys.stderr,
-                )
-            if callback is not None and callback(FitState(epoch, losses[-1], params, speed)):
-                break
-        return FitResult(params, np.array(losses))
+
+        def value_and_grad(batch: Array) -> tuple[float, Array]:
+            batch_target = None if target is None else target.take(batch, axis)
+            return self._backpropagate(layers, x.take(batch, axis), batch_target, grads), grad
+
+        averaged = self.reduction != "sum"
+        return train(
+            params, n, value_and_grad, averaged, optimizer, epochs, batch_size, shuffle, seed,
+            progress, callback,
+        )  # fmt: skip
 
     # ---- what goes in --------------------------------------------------------------------------
 

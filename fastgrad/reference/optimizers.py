@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .activations import Array
+from .arrays import Array
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
 
