@@ -7,7 +7,6 @@ arguments as they are; what that does not take, `passes` checks, converts and cu
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -15,27 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.activations import Activation
-from fastgrad.arrays import (
-    FLOAT32,
-    FLOAT64,
-    Array,
-    as_array,
-    as_native,
-    check_choice,
-    random_generator,
-)
-from fastgrad.layer import resolve
-from fastgrad.losses import LAYOUTS, LOSSES, REDUCTIONS, ArrayLoss, Loss
+from fastgrad.arrays import Array, as_array, as_native, check_choice, random_generator
+from fastgrad.losses import LAYOUTS, REDUCTIONS, ArrayLoss, Loss
 from fastgrad.optimizers import Optimizer
 from fastgrad.passes import Layer, Network
+from fastgrad.settings import activations_of, loss_of, native_dtype, widths
 from fastgrad.training import FitResult, FitState, train
 
 __all__ = ["MLP", "LayerParams"]
-
-# Weights start with variance 2 / d before activations that let half of their input through
-# (He et al., ICCV 2015), else 1 / d (LeCun et al., Efficient BackProp, 1998).
-_HALVING = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu")
 
 
 class LayerParams(NamedTuple):
@@ -109,12 +95,12 @@ class MLP:
         samples: str = "rows",
         dtype: Any = "float32",
     ) -> None:
-        self.sizes = _widths(sizes)
-        self.activations = _activations(activations, len(self.sizes) - 1)
-        self.loss = _loss(loss)
+        self.sizes = widths(sizes)
+        self.activations = activations_of(activations, len(self.sizes) - 1)
+        self.loss = loss_of(loss)
         check_choice("MLP", "reduction", reduction, REDUCTIONS)
         check_choice("MLP", "samples", samples, LAYOUTS)
-        self.dtype = _dtype(dtype)
+        self.dtype = native_dtype(dtype)
         self.reduction, self.bias, self.samples = reduction, bool(bias), samples
         self._network = self._laid_out()
         self.size = self._network.size
@@ -137,7 +123,7 @@ class MLP:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.dtype = _dtype(self.dtype)  # NumPy's own object again, which kernels compare with
+        self.dtype = native_dtype(self.dtype)  # NumPy's own object again, for kernels
         self._network = self._laid_out()
 
     def __repr__(self) -> str:
@@ -162,7 +148,7 @@ class MLP:
         """  # noqa: D205
         rng, params = random_generator("MLP.init", seed), np.zeros(self.size, self.dtype)
         for layer, views in zip(self._network.layers, self.layers(params), strict=True):
-            gain = 2 if layer.activation.name in _HALVING else 1
+            gain = 2 if layer.activation.halving else 1
             w = rng.standard_normal((layer.inputs, layer.outputs)) * np.sqrt(gain / layer.inputs)
             views.w[...] = w if self.samples == "rows" else w.T
         return params
@@ -383,48 +369,3 @@ class MLP:
             self._network, params, x, target, optimizer, epochs, batch_size, shuffle, seed,
             progress, callback,
         )  # fmt: skip
-
-
-def _widths(sizes: Any) -> tuple[int, ...]:
-    try:
-        widths = tuple(operator.index(width) for width in sizes)
-    except TypeError:
-        raise TypeError(f"MLP: sizes is {sizes!r}: give a sequence of integers") from None
-    if len(widths) < 2 or min(widths) < 1:
-        raise ValueError(f"MLP: sizes is {sizes!r}: give at least two positive widths")
-    return widths
-
-
-def _activations(activations: Any, count: int) -> tuple[Activation, ...]:
-    if isinstance(activations, str) or not hasattr(activations, "__iter__"):
-        raise TypeError(f"MLP: activations is {activations!r}: give one per layer, in a sequence")
-    given = tuple(activations)
-    if len(given) != count:
-        raise ValueError(f"MLP: {len(given)} activations for {count} layers: give one per layer")
-    found = [resolve("MLP", activation) for activation in given]
-    if any(function is not None for _, function in found):
-        raise TypeError(
-            "MLP: activations holds a plain callable: give a name, an fg.Activation, or what "
-            "fg.define_activation makes of it"
-        )
-    return tuple(activation for activation, _ in found)
-
-
-def _loss(loss: Any) -> Loss | ArrayLoss:
-    if isinstance(loss, Loss | ArrayLoss):
-        return loss
-    if not isinstance(loss, str):
-        raise TypeError(f"MLP: loss is a {type(loss).__name__}: give a name or an fg.losses object")
-    if loss not in LOSSES:
-        raise ValueError(f"MLP: unknown loss {loss!r}: choose from {', '.join(LOSSES)}")
-    return LOSSES[loss]
-
-
-def _dtype(dtype: Any) -> np.dtype[Any]:
-    for native in (FLOAT32, FLOAT64):
-        try:
-            if np.dtype(dtype) == native and dtype is not None:
-                return native
-        except TypeError:
-            break
-    raise ValueError(f"MLP: dtype is {dtype!r}: choose 'float32' or 'float64'")

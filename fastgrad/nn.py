@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike
 from fastgrad import activations, losses
 from fastgrad.arrays import Array, as_array, check_choice, common_dtypes, random_generator
 from fastgrad.functional import DenseCache, dense, dense_backward, dense_forward
+from fastgrad.jacobians import as_rows, block_diagonal, slope_blocks
 from fastgrad.layer import callable_slope, resolve
 
 __all__ = [
@@ -198,11 +199,11 @@ class Dense(Layer):
         """Return ``dy/dx`` at x, by its formula: of shape ``y.shape + x.shape``."""
         x = self._input("jacobian", x)
         z = dense(x, self.w, self.b, samples=self.samples)
-        z_rows = _as_rows(z, self.samples)
+        z_rows = as_rows(z, self.samples)
         slopes = None if self._function is None else callable_slope(self._function, z_rows)
         w = self.w if self.samples == "columns" else self.w.T
-        blocks = _slope_blocks(self._act, z_rows, slopes) @ w
-        return _block_diagonal(blocks, self.samples, z.shape + x.shape)
+        blocks = slope_blocks(self._act, z_rows, slopes) @ w
+        return block_diagonal(blocks, self.samples, z.shape + x.shape)
 
     def _apply(self, x: Array) -> Array:
         return dense(x, self.w, self.b, self.activation, samples=self.samples)
@@ -266,8 +267,8 @@ class Activation(Layer):
     def jacobian(self, x: ArrayLike) -> Array:
         """Return ``dy/dx`` at x, by its formula: of shape ``y.shape + x.shape``."""
         x = self._input("jacobian", x)
-        blocks = _slope_blocks(self._act, _as_rows(x, self.samples))
-        return _block_diagonal(blocks, self.samples, x.shape + x.shape)
+        blocks = slope_blocks(self._act, as_rows(x, self.samples))
+        return block_diagonal(blocks, self.samples, x.shape + x.shape)
 
     def _apply(self, x: Array) -> Array:
         return self._act(x, **self._options)
@@ -426,7 +427,7 @@ class MSE:
         return losses.mse.value_and_grad(pred, self.labels, self.reduction, self.samples)[1]
 
 
-# -- arrays and Jacobians ----------------------------------------------------------------------
+# -- arrays ------------------------------------------------------------------------------------
 
 
 def _as_samples(function: str, name: str, value: ArrayLike, samples: str) -> Array:
@@ -442,30 +443,3 @@ def _as_samples(function: str, name: str, value: ArrayLike, samples: str) -> Arr
             f"{function}: {name} has shape {array.shape}: samples={samples!r} take {forms}"
         )
     return array
-
-
-def _as_rows(a: Array, samples: str) -> Array:
-    """Return the array as (samples, features)."""
-    a = a.T if samples == "columns" else a
-    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
-
-
-def _slope_blocks(act: activations.Activation, z: Array, slopes: Array | None = None) -> Array:
-    """Return ``dy/dz`` of each sample: ``(n, k, k)`` for z of shape ``(n, k)``."""
-    n, k = z.shape
-    if act.rowwise:
-        y = act(z)
-        softmax: Array = y[:, :, None] * (np.eye(k, dtype=y.dtype) - y[:, None, :])
-        return softmax
-    slopes = act.derivative(z) if slopes is None else slopes
-    blocks = np.zeros((n, k, k), slopes.dtype)
-    blocks[:, range(k), range(k)] = slopes
-    return blocks
-
-
-def _block_diagonal(blocks: Array, samples: str, shape: tuple[int, ...]) -> Array:
-    """Return ``dy/dx`` of all samples from that of each: y depends on its own sample's x alone."""
-    n, k, d = blocks.shape
-    full = np.zeros((n, k, n, d), blocks.dtype)
-    full[range(n), :, range(n), :] = blocks
-    return (full.transpose(1, 0, 3, 2) if samples == "columns" else full).reshape(shape)

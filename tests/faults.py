@@ -663,12 +663,12 @@ _KERNELS = [
         "the last row's whole vector is written beyond the buffer",
     ),
     Fault(
-        "apply-columns", "activations.py",
+        "apply-columns", "activation.py",
         "return {(0, 2): COLUMNS, (-2, 2): COLUMNS}[axis, ndim]", "return COLUMNS",
         "softmax along an axis between others",
     ),
     Fault(
-        "apply-overlap", "activations.py",
+        "apply-overlap", "activation.py",
         "if out is not None and np.may_share_memory(out, z):", "if False:",
         "out= may be the z of softmax.backward",
     ),
@@ -710,7 +710,7 @@ _WRAPPERS = [
         "a stale cache key: the old activation lives on under the new one's name",
     ),
     Fault(
-        "softmax-axis", "activations.py",
+        "softmax-axis", "activation.py",
         "flags = self._along(axis, z.ndim) if axis else self._flags", "flags = self._flags",
         "axis= is ignored",
     ),
@@ -875,7 +875,7 @@ _WRAPPERS = [
         "layers backwards in forward order",
     ),
     Fault(
-        "nn-jacobian", "nn.py",
+        "nn-jacobian", "jacobians.py",
         'full.transpose(1, 0, 3, 2) if samples == "columns" else full)', "full)",
         "axes of the Jacobian in the column layout",
     ),
@@ -886,7 +886,7 @@ _WRAPPERS = [
         "a NaN gradient is called right",
     ),
     Fault(
-        "difference-step", "verify.py",
+        "difference-step", "differences.py",
         "result[column] = (y_above - y_below) / (above - below)",
         "result[column] = (y_above - y_below) / h",
         "a central difference twice too large",
@@ -1034,8 +1034,8 @@ _NETWORKS = [
     ),
     Fault(
         "network-copy", "network.py",
-        "self.dtype = _dtype(self.dtype)  # NumPy's own object again, which kernels compare with",
-        "pass", "a copied network takes the checked path for ever",
+        "self.dtype = native_dtype(self.dtype)  # NumPy's own", "pass  # NumPy's own",
+        "a copied network takes the checked path for ever",
     ),
     Fault(
         "tiles-side", "large.py", "if len(others) > len(down) or (len(others) == len(down)",

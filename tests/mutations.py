@@ -64,7 +64,8 @@ LIKELY = {
     "kernels/loss.py": _LOSS,
     "kernels/compile.py": ("test_dense.py",),
     "kernels/library.py": ("test_library.py", "test_bits.py"),
-    "activations.py": ("test_activations.py", "test_dense.py", "test_strided.py", "test_errors.py"),
+    "activation.py": ("test_activations.py", "test_dense.py", "test_strided.py", "test_errors.py"),
+    "activations.py": ("test_dense.py", "test_redefined.py", "test_activations.py"),
     "arrays.py": ("test_errors.py", "test_dense.py"),
     "losses.py": _LOSS,
     "kernels/plan.py": _NETWORK,
@@ -80,7 +81,9 @@ LIKELY = {
     "functional.py": ("test_errors.py", "test_out.py", "test_dense.py", "test_large.py"),
     "checked.py": ("test_errors.py", "test_out.py", "test_dense.py", "test_strided.py"),
     "nn.py": ("test_nn.py",),
+    "jacobians.py": ("test_nn.py",),
     "verify.py": ("test_verify.py",),
+    "differences.py": ("test_verify.py",),
 }
 
 

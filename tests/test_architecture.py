@@ -23,9 +23,11 @@ ROOT = Path(fg.__file__).parent
 # A file imports only what stands beneath it. Public things first, the compiler last.
 ORDER = [
     *("__main__", "cli", "chart", "compare", "machine", "cases", "bounds", "data"),
-    *("network", "training", "passes", "optimizers", "tables", "nn", "verify", "running"),
+    *("network", "settings", "training", "passes", "optimizers", "tables"),
+    *("nn", "jacobians", "verify", "differences", "running"),
     "__init__",
-    *("functional", "checked", "large", "layer", "activations", "losses", "threads", "arrays"),
+    *("functional", "checked", "large", "layer", "activations", "activation", "losses"),
+    *("threads", "arrays"),
     *("reference", "loops"),
     "kernels.user",
     *(
