@@ -164,7 +164,9 @@ def define_activation(
             raise TypeError(f"define_activation: {label} is not callable")
     activation = DefinedActivation(name, forward, derivative)
     activation.record("float64")  # compile now: a mistake shows here, not in the first layer
+    previous = ACTIVATIONS.get(name, name)
     ACTIVATIONS[name] = activation
     for by_activation in LAYERS.values():
         by_activation.pop(name, None)
+        by_activation.pop(previous, None)  # who still has it gets a new layer
     return activation

@@ -706,8 +706,13 @@ _WRAPPERS = [
     ),
     Fault(
         "redefined-activation", "activations.py",
-        "    for by_activation in LAYERS.values():\n        by_activation.pop(name, None)\n", "",
+        "        by_activation.pop(name, None)\n", "",
         "a stale cache key: the old activation lives on under the new one's name",
+    ),
+    Fault(
+        "redefined-object", "activations.py",
+        "by_activation.pop(previous, None)", "pass",
+        "a leak: layers of every activation that was ever defined are kept",
     ),
     Fault(
         "softmax-axis", "activation.py",
