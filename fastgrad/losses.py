@@ -15,8 +15,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad.arrays import (
-    FLOAT32,
-    FLOAT64,
     INT64,
     Array,
     as_array,
@@ -60,8 +58,7 @@ class _Loss:
         from fastgrad.kernels.library import entry
 
         found = entry("apply_loss", "apply_loss", dtype.name), self.address(dtype.name)
-        if dtype is FLOAT32 or dtype is FLOAT64:
-            self._kernels[dtype] = found
+        self._kernels[dtype] = found
         return found
 
     def _direct(
@@ -101,8 +98,11 @@ class _Loss:
             )
         goal = None if target is None else as_array(caller, "target", target)
         labels = goal is not None and self.rowwise and goal.ndim == array.ndim - 1
-        if goal is not None:
-            (_check_labels if labels else _check_same)(caller, array, goal, columns)
+        if labels:
+            assert goal is not None
+            _check_labels(caller, array, goal, columns)
+        elif goal is not None:
+            _check_same(caller, array, goal)
         inputs = {first: array} if goal is None else {first: array, "target": goal}
         dtypes = common_dtypes(*([array] if labels or goal is None else [array, goal]))
         result = common_dtypes(array).result
@@ -248,7 +248,7 @@ def _check_given(caller: str, target: ArrayLike | None) -> None:
         raise TypeError(f"{caller}: target is None: give an array like pred")
 
 
-def _check_same(caller: str, pred: Array, target: Array, columns: bool) -> None:
+def _check_same(caller: str, pred: Array, target: Array) -> None:
     # NumPy would broadcast (n, 1) against (n,) to (n, n): a classic silent mistake.
     if pred.shape != target.shape:
         raise ValueError(
@@ -257,11 +257,16 @@ def _check_same(caller: str, pred: Array, target: Array, columns: bool) -> None:
         )
 
 
+def are_classes(target: Array, shape: tuple[int, ...]) -> bool:
+    """Return whether `target` holds integers and has this shape: classes, one per sample."""
+    # np.asarray([]) is float64: an empty list of classes is still a list of classes.
+    return target.shape == shape and (target.dtype.kind in "iu" or not target.size)
+
+
 def _check_labels(caller: str, pred: Array, target: Array, columns: bool) -> None:
     expected = pred.shape[1:] if columns else pred.shape[:-1]
     classes = pred.shape[0] if columns else pred.shape[-1]
-    # np.asarray([]) is float64: an empty list of classes is still a list of classes.
-    if target.shape != expected or (target.dtype.kind not in "iu" and target.size):
+    if not are_classes(target, expected):
         raise ValueError(
             f"{caller}: target has shape {target.shape} and dtype {target.dtype} but pred has "
             f"shape {pred.shape}: give integer classes of shape {expected}, or an array like pred"
