@@ -85,8 +85,35 @@ def train(
     callback: Callable[[FitState], Any] | None,
 ) -> FitResult:
     """Train `network`: see `MLP.fit`."""
+    p = network.native_params("MLP.fit", params).copy()
+    losses: list[float] = []
+    try:  # from here on Ctrl-C leaves a result, also during the checks
+        _train(
+            network, p, losses, x, target, optimizer, epochs, batch_size, shuffle, seed, progress,
+            callback,
+        )  # fmt: skip
+    except KeyboardInterrupt as stop:
+        stop.result = FitResult(p, np.array(losses))  # type: ignore[attr-defined]
+        raise
+    return FitResult(p, np.array(losses))
+
+
+def _train(
+    network: Network,
+    p: Array,
+    losses: list[float],
+    x: ArrayLike,
+    target: ArrayLike | None,
+    optimizer: Optimizer | None,
+    epochs: int,
+    batch_size: int,
+    shuffle: bool,
+    seed: int,
+    progress: bool,
+    callback: Callable[[FitState], Any] | None,
+) -> None:
+    """Check the other arguments, and train: `p` changes and `losses` grows."""
     caller = "MLP.fit"
-    p = network.native_params(caller, params).copy()
     data = network.samples(caller, x, target)
     optimizer = Adam() if optimizer is None else optimizer
     if not isinstance(optimizer, Optimizer):
@@ -105,8 +132,6 @@ def train(
     rng = random_generator(caller, seed)
     gradient = np.empty(network.size, network.dtype)
     table, state = optimizer.table(network.size, network.dtype.name)
-    losses: list[float] = []
-
     shown = 0.0
 
     def note(done: int) -> None:
@@ -121,22 +146,17 @@ def train(
         bar.update(before + done, epochs * n, text)
 
     start = perf_counter()
-    try:
-        with Progress(bool(progress)) as bar:
-            for epoch in range(epochs):
-                began = perf_counter()
-                order = rng.permutation(n) if shuffle else None
-                job = Job(network, p, gradient, data, batch_size, order=order, optimizer=table)
-                job.run(note if progress else None)
-                loss = network.reduced(job.all_terms, n)
-                losses.append(loss)
-                speed = n / (perf_counter() - began)
-                if callback is not None and callback(FitState(epoch, loss, p, speed)):
-                    break
-    except KeyboardInterrupt as stop:
-        stop.result = FitResult(p, np.array(losses))  # type: ignore[attr-defined]
-        raise
+    with Progress(bool(progress)) as bar:
+        for epoch in range(epochs):
+            began = perf_counter()
+            order = rng.permutation(n) if shuffle else None
+            job = Job(network, p, gradient, data, batch_size, order=order, optimizer=table)
+            job.run(note if progress else None)
+            loss = network.reduced(job.all_terms, n)
+            losses.append(loss)
+            speed = n / (perf_counter() - began)
+            if callback is not None and callback(FitState(epoch, loss, p, speed)):
+                break
     if progress:
         bar.finish(f"{len(losses)} epochs  loss {losses[-1]:.4g}  {perf_counter() - start:.3g} s")
     del state  # until here the kernel used it through addresses
-    return FitResult(p, np.array(losses))
