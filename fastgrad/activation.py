@@ -30,6 +30,9 @@ __all__ = ["ACTIVATIONS", "LAYERS", "Activation", "lookup"]
 class Activation:
     """An activation function: its value, its derivative and its vector-Jacobian products.
 
+    The built-in ones are ``fg.tanh``, ``fg.relu`` and so on; ``fg.tanh.__doc__`` has the formula
+    and its source. `define_activation` makes others.
+
     Parameters
     ----------
     name : str
@@ -95,7 +98,25 @@ class Activation:
 
     # -- compiled kernels -----------------------------------------------------------------
     def address(self, function: str, dtype: str) -> int:
-        """Return the address of a row kernel: see `kernels.rows` for their names."""
+        """Return the address of a row kernel, compiled or loaded at first use.
+
+        Parameters
+        ----------
+        function : str
+            ``"forward"``, ``"backward_y"``, ``"backward_z"`` ...: see `kernels.rows`.
+        dtype : {"float32", "float64"}
+            What it computes in.
+
+        Returns
+        -------
+        int
+            Valid as long as the process.
+
+        Raises
+        ------
+        ValueError
+            For an activation made by hand: nothing was compiled for it.
+        """
         from fastgrad.kernels.library import LIBRARY
 
         if ACTIVATIONS.get(self.name) is not self:  # made by hand
@@ -108,7 +129,21 @@ class Activation:
     def record(self, dtype: str) -> Array:
         """Return what the compiled layers need to know: the addresses of three row kernels.
 
-        They go forward, forward where something is kept for the way back, and back.
+        Parameters
+        ----------
+        dtype : {"float32", "float64"}
+            What they compute in.
+
+        Returns
+        -------
+        ndarray
+            int64, ``(3,)``: forward, forward where something is kept for the way back, and back;
+            zeros for the identity. The same array each time: its own address is used, too.
+
+        Raises
+        ------
+        ValueError
+            As for `address`.
         """
         record = self._records.get(dtype)
         if record is None:
@@ -125,19 +160,37 @@ class Activation:
 
     # -- value and derivatives ------------------------------------------------------------
     def __call__(self, z: ArrayLike, *, out: Array | None = None, **axis: int) -> Array:
-        """Return ``y = act(z)``, elementwise or (softmax) along ``axis=-1``.
+        """Return ``y = act(z)``, elementwise or (softmax) along an axis.
 
         Parameters
         ----------
         z : array_like
-            Pre-activation, any shape.
+            Pre-activation, any shape; for softmax at least one axis.
         out : ndarray, optional
-            Where to put the result: the shape and dtype of the result.
+            Where to put y: of its shape and dtype, sharing no memory with z.
+        axis : int, optional
+            Softmax only: the axis whose outputs add up to 1, by default -1; 0 where samples are
+            columns.
+
+        Returns
+        -------
+        ndarray
+            The shape of z; float32 if z is, float16 if z is, else float64.
 
         Raises
         ------
-        TypeError, ValueError
-            For a dtype fastgrad does not compute in, an unsuitable `out` or a bad `axis`.
+        TypeError
+            For a dtype fastgrad does not compute in, an `out` that is no array, an axis that is no
+            integer, and any axis of an elementwise activation.
+        ValueError
+            For an `out` of another shape or dtype, read-only or overlapping z, and an axis that z
+            does not have.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> fg.softmax([[0.0, 1.0], [0.0, 1.0]], axis=0).tolist()
+        [[0.5, 0.5], [0.5, 0.5]]
         """
         try:  # as `_directly`, which costs 0.2 us more
             run, address = self._direct["forward"][z.dtype]  # type: ignore[union-attr]
@@ -152,10 +205,32 @@ class Activation:
     def derivative(self, z: ArrayLike, *, out: Array | None = None) -> Array:
         """Return ``act'(z)``, elementwise.
 
+        Parameters
+        ----------
+        z : array_like
+            Pre-activation, any shape.
+        out : ndarray, optional
+            Where to put the result: of its shape and dtype, sharing no memory with z.
+
+        Returns
+        -------
+        ndarray
+            The shape of z; float32 if z is, float16 if z is, else float64. At a kink the value
+            from the left: ``relu'(0) = 0``.
+
         Raises
         ------
+        TypeError
+            For a dtype fastgrad does not compute in, or an `out` that is no array.
         ValueError
-            For softmax, whose derivative is a matrix per row: use `backward`.
+            For softmax, whose derivative is a matrix per row: use `backward`. For an `out` of
+            another shape or dtype, read-only or overlapping z.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> fg.sigmoid.derivative([0.0])
+        array([0.25])
         """
         if self.rowwise:
             raise ValueError(
@@ -170,7 +245,42 @@ class Activation:
     def backward(
         self, grad_y: ArrayLike, z: ArrayLike, *, out: Array | None = None, **axis: int
     ) -> Array:
-        """Return ``grad_z = grad_y * act'(z)`` (softmax: ``y * (grad_y - grad_y . y)``)."""
+        """Return ``grad_z = dL/dz``, the vector-Jacobian product, from the pre-activation.
+
+        ``grad_y * act'(z)``; for softmax, with ``y = softmax(z)``, ``y * (grad_y - sum(grad_y *
+        y))``, the sum along `axis`.
+
+        Parameters
+        ----------
+        grad_y : array_like
+            ``dL/dy``, of the shape of z.
+        z : array_like
+            Pre-activation, any shape; for softmax at least one axis.
+        out : ndarray, optional
+            Where to put grad_z: of its shape and dtype, sharing no memory with grad_y or z.
+        axis : int, optional
+            Softmax only: as for the call.
+
+        Returns
+        -------
+        ndarray
+            The shape of z; float32 if both arguments are, float16 if both are, else float64.
+
+        Raises
+        ------
+        TypeError
+            For a dtype fastgrad does not compute in, an `out` that is no array, an axis that is no
+            integer, and any axis of an elementwise activation.
+        ValueError
+            If the shapes differ, `out` has another or is read-only or overlaps, or z has no such
+            axis.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> fg.softmax.backward([[1.0, 0.0]], [[0.0, 0.0]])
+        array([[ 0.25, -0.25]])
+        """
         if not self.rowwise:
             grad_z = self._directly("backward_z", grad_y, z, out, axis)
         else:
@@ -192,12 +302,38 @@ class Activation:
     def backward_from_output(
         self, grad_y: ArrayLike, y: ArrayLike, *, out: Array | None = None, **axis: int
     ) -> Array:
-        """Return ``grad_z`` from the output ``y = act(z)``.
+        """Return ``grad_z = dL/dz`` from the output ``y = act(z)``: so z may be forgotten.
+
+        Parameters
+        ----------
+        grad_y : array_like
+            ``dL/dy``, of the shape of y.
+        y : array_like
+            What the activation returned for z.
+        out : ndarray, optional
+            Where to put grad_z: of its shape and dtype, sharing no memory with grad_y or y.
+        axis : int, optional
+            Softmax only: as for the call.
+
+        Returns
+        -------
+        ndarray
+            The shape of y; float32 if both arguments are, float16 if both are, else float64.
 
         Raises
         ------
+        TypeError
+            As for `backward`.
         ValueError
-            Where the derivative is not a function of y: use `backward`.
+            Where the derivative is not a function of y (`from_output` is false): use `backward`.
+            Otherwise as for `backward`.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> y = fg.tanh([0.0, 0.5])
+        >>> fg.tanh.backward_from_output([1.0, 1.0], y).round(4)
+        array([1.    , 0.7864])
         """
         if not self.from_output:
             raise ValueError(

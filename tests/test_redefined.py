@@ -11,6 +11,8 @@ import pytest
 import fastgrad as fg
 from fastgrad.activation import LAYERS
 
+pytestmark = pytest.mark.usefixtures("restored")
+
 X, W = np.array([[1.0, 2.0]]), np.array([[1.0], [1.0]])
 
 
