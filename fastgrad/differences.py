@@ -139,12 +139,28 @@ def jacobian(
 ) -> Array:
     """Return ``dy/dx`` of a function ``y = f(x)`` from arrays to arrays.
 
-    Parameters are those of `numerical_grad`, but `f` may return an array of any one shape.
+    Parameters
+    ----------
+    f : callable
+        Takes an array of the shape of `x` and returns one of any shape, always the same. It is
+        given a private float64 (complex128 for the complex step) copy of `x` each time.
+    x : array_like
+        Where to differentiate; never written.
+    delta, method
+        As for `numerical_grad`.
 
     Returns
     -------
     ndarray
         float64, of shape ``y.shape + x.shape``.
+
+    Raises
+    ------
+    ValueError
+        If `f` does not keep to one shape, or to complex numbers for the complex step; if `delta`
+        is not positive or too small to change `x`; if `method` is unknown.
+    TypeError
+        If `x`, or what `f` returns, is not of real numbers.
 
     Examples
     --------

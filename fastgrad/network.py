@@ -25,7 +25,23 @@ __all__ = ["MLP", "LayerParams"]
 
 
 class LayerParams(NamedTuple):
-    """Weights and bias of one layer, views of a flat vector; b is None where there is none."""
+    """Weights and bias of one layer, views of a flat vector.
+
+    Attributes
+    ----------
+    w : ndarray
+        ``(d, k)``; columns: ``(k, d)``.
+    b : ndarray or None
+        ``(k,)``; columns: ``(k, 1)``. None where there is none.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> net = fg.MLP((3, 2), (None,), "mse")
+    >>> w, b = net.layers(net.init())[0]
+    >>> w.shape, b.shape
+    ((3, 2), (2,))
+    """
 
     w: Array
     b: Array | None
@@ -136,8 +152,26 @@ class MLP:
 
     # -- the flat vector --------------------------------------------------------------------
     def init(self, seed: int = 0) -> Array:
-        """Return random parameters: normal weights of variance 1 / d (2 / d before ReLU and its
-        like), biases of zero.
+        """Return random parameters: normal weights, biases of zero.
+
+        The weights' variance is 1 / d for d inputs (LeCun et al., Efficient BackProp, 1998), and
+        2 / d before ReLU and its like (He et al., ICCV 2015): see `Activation.halving`.
+
+        Parameters
+        ----------
+        seed : int
+            Of ``numpy.random.default_rng``. Equal seeds draw equal numbers in both layouts, and
+            in both dtypes but for the rounding.
+
+        Returns
+        -------
+        ndarray
+            The flat vector, ``(size,)`` of the network's dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a seed that NumPy does not take.
 
         Examples
         --------
@@ -145,7 +179,7 @@ class MLP:
         >>> net = fg.MLP((4, 2), (None,), "mse")
         >>> net.init(seed=1).shape
         (10,)
-        """  # noqa: D205
+        """
         rng, params = random_generator("MLP.init", seed), np.zeros(self.size, self.dtype)
         for layer, views in zip(self._network.layers, self.layers(params), strict=True):
             gain = 2 if layer.activation.halving else 1
@@ -155,6 +189,23 @@ class MLP:
 
     def layers(self, params: Array) -> list[LayerParams]:
         """Return the weights and biases in a flat vector (of parameters, or a gradient), as views.
+
+        Parameters
+        ----------
+        params : ndarray
+            The flat vector, ``(size,)`` of any dtype.
+
+        Returns
+        -------
+        list of LayerParams
+            A pair ``(w, b)`` per layer; writing to them changes `params`.
+
+        Raises
+        ------
+        TypeError
+            If `params` is no NumPy array: there would be nothing to view.
+        ValueError
+            For another shape.
 
         Examples
         --------
@@ -177,8 +228,21 @@ class MLP:
     def pack(self, layers: Sequence[tuple[ArrayLike, ArrayLike | None]]) -> Array:
         """Return the flat vector of weights and biases ``[(w1, b1), (w2, b2), ...]``.
 
+        Parameters
+        ----------
+        layers : sequence of pairs of array_like
+            Per layer w of shape ``(d, k)`` and b of shape ``(k,)``, ``(1, k)`` or ``(k, 1)``;
+            columns: w ``(k, d)``. b is None for a network without biases.
+
+        Returns
+        -------
+        ndarray
+            A new vector, ``(size,)`` of the network's dtype.
+
         Raises
         ------
+        TypeError
+            For a dtype fastgrad does not compute in.
         ValueError
             Unless there is one pair per layer, of its shapes.
 
@@ -228,13 +292,26 @@ class MLP:
         x : array_like
             Rows ``(n, d)``, columns ``(d, n)``, or one sample ``(d,)``.
         out : ndarray, optional
-            Where to put it: rows ``(n, k)``, columns ``(k, n)``, one sample ``(k,)``, of the
-            network's dtype.
+            Where to put it: of the shape below and the network's dtype, sharing no memory with
+            `params` or `x`.
+
+        Returns
+        -------
+        ndarray
+            Rows ``(n, k)``, columns ``(k, n)``, one sample ``(k,)``, of the network's dtype.
 
         Raises
         ------
         TypeError, ValueError
             For dtypes, shapes or an `out` that do not fit.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> net = fg.MLP((2, 1), ("relu",), "mse", bias=False, dtype="float64")
+        >>> net.predict([1.0, 2.0], [[3.0, 4.0], [-3.0, 1.0]])
+        array([[11.],
+               [ 0.]])
         """
         network = self._network
         direct = network.direct_predict
@@ -326,7 +403,7 @@ class MLP:
             Where to start; not changed.
         x, target : array_like
             As in `value_and_grad`. They are never copied or reordered as a whole, but for
-            integer classes of another type than int64.
+            classes that are not contiguous int64.
         optimizer : SGD, Adam or AdamW, optional
             Default: ``Adam()``.
         epochs : int
@@ -354,7 +431,8 @@ class MLP:
         TypeError, ValueError
             For arguments that do not fit.
         KeyboardInterrupt
-            On Ctrl-C, within half a second; its ``result`` is the FitResult so far.
+            On Ctrl-C, within half a second; its ``result`` is the FitResult so far. (Not while
+            `params` itself is converted.)
 
         Examples
         --------

@@ -18,16 +18,56 @@ __all__ = ["EarlyStopping", "FitResult", "FitState", "train"]
 
 
 class FitResult(NamedTuple):
-    """What training gives: the parameters, and the loss of each epoch."""
+    """What training gives: the parameters, and the loss of each epoch.
+
+    Attributes
+    ----------
+    params : ndarray
+        The flat vector, ``(size,)`` of the network's dtype; its own memory.
+    losses : ndarray
+        float64, one per epoch: the loss over all samples with the parameters as they were when
+        each sample was used.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> net = fg.MLP((1, 1), (None,), "mse", dtype="float64")
+    >>> params, losses = net.fit(net.init(), [[1.0]], [[2.0]], epochs=3)
+    >>> params.shape, losses.shape
+    ((2,), (3,))
+    """
 
     params: Array
     losses: Array
 
 
 class FitState(NamedTuple):
-    """What a callback is told after an epoch. `params` changes later: copy it to keep it."""
+    """What a callback is told after an epoch.
 
-    epoch: int  # from 0
+    Attributes
+    ----------
+    epoch : int
+        From 0.
+    loss : float
+        Of this epoch, as in `FitResult`.
+    params : ndarray
+        The flat vector, ``(size,)`` of the network's dtype, as training goes on with it: copy it
+        to keep it.
+    samples_per_second : float
+        Of this epoch.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> net = fg.MLP((1, 1), (None,), "mse", dtype="float64")
+    >>> def report(state):
+    ...     print(state.epoch, state.params.shape)
+    >>> result = net.fit(net.init(), [[1.0]], [[2.0]], epochs=2, callback=report)
+    0 (2,)
+    1 (2,)
+    """
+
+    epoch: int
     loss: float
     params: Array
     samples_per_second: float
@@ -41,7 +81,21 @@ class EarlyStopping:
     patience : int
         How many epochs without a better loss.
     min_delta : float
-        By how much a loss must be lower to count as better.
+        By how much a loss must be lower to count as better; at least 0.
+
+    Attributes
+    ----------
+    best : float
+        The least loss so far in this call of `MLP.fit`; inf before it.
+    waited : int
+        Epochs since.
+
+    Raises
+    ------
+    TypeError
+        If `patience` is no integer or `min_delta` no number.
+    ValueError
+        If `patience` is below 1 or `min_delta` below 0.
 
     Examples
     --------
@@ -61,7 +115,18 @@ class EarlyStopping:
         self.best, self.waited = np.inf, 0
 
     def __call__(self, state: FitState) -> bool:
-        """Return whether to stop."""
+        """Return whether to stop.
+
+        Parameters
+        ----------
+        state : FitState
+            What `MLP.fit` gives after each epoch; epoch 0 forgets what was before.
+
+        Returns
+        -------
+        bool
+            True after `patience` epochs without a better loss.
+        """
         if state.epoch == 0:
             self.best, self.waited = np.inf, 0
         if state.loss < self.best - self.min_delta:

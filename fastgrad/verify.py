@@ -33,6 +33,13 @@ class GradReport:
         ``tolerance = atol + rtol * abs(numerical)``.
     method : str
         The kind of difference.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> report = fg.check_grad(lambda x: (x**2).sum(), [2.0, 5.0], [1.0, 2.0])
+    >>> report.ok, report.worst_index, round(report.max_abs, 6)
+    (False, (1,), 1.0)
     """
 
     ok: bool
