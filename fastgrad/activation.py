@@ -159,6 +159,8 @@ class Activation:
         return "forward", "forward_and_slope", "backward_slope"
 
     # -- value and derivatives ------------------------------------------------------------
+    # `**axis`, not `axis=`, for the text of the error about any other keyword. It is not for speed:
+    # `axis: int = LAST` takes 17 ns less in tanh(z), of 347, and 107 less in softmax(z, axis=0).
     def __call__(self, z: ArrayLike, *, out: Array | None = None, **axis: int) -> Array:
         """Return ``y = act(z)``, elementwise or (softmax) along an axis.
 
