@@ -18,7 +18,7 @@ from fastgrad.activations import BUILT_IN
 from fastgrad.cases import NETS, layer_case, net_case
 from fastgrad.machine import THREAD_VARIABLES, facts
 from fastgrad.running import show
-from fastgrad.tables import Progress
+from fastgrad.terminal import Progress
 
 __all__ = ["main"]
 

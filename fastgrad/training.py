@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from fastgrad.arrays import Array, check_count, check_number, random_generator
 from fastgrad.optimizers import Adam, Optimizer
 from fastgrad.passes import Job, Network
-from fastgrad.tables import Progress
+from fastgrad.terminal import Progress
 
 __all__ = ["EarlyStopping", "FitResult", "FitState", "train"]
 

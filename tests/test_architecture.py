@@ -24,7 +24,7 @@ ROOT = Path(fg.__file__).parent
 # A file imports only what stands beneath it. Public things first, the compiler last.
 ORDER = [
     *("__main__", "cli", "chart", "compare", "machine", "cases", "bounds", "data"),
-    *("network", "settings", "training", "passes", "optimizers", "tables"),
+    *("network", "settings", "training", "passes", "optimizers", "terminal"),
     *("nn", "jacobians", "verify", "differences", "running"),
     "__init__",
     *("functional", "checked", "large", "layer", "activations", "activation", "losses"),
