@@ -716,7 +716,8 @@ _WRAPPERS = [
     ),
     Fault(
         "softmax-axis", "activation.py",
-        "flags = self._along(axis, z.ndim) if axis else self._flags", "flags = self._flags",
+        "flags = self._flags if axis is _LAST else self._along(axis, z.ndim)  #",
+        "flags = self._flags  #",
         "axis= is ignored",
     ),
     Fault(
