@@ -310,8 +310,6 @@ LACKING: dict[str, tuple[str, ...]] = {
     "nn.Layer": ("Examples",),  # its subclasses have them
     # To be written.
     "set_num_threads": ("Parameters",),
-    "DenseCache": ("Attributes", "Examples"),
-    "DenseGrads": ("Attributes", "Examples"),
 }
 
 
