@@ -17,7 +17,7 @@ import numpy as np
 
 import fastgrad as fg
 from fastgrad import reference
-from fastgrad.tables import Progress, duration, factor, table
+from fastgrad.terminal import Progress, duration, factor, table
 
 from .common import ACTIVATIONS, DTYPES, LOSSES, LOSSES_OF_ONE_ARRAY, Call, normal
 from .timing import compare

@@ -17,7 +17,8 @@ import fastgrad
 from fastgrad.activations import BUILT_IN
 from fastgrad.cases import NETS, layer_case, net_case
 from fastgrad.machine import THREAD_VARIABLES, facts
-from fastgrad.tables import Progress
+from fastgrad.running import show
+from fastgrad.terminal import Progress
 
 __all__ = ["main"]
 
@@ -46,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 if a check of ``compare`` fails; 2 for bad arguments, or no room for what they ask.
+        0; 1 if a check of ``compare`` fails; 2 for bad arguments, or no room for what they ask;
+        130 after Ctrl-C.
     """
     try:
         args = _parser().parse_args(argv)
@@ -249,10 +251,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
-    about = facts()
-    width = max(map(len, about))
-    for name, value in about.items():
-        print(f"{name:{width}}  {value}")
+    show(facts())
     return 0
 
 

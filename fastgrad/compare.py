@@ -17,7 +17,7 @@ import fastgrad
 from fastgrad import loops, reference
 from fastgrad.bounds import Bounded, Bounds
 from fastgrad.cases import Case
-from fastgrad.tables import duration, factor, table
+from fastgrad.terminal import duration, factor, table
 from fastgrad.verify import check_grad
 
 __all__ = ["Result", "Timing", "geometric_means", "report", "run_case"]

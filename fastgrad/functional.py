@@ -1,9 +1,9 @@
 """One fused dense layer: ``y = act(x @ w + b)``, and its gradients.
 
 A call first tries the compiled entry point on the arguments as they are: it takes native arrays
-of fitting shapes, allocates the result itself and costs a quarter of a microsecond. Where it
-returns True, `large` is to share the work over threads. What it does not take comes back as None;
-then `checked` looks at every argument, converts it, and calls the same entry point again.
+of fitting shapes and allocates the result itself. Where it returns True, `large` is to share the
+work over threads. What it does not take comes back as None; then `checked` looks at every argument,
+converts it, and calls the same entry point again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,36 @@ def dense(
     samples: str = "rows",
     out: Array | None = None,
 ) -> Array:
-    """Return ``y = act(x @ w + b)``. The arguments are those of `dense_forward`.
+    """Return ``y = act(x @ w + b)`` (columns: ``act(w @ x + b)``) and keep nothing for a way back.
+
+    Parameters
+    ----------
+    x : array_like
+        Rows: ``(n, d)``, ``(..., d)`` or one sample ``(d,)``. Columns: ``(d, n)`` or ``(d,)``.
+    w : array_like
+        Weights: ``(d, k)`` for rows, ``(k, d)`` for columns.
+    b : array_like, optional
+        Bias: ``(k,)``, or ``(1, k)`` for rows, ``(k, 1)`` for columns.
+    activation : None, str, Activation or callable
+        None is the identity. Any other callable must be an elementwise function of an array.
+    samples : {"rows", "columns"}
+        Which axis counts samples.
+    out : ndarray, optional
+        Where to put y: of its exact shape and dtype, sharing no memory with an input.
+
+    Returns
+    -------
+    ndarray
+        y: ``(n, k)``, ``(..., k)`` or ``(k,)``; columns: ``(k, n)`` or ``(k,)``. float32 if all
+        inputs are, float16 if all are, else float64.
+
+    Raises
+    ------
+    TypeError
+        For a dtype fastgrad does not compute in, an `activation` of another kind, an `out` that is
+        no array.
+    ValueError
+        For shapes that do not fit, an unsuitable `out`, an unknown name.
 
     Examples
     --------

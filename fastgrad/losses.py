@@ -1,8 +1,13 @@
 """The table of losses: one row each, and what a row can do.
 
-To add one: a row in `LOSSES` below, its terms in ``kernels/loss.py``, its NumPy twin in
-``reference/losses.py`` and its naive loop in ``loops/losses.py``. Tests and benchmarks follow
-from the row.
+To add one: an object below and its name in `LOSSES`; its terms in ``kernels/loss.py``; its twins
+in ``reference/losses.py`` and ``loops/losses.py``; its name in ``benchmarks/common.py``. Most tests
+follow from the row, and ``tests/test_architecture.py`` and ``tests/test_benchmarks_cover.py`` say
+what is missing elsewhere.
+
+A loss is a sum of terms: one per element, or one per sample for softmax cross-entropy. `reduction`
+says what the sum is divided by: ``"mean"`` the number of terms, ``"sum"`` nothing, ``"samples"``
+the number of samples.
 """
 
 from __future__ import annotations
@@ -15,8 +20,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad.arrays import (
-    FLOAT32,
-    FLOAT64,
     INT64,
     Array,
     as_array,
@@ -37,9 +40,9 @@ _COLUMNS = {"rows": 0, "columns": COLUMNS}
 class _Loss:
     """What all losses share: the kernel's address, and calls of it on canonical arrays."""
 
-    def __init__(self, name: str, formula: str, *, rowwise: bool = False) -> None:
+    def __init__(self, name: str, formula: str, *, rowwise: bool = False, note: str = "") -> None:
         self.name, self.formula, self.rowwise = name, formula, rowwise
-        self.__doc__ = f"{name}: {formula}"
+        self.__doc__ = f"{name}: {formula}" + (f"\n\n{note}" if note else "")
         self._flags = PER_SAMPLE if rowwise else 0
         self._kernels: dict[np.dtype[Any], tuple[Callable[..., Any], int]] = {}
 
@@ -60,8 +63,7 @@ class _Loss:
         from fastgrad.kernels.library import entry
 
         found = entry("apply_loss", "apply_loss", dtype.name), self.address(dtype.name)
-        if dtype is FLOAT32 or dtype is FLOAT64:
-            self._kernels[dtype] = found
+        self._kernels[dtype] = found
         return found
 
     def _direct(
@@ -101,8 +103,11 @@ class _Loss:
             )
         goal = None if target is None else as_array(caller, "target", target)
         labels = goal is not None and self.rowwise and goal.ndim == array.ndim - 1
-        if goal is not None:
-            (_check_labels if labels else _check_same)(caller, array, goal, columns)
+        if labels:
+            assert goal is not None
+            _check_labels(caller, array, goal, columns)
+        elif goal is not None:
+            _check_same(caller, array, goal)
         inputs = {first: array} if goal is None else {first: array, "target": goal}
         dtypes = common_dtypes(*([array] if labels or goal is None else [array, goal]))
         result = common_dtypes(array).result
@@ -134,7 +139,16 @@ class _Loss:
 
 
 class Loss(_Loss):
-    """A loss of predictions and targets.
+    """A loss of predictions and targets: ``fg.losses.mse`` and others.
+
+    Attributes
+    ----------
+    name : str
+        What the networks call it.
+    formula : str
+        Its terms, for people.
+    rowwise : bool
+        Whether there is a term per sample (softmax cross-entropy), not one per element.
 
     Examples
     --------
@@ -149,7 +163,35 @@ class Loss(_Loss):
     def __call__(
         self, pred: ArrayLike, target: ArrayLike, reduction: str = "mean", samples: str = "rows"
     ) -> float:
-        """Return the loss as a Python float; the arguments are those of `value_and_grad`."""
+        """Return the loss.
+
+        Parameters
+        ----------
+        pred, target : array_like
+            As for `value_and_grad`.
+        reduction : {"mean", "sum", "samples"}
+            What the sum of all terms is divided by: their number, one, the number of samples.
+        samples : {"rows", "columns"}
+            Which axis counts samples.
+
+        Returns
+        -------
+        float
+            Accumulated in float64.
+
+        Raises
+        ------
+        TypeError
+            For a dtype fastgrad does not compute in, or no target.
+        ValueError
+            For shapes, names or classes that do not fit.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> fg.losses.softmax_cross_entropy([[0.0, 0.0]], [1])
+        0.6931471805599453
+        """
         if target is not None:
             value: float | None = self._direct(pred, target, reduction, samples, None, 0)
             if value is not None:
@@ -180,19 +222,29 @@ class Loss(_Loss):
         samples : {"rows", "columns"}
             Which axis counts samples.
         out : ndarray, optional
-            Where to put the gradient: the shape and dtype of `pred`.
+            Where to put the gradient: the shape and dtype of `pred`, sharing no memory with it
+            or with `target`.
 
         Returns
         -------
         value : float
             Accumulated in float64.
         grad : ndarray
-            ``dL/dpred``, of the shape and dtype of `pred`.
+            ``dL/dpred``, of the shape and dtype of `pred` (float64 for integers).
 
         Raises
         ------
-        TypeError, ValueError
-            For dtypes, shapes, names or class indices that do not fit.
+        TypeError
+            For a dtype fastgrad does not compute in, no target, or an `out` that is no array.
+        ValueError
+            For shapes, names, classes or an `out` that do not fit.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> value, grad = fg.losses.softmax_cross_entropy.value_and_grad([[0.0, 0.0]], [1])
+        >>> grad
+        array([[ 0.5, -0.5]])
         """
         if target is not None:
             pair = self._direct(pred, target, reduction, samples, out, WANT_GRAD)
@@ -205,7 +257,16 @@ class Loss(_Loss):
 
 
 class ArrayLoss(_Loss):
-    """A loss of one array, without target; ``reduction`` is ``"sum"`` unless told otherwise.
+    """A loss of one array, without target: ``fg.losses.sum`` and ``fg.losses.squared_l2``.
+
+    Attributes
+    ----------
+    name : str
+        What the networks call it.
+    formula : str
+        Its terms, for people.
+    rowwise : bool
+        False: there is a term per element.
 
     Examples
     --------
@@ -216,7 +277,35 @@ class ArrayLoss(_Loss):
     """
 
     def __call__(self, y: ArrayLike, reduction: str = "sum", samples: str = "rows") -> float:
-        """Return the loss as a Python float."""
+        """Return the loss.
+
+        Parameters
+        ----------
+        y : array_like
+            ``(n, d)``, ``(..., d)`` or ``(d,)``; columns: ``(d, n)`` or ``(d,)``.
+        reduction : {"sum", "mean", "samples"}
+            What the sum of all terms is divided by: one, their number, the number of samples.
+        samples : {"rows", "columns"}
+            Which axis counts samples.
+
+        Returns
+        -------
+        float
+            Accumulated in float64.
+
+        Raises
+        ------
+        TypeError
+            For a dtype fastgrad does not compute in.
+        ValueError
+            For a shape or a name that does not fit.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> fg.losses.squared_l2([3.0, 4.0])
+        25.0
+        """
         value: float | None = self._direct(y, None, reduction, samples, None, 0)
         if value is not None:
             return value
@@ -229,7 +318,35 @@ class ArrayLoss(_Loss):
         samples: str = "rows",
         out: Array | None = None,
     ) -> tuple[float, Array]:
-        """Return the loss and ``grad_y``; parameters as for `Loss.value_and_grad`."""
+        """Return the loss and ``grad_y``, in one pass over the data.
+
+        Parameters
+        ----------
+        y, reduction, samples
+            As for the call.
+        out : ndarray, optional
+            Where to put the gradient: the shape and dtype of `y`, sharing no memory with it.
+
+        Returns
+        -------
+        value : float
+            Accumulated in float64.
+        grad : ndarray
+            ``dL/dy``, of the shape and dtype of `y` (float64 for integers).
+
+        Raises
+        ------
+        TypeError
+            For a dtype fastgrad does not compute in, or an `out` that is no array.
+        ValueError
+            For a shape, a name or an `out` that does not fit.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> fg.losses.sum.value_and_grad([[1.0, 2.0]], "mean")
+        (1.5, array([[0.5, 0.5]]))
+        """
         pair = self._direct(y, None, reduction, samples, out, WANT_GRAD)
         if pair is not None:
             return pair  # type: ignore[no-any-return]
@@ -248,7 +365,7 @@ def _check_given(caller: str, target: ArrayLike | None) -> None:
         raise TypeError(f"{caller}: target is None: give an array like pred")
 
 
-def _check_same(caller: str, pred: Array, target: Array, columns: bool) -> None:
+def _check_same(caller: str, pred: Array, target: Array) -> None:
     # NumPy would broadcast (n, 1) against (n,) to (n, n): a classic silent mistake.
     if pred.shape != target.shape:
         raise ValueError(
@@ -257,11 +374,16 @@ def _check_same(caller: str, pred: Array, target: Array, columns: bool) -> None:
         )
 
 
+def are_classes(target: Array, shape: tuple[int, ...]) -> bool:
+    """Return whether `target` holds integers and has this shape: classes, one per sample."""
+    # np.asarray([]) is float64: an empty list of classes is still a list of classes.
+    return target.shape == shape and (target.dtype.kind in "iu" or not target.size)
+
+
 def _check_labels(caller: str, pred: Array, target: Array, columns: bool) -> None:
     expected = pred.shape[1:] if columns else pred.shape[:-1]
     classes = pred.shape[0] if columns else pred.shape[-1]
-    # np.asarray([]) is float64: an empty list of classes is still a list of classes.
-    if target.shape != expected or (target.dtype.kind not in "iu" and target.size):
+    if not are_classes(target, expected):
         raise ValueError(
             f"{caller}: target has shape {target.shape} and dtype {target.dtype} but pred has "
             f"shape {pred.shape}: give integer classes of shape {expected}, or an array like pred"
@@ -275,12 +397,24 @@ def _check_labels(caller: str, pred: Array, target: Array, columns: bool) -> Non
 
 mse = Loss("mse", "(pred - target)**2")
 mae = Loss("mae", "|pred - target|")
-huber = Loss("huber", "d**2 / 2 if |d| <= 1 else |d| - 1/2, d = pred - target")
+huber = Loss(
+    "huber",
+    "d**2 / 2 if |d| <= 1 else |d| - 1/2, d = pred - target",
+    note="Huber's function with delta = 1 (Annals of Mathematical Statistics 35, 1964).",
+)
 binary_cross_entropy_with_logits = Loss(
-    "binary_cross_entropy_with_logits", "log(1 + exp(pred)) - target * pred"
+    "binary_cross_entropy_with_logits",
+    "log(1 + exp(pred)) - target * pred",
+    note="Computed as ``max(pred, 0) - target * pred + log(1 + exp(-|pred|))``, which does not "
+    "overflow. The\ngradient is ``sigmoid(pred) - target``.",
 )
 softmax_cross_entropy = Loss(
-    "softmax_cross_entropy", "-sum(target * log(softmax(pred)))", rowwise=True
+    "softmax_cross_entropy",
+    "-sum(target * log(softmax(pred)))",
+    rowwise=True,
+    note="Computed as ``sum(target * (log(sum(exp(pred - top))) + top - pred))`` with ``top = "
+    "max(pred)``,\nwhich does not overflow. The gradient is ``softmax(pred) * sum(target) - "
+    "target``.",
 )
 sum = ArrayLoss("sum", "y")
 squared_l2 = ArrayLoss("squared_l2", "y**2")

@@ -7,7 +7,6 @@ arguments as they are; what that does not take, `passes` checks, converts and cu
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -15,31 +14,34 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.activations import Activation
-from fastgrad.arrays import (
-    FLOAT32,
-    FLOAT64,
-    Array,
-    as_array,
-    as_native,
-    check_choice,
-    random_generator,
-)
-from fastgrad.layer import resolve
-from fastgrad.losses import LAYOUTS, LOSSES, REDUCTIONS, ArrayLoss, Loss
+from fastgrad.arrays import Array, as_array, as_native, check_choice, random_generator
+from fastgrad.losses import LAYOUTS, REDUCTIONS, ArrayLoss, Loss
 from fastgrad.optimizers import Optimizer
 from fastgrad.passes import Layer, Network
+from fastgrad.settings import activations_of, loss_of, native_dtype, widths
 from fastgrad.training import FitResult, FitState, train
 
 __all__ = ["MLP", "LayerParams"]
 
-# Weights start with variance 2 / d before activations that let half of their input through
-# (He et al., ICCV 2015), else 1 / d (LeCun et al., Efficient BackProp, 1998).
-_HALVING = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu")
-
 
 class LayerParams(NamedTuple):
-    """Weights and bias of one layer, views of a flat vector; b is None where there is none."""
+    """Weights and bias of one layer, views of a flat vector.
+
+    Attributes
+    ----------
+    w : ndarray
+        ``(d, k)``; columns: ``(k, d)``.
+    b : ndarray or None
+        ``(k,)``; columns: ``(k, 1)``. None where there is none.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> net = fg.MLP((3, 2), (None,), "mse")
+    >>> w, b = net.layers(net.init())[0]
+    >>> w.shape, b.shape
+    ((3, 2), (2,))
+    """
 
     w: Array
     b: Array | None
@@ -109,12 +111,12 @@ class MLP:
         samples: str = "rows",
         dtype: Any = "float32",
     ) -> None:
-        self.sizes = _widths(sizes)
-        self.activations = _activations(activations, len(self.sizes) - 1)
-        self.loss = _loss(loss)
+        self.sizes = widths(sizes)
+        self.activations = activations_of(activations, len(self.sizes) - 1)
+        self.loss = loss_of(loss)
         check_choice("MLP", "reduction", reduction, REDUCTIONS)
         check_choice("MLP", "samples", samples, LAYOUTS)
-        self.dtype = _dtype(dtype)
+        self.dtype = native_dtype(dtype)
         self.reduction, self.bias, self.samples = reduction, bool(bias), samples
         self._network = self._laid_out()
         self.size = self._network.size
@@ -137,7 +139,7 @@ class MLP:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.dtype = _dtype(self.dtype)  # NumPy's own object again, which kernels compare with
+        self.dtype = native_dtype(self.dtype)  # NumPy's own object again, for kernels
         self._network = self._laid_out()
 
     def __repr__(self) -> str:
@@ -150,8 +152,26 @@ class MLP:
 
     # -- the flat vector --------------------------------------------------------------------
     def init(self, seed: int = 0) -> Array:
-        """Return random parameters: normal weights of variance 1 / d (2 / d before ReLU and its
-        like), biases of zero.
+        """Return random parameters: normal weights, biases of zero.
+
+        The weights' variance is 1 / d for d inputs (LeCun et al., Efficient BackProp, 1998), and
+        2 / d before ReLU and its like (He et al., ICCV 2015): see `Activation.halving`.
+
+        Parameters
+        ----------
+        seed : int
+            Of ``numpy.random.default_rng``. Equal seeds draw equal numbers in both layouts, and
+            in both dtypes but for the rounding.
+
+        Returns
+        -------
+        ndarray
+            The flat vector, ``(size,)`` of the network's dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a seed that NumPy does not take.
 
         Examples
         --------
@@ -159,16 +179,33 @@ class MLP:
         >>> net = fg.MLP((4, 2), (None,), "mse")
         >>> net.init(seed=1).shape
         (10,)
-        """  # noqa: D205
+        """
         rng, params = random_generator("MLP.init", seed), np.zeros(self.size, self.dtype)
         for layer, views in zip(self._network.layers, self.layers(params), strict=True):
-            gain = 2 if layer.activation.name in _HALVING else 1
+            gain = 2 if layer.activation.halving else 1
             w = rng.standard_normal((layer.inputs, layer.outputs)) * np.sqrt(gain / layer.inputs)
             views.w[...] = w if self.samples == "rows" else w.T
         return params
 
     def layers(self, params: Array) -> list[LayerParams]:
         """Return the weights and biases in a flat vector (of parameters, or a gradient), as views.
+
+        Parameters
+        ----------
+        params : ndarray
+            The flat vector, ``(size,)`` of any dtype.
+
+        Returns
+        -------
+        list of LayerParams
+            A pair ``(w, b)`` per layer; writing to them changes `params`.
+
+        Raises
+        ------
+        TypeError
+            If `params` is no NumPy array: there would be nothing to view.
+        ValueError
+            For another shape.
 
         Examples
         --------
@@ -191,8 +228,21 @@ class MLP:
     def pack(self, layers: Sequence[tuple[ArrayLike, ArrayLike | None]]) -> Array:
         """Return the flat vector of weights and biases ``[(w1, b1), (w2, b2), ...]``.
 
+        Parameters
+        ----------
+        layers : sequence of pairs of array_like
+            Per layer w of shape ``(d, k)`` and b of shape ``(k,)``, ``(1, k)`` or ``(k, 1)``;
+            columns: w ``(k, d)``. b is None for a network without biases.
+
+        Returns
+        -------
+        ndarray
+            A new vector, ``(size,)`` of the network's dtype.
+
         Raises
         ------
+        TypeError
+            For a dtype fastgrad does not compute in.
         ValueError
             Unless there is one pair per layer, of its shapes.
 
@@ -242,13 +292,26 @@ class MLP:
         x : array_like
             Rows ``(n, d)``, columns ``(d, n)``, or one sample ``(d,)``.
         out : ndarray, optional
-            Where to put it: rows ``(n, k)``, columns ``(k, n)``, one sample ``(k,)``, of the
-            network's dtype.
+            Where to put it: of the shape below and the network's dtype, sharing no memory with
+            `params` or `x`.
+
+        Returns
+        -------
+        ndarray
+            Rows ``(n, k)``, columns ``(k, n)``, one sample ``(k,)``, of the network's dtype.
 
         Raises
         ------
         TypeError, ValueError
             For dtypes, shapes or an `out` that do not fit.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> net = fg.MLP((2, 1), ("relu",), "mse", bias=False, dtype="float64")
+        >>> net.predict([1.0, 2.0], [[3.0, 4.0], [-3.0, 1.0]])
+        array([[11.],
+               [ 0.]])
         """
         network = self._network
         direct = network.direct_predict
@@ -340,7 +403,7 @@ class MLP:
             Where to start; not changed.
         x, target : array_like
             As in `value_and_grad`. They are never copied or reordered as a whole, but for
-            integer classes of another type than int64.
+            classes that are not contiguous int64.
         optimizer : SGD, Adam or AdamW, optional
             Default: ``Adam()``.
         epochs : int
@@ -368,7 +431,8 @@ class MLP:
         TypeError, ValueError
             For arguments that do not fit.
         KeyboardInterrupt
-            On Ctrl-C, within half a second; its ``result`` is the FitResult so far.
+            On Ctrl-C, within half a second; its ``result`` is the FitResult so far. (Not while
+            `params` itself is converted.)
 
         Examples
         --------
@@ -383,48 +447,3 @@ class MLP:
             self._network, params, x, target, optimizer, epochs, batch_size, shuffle, seed,
             progress, callback,
         )  # fmt: skip
-
-
-def _widths(sizes: Any) -> tuple[int, ...]:
-    try:
-        widths = tuple(operator.index(width) for width in sizes)
-    except TypeError:
-        raise TypeError(f"MLP: sizes is {sizes!r}: give a sequence of integers") from None
-    if len(widths) < 2 or min(widths) < 1:
-        raise ValueError(f"MLP: sizes is {sizes!r}: give at least two positive widths")
-    return widths
-
-
-def _activations(activations: Any, count: int) -> tuple[Activation, ...]:
-    if isinstance(activations, str) or not hasattr(activations, "__iter__"):
-        raise TypeError(f"MLP: activations is {activations!r}: give one per layer, in a sequence")
-    given = tuple(activations)
-    if len(given) != count:
-        raise ValueError(f"MLP: {len(given)} activations for {count} layers: give one per layer")
-    found = [resolve("MLP", activation) for activation in given]
-    if any(function is not None for _, function in found):
-        raise TypeError(
-            "MLP: activations holds a plain callable: give a name, an fg.Activation, or what "
-            "fg.define_activation makes of it"
-        )
-    return tuple(activation for activation, _ in found)
-
-
-def _loss(loss: Any) -> Loss | ArrayLoss:
-    if isinstance(loss, Loss | ArrayLoss):
-        return loss
-    if not isinstance(loss, str):
-        raise TypeError(f"MLP: loss is a {type(loss).__name__}: give a name or an fg.losses object")
-    if loss not in LOSSES:
-        raise ValueError(f"MLP: unknown loss {loss!r}: choose from {', '.join(LOSSES)}")
-    return LOSSES[loss]
-
-
-def _dtype(dtype: Any) -> np.dtype[Any]:
-    for native in (FLOAT32, FLOAT64):
-        try:
-            if np.dtype(dtype) == native and dtype is not None:
-                return native
-        except TypeError:
-            break
-    raise ValueError(f"MLP: dtype is {dtype!r}: choose 'float32' or 'float64'")

@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike
 from fastgrad import activations, losses
 from fastgrad.arrays import Array, as_array, check_choice, common_dtypes, random_generator
 from fastgrad.functional import DenseCache, dense, dense_backward, dense_forward
+from fastgrad.jacobians import as_rows, block_diagonal, slope_blocks
 from fastgrad.layer import callable_slope, resolve
 
 __all__ = [
@@ -38,7 +39,18 @@ __all__ = [
 
 
 class Layer:
-    """What all layers have in common."""
+    """What all layers have in common; not a layer by itself.
+
+    Parameters
+    ----------
+    samples : {"rows", "columns"}
+        Which axis counts samples.
+
+    Raises
+    ------
+    ValueError
+        If `samples` is unknown.
+    """
 
     input_dim: int | None = None  # None: any number of features
     _x: Array
@@ -49,7 +61,27 @@ class Layer:
         self.samples = samples
 
     def forward(self, x: ArrayLike) -> Array:
-        """Return y, and remember what `backward` needs."""
+        """Return y, and remember what `backward` needs.
+
+        Parameters
+        ----------
+        x : array_like
+            Rows ``(n, d)`` or ``(..., d)``, columns ``(d, n)``; a vector ``(d,)`` is one sample.
+            Not copied where it is an array of floats.
+
+        Returns
+        -------
+        ndarray
+            y: ``(n, k)`` or ``(..., k)``; columns ``(k, n)``. Of x's floating dtype, or that which
+            it and the layer's parameters promote to.
+
+        Raises
+        ------
+        TypeError
+            For a dtype fastgrad does not compute in.
+        ValueError
+            For another number of axes or features.
+        """
         x = self._input("forward", x)
         self._x, self._y = x, self._forward(x)
         return self._y
@@ -61,8 +93,22 @@ class Layer:
         contracted with the explicit Jacobian: the same result, for learning and checking, at the
         price of ``y.size * x.size`` numbers.
 
+        Parameters
+        ----------
+        grad_y : array_like
+            Of the shape of y; a vector is one sample.
+        use_jacobian : bool
+            Contract with the Jacobian.
+
+        Returns
+        -------
+        ndarray
+            ``dL/dx``, of the shape of x (as samples: ``(1, d)`` or ``(d, 1)`` for a vector).
+
         Raises
         ------
+        TypeError
+            For a dtype fastgrad does not compute in.
         ValueError
             Before the first `forward`, or if the shapes do not fit.
         """
@@ -81,7 +127,24 @@ class Layer:
         return grad_x
 
     def jacobian(self, x: ArrayLike) -> Array:
-        """Return ``dy/dx`` at x, by its formula: of shape ``y.shape + x.shape``."""
+        """Return ``dy/dx`` at x, by its formula.
+
+        Parameters
+        ----------
+        x : array_like
+            As for `forward`, whose memory this does not touch.
+
+        Returns
+        -------
+        ndarray
+            ``y.shape + x.shape``, the shapes of y and x as samples: ``(n, k, n, d)`` for rows,
+            ``(k, n, d, n)`` for columns. Zero between different samples.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `forward`.
+        """
         raise NotImplementedError
 
     def _apply(self, x: Array) -> Array:
@@ -139,7 +202,15 @@ class Dense(Layer):
         Weights ``(input_dim, output_dim)`` and bias ``(output_dim,)``; for columns
         ``(output_dim, input_dim)`` and ``(output_dim, 1)``. Yours to change. b may be None.
     grad_w, grad_b : ndarray
-        Their gradients, summed over the samples; None before `backward`.
+        Their gradients, of the shapes of w and b, summed over the samples; None before `backward`.
+
+    Raises
+    ------
+    TypeError
+        If `activation` or `seed` is of the wrong kind.
+    ValueError
+        If a dimension is no positive integer; for an unknown activation, layout or dtype, or a
+        negative seed.
 
     Examples
     --------
@@ -195,16 +266,16 @@ class Dense(Layer):
         return self._repr(self.input_dim, self.output_dim, *act, bias, *dtype)
 
     def jacobian(self, x: ArrayLike) -> Array:
-        """Return ``dy/dx`` at x, by its formula: of shape ``y.shape + x.shape``."""
+        """Return ``dy/dx`` at x, by its formula: see `Layer.jacobian`."""
         x = self._input("jacobian", x)
         z = dense(x, self.w, self.b, samples=self.samples)
-        z_rows = _as_rows(z, self.samples)
+        z_rows = as_rows(z, self.samples)
         slopes = None
         if self._function is not None:
             slopes = callable_slope("Dense.jacobian", self._function, z_rows)
         w = self.w if self.samples == "columns" else self.w.T
-        blocks = _slope_blocks(self._act, z_rows, slopes) @ w
-        return _block_diagonal(blocks, self.samples, z.shape + x.shape)
+        blocks = slope_blocks(self._act, z_rows, slopes) @ w
+        return block_diagonal(blocks, self.samples, z.shape + x.shape)
 
     def _apply(self, x: Array) -> Array:
         return dense(x, self.w, self.b, self.activation, samples=self.samples)
@@ -220,7 +291,40 @@ class Dense(Layer):
 
 
 class Linear(Dense):
-    """The layer ``y = x @ w + b``; for columns ``w @ x + b``. Parameters as for `Dense`."""
+    """The layer ``y = x @ w + b``; for columns ``w @ x + b``.
+
+    It has the attributes of `Dense`, and draws the same weights.
+
+    Parameters
+    ----------
+    input_dim, output_dim : int
+        Numbers of features.
+    bias : bool
+        Whether there is a b.
+    samples : {"rows", "columns"}
+        Which axis counts samples.
+    dtype : {"float64", "float32"}
+        Of w and b.
+    seed : int, optional
+        Of the weights: see `Dense`.
+
+    Raises
+    ------
+    TypeError
+        If `seed` is of the wrong kind.
+    ValueError
+        If a dimension is no positive integer; for an unknown layout or dtype, or a negative seed.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> layer = fg.nn.Linear(2, 1)
+    >>> layer.w[:], layer.b[:] = [[1.0], [2.0]], [0.5]
+    >>> layer.forward([3, 4])
+    array([[11.5]])
+    >>> layer.jacobian([3, 4])
+    array([[[[1., 2.]]]])
+    """
 
     def __init__(
         self,
@@ -244,6 +348,13 @@ class Activation(Layer):
     samples : {"rows", "columns"}
         Which axis counts samples: softmax runs along the other.
 
+    Raises
+    ------
+    TypeError
+        If `activation` is of another kind. Of a plain function `define_activation` makes one.
+    ValueError
+        If the name or `samples` is unknown.
+
     Examples
     --------
     >>> import fastgrad as fg
@@ -266,10 +377,10 @@ class Activation(Layer):
         return self._repr(*([repr(self._act.name)] if type(self) is Activation else []))
 
     def jacobian(self, x: ArrayLike) -> Array:
-        """Return ``dy/dx`` at x, by its formula: of shape ``y.shape + x.shape``."""
+        """Return ``dy/dx`` at x, by its formula: see `Layer.jacobian`."""
         x = self._input("jacobian", x)
-        blocks = _slope_blocks(self._act, _as_rows(x, self.samples))
-        return _block_diagonal(blocks, self.samples, x.shape + x.shape)
+        blocks = slope_blocks(self._act, as_rows(x, self.samples))
+        return block_diagonal(blocks, self.samples, x.shape + x.shape)
 
     def _apply(self, x: Array) -> Array:
         return self._act(x, **self._options)
@@ -282,35 +393,134 @@ class Activation(Layer):
 
 
 class Sigmoid(Activation):
-    """``1 / (1 + exp(-x))`` as a layer."""
+    """``1 / (1 + exp(-x))`` as a layer.
+
+    Parameters
+    ----------
+    samples : {"rows", "columns"}
+        Which axis counts samples.
+
+    Raises
+    ------
+    ValueError
+        If `samples` is unknown.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> layer = fg.nn.Sigmoid()
+    >>> layer.forward([0.0])
+    array([[0.5]])
+    >>> layer.backward([1.0])
+    array([[0.25]])
+    """
 
     def __init__(self, samples: str = "rows") -> None:
         super().__init__("sigmoid", samples)
 
 
 class Tanh(Activation):
-    """``tanh(x)`` as a layer."""
+    """``tanh(x)`` as a layer.
+
+    Parameters
+    ----------
+    samples : {"rows", "columns"}
+        Which axis counts samples.
+
+    Raises
+    ------
+    ValueError
+        If `samples` is unknown.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> layer = fg.nn.Tanh()
+    >>> layer.forward([0.0, 0.5])
+    array([[0.        , 0.46211716]])
+    >>> layer.backward([1.0, 0.0])
+    array([[1., 0.]])
+    """
 
     def __init__(self, samples: str = "rows") -> None:
         super().__init__("tanh", samples)
 
 
 class ReLU(Activation):
-    """``max(x, 0)`` as a layer; its derivative at 0 is 0."""
+    """``max(x, 0)`` as a layer; its derivative at 0 is 0.
+
+    Parameters
+    ----------
+    samples : {"rows", "columns"}
+        Which axis counts samples.
+
+    Raises
+    ------
+    ValueError
+        If `samples` is unknown.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> layer = fg.nn.ReLU()
+    >>> layer.forward([-1, 0, 2])
+    array([[0., 0., 2.]])
+    >>> layer.backward([5, 5, 5])
+    array([[0., 0., 5.]])
+    """
 
     def __init__(self, samples: str = "rows") -> None:
         super().__init__("relu", samples)
 
 
 class Softmax(Activation):
-    """Softmax over the features of each sample, as a layer."""
+    """Softmax over the features of each sample, as a layer.
+
+    Parameters
+    ----------
+    samples : {"rows", "columns"}
+        Which axis counts samples.
+
+    Raises
+    ------
+    ValueError
+        If `samples` is unknown.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> layer = fg.nn.Softmax(samples="columns")
+    >>> layer.forward([[0.0, 0.0], [0.0, 0.0]])
+    array([[0.5, 0.5],
+           [0.5, 0.5]])
+    >>> layer.backward([[1.0, 0.0], [0.0, 0.0]])
+    array([[ 0.25,  0.  ],
+           [-0.25,  0.  ]])
+    """
 
     def __init__(self, samples: str = "rows") -> None:
         super().__init__("softmax", samples)
 
 
 class Sequential(Layer):
-    """Layers one after the other, all of the same `samples`, none of them twice.
+    """Layers one after the other.
+
+    Parameters
+    ----------
+    layers : iterable of Layer
+        At least one, all of the same `samples`, none of them twice.
+
+    Attributes
+    ----------
+    layers : list of Layer
+        Their parameters and gradients are found there.
+
+    Raises
+    ------
+    TypeError
+        If one is not a layer; losses follow by themselves.
+    ValueError
+        If there is none, one is there twice, or their `samples` differ.
 
     Examples
     --------
@@ -347,7 +557,7 @@ class Sequential(Layer):
         return f"Sequential({self.layers!r})"
 
     def jacobian(self, x: ArrayLike) -> Array:
-        """Return ``dy/dx`` at x, the product of the layers' Jacobians."""
+        """Return ``dy/dx`` at x, the product of the layers' Jacobians: see `Layer.jacobian`."""
         y = self._input("jacobian", x)
         total = self.layers[0].jacobian(y)
         for before, layer in zip(self.layers, self.layers[1:], strict=False):
@@ -388,9 +598,16 @@ class MSE:
     labels : array_like
         What the predictions should be; a vector is one sample.
     reduction : {"mean", "sum", "samples"}
-        As for `fastgrad.losses.mse`.
+        What the sum of squares is divided by: the number of elements, one, the number of samples.
     samples : {"rows", "columns"}
         Which axis counts samples.
+
+    Raises
+    ------
+    TypeError
+        For labels of a dtype fastgrad does not compute in.
+    ValueError
+        For labels of no shape of samples, an unknown reduction or layout.
 
     Examples
     --------
@@ -415,12 +632,48 @@ class MSE:
         return f"<MSE to {shape} labels, reduction={self.reduction!r}, samples={self.samples!r}>"
 
     def forward(self, pred: ArrayLike) -> float:
-        """Return the loss, and remember `pred` for `backward`."""
+        """Return the loss, and remember `pred` for `backward`.
+
+        Parameters
+        ----------
+        pred : array_like
+            Of the shape of the labels; a vector is one sample.
+
+        Returns
+        -------
+        float
+            ``sum((pred - labels)**2)``, divided as `reduction` says.
+
+        Raises
+        ------
+        TypeError
+            For a dtype fastgrad does not compute in.
+        ValueError
+            If the shapes differ.
+        """
         self._pred = _as_samples("MSE.forward", "pred", pred, self.samples)
         return losses.mse(self._pred, self.labels, self.reduction, self.samples)
 
     def backward(self, pred: ArrayLike | None = None) -> Array:
-        """Return ``dL/dpred`` at `pred`; by default at that of the last `forward`."""
+        """Return ``dL/dpred``.
+
+        Parameters
+        ----------
+        pred : array_like, optional
+            Where; by default that of the last `forward`.
+
+        Returns
+        -------
+        ndarray
+            Of the shape of the labels: ``2 * (pred - labels)``, divided as `reduction` says.
+
+        Raises
+        ------
+        TypeError
+            For a dtype fastgrad does not compute in.
+        ValueError
+            If the shapes differ, or there was no `forward` and no `pred` is given.
+        """
         pred = self._pred if pred is None else pred
         if pred is None:
             raise ValueError("MSE.backward: there is no pred: give it, or call forward(pred) first")
@@ -428,7 +681,7 @@ class MSE:
         return losses.mse.value_and_grad(pred, self.labels, self.reduction, self.samples)[1]
 
 
-# -- arrays and Jacobians ----------------------------------------------------------------------
+# -- arrays ------------------------------------------------------------------------------------
 
 
 def _as_samples(function: str, name: str, value: ArrayLike, samples: str) -> Array:
@@ -444,30 +697,3 @@ def _as_samples(function: str, name: str, value: ArrayLike, samples: str) -> Arr
             f"{function}: {name} has shape {array.shape}: samples={samples!r} take {forms}"
         )
     return array
-
-
-def _as_rows(a: Array, samples: str) -> Array:
-    """Return the array as (samples, features)."""
-    a = a.T if samples == "columns" else a
-    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
-
-
-def _slope_blocks(act: activations.Activation, z: Array, slopes: Array | None = None) -> Array:
-    """Return ``dy/dz`` of each sample: ``(n, k, k)`` for z of shape ``(n, k)``."""
-    n, k = z.shape
-    if act.rowwise:
-        y = act(z)
-        softmax: Array = y[:, :, None] * (np.eye(k, dtype=y.dtype) - y[:, None, :])
-        return softmax
-    slopes = act.derivative(z) if slopes is None else slopes
-    blocks = np.zeros((n, k, k), slopes.dtype)
-    blocks[:, range(k), range(k)] = slopes
-    return blocks
-
-
-def _block_diagonal(blocks: Array, samples: str, shape: tuple[int, ...]) -> Array:
-    """Return ``dy/dx`` of all samples from that of each: y depends on its own sample's x alone."""
-    n, k, d = blocks.shape
-    full = np.zeros((n, k, n, d), blocks.dtype)
-    full[range(n), :, range(n), :] = blocks
-    return (full.transpose(1, 0, 3, 2) if samples == "columns" else full).reshape(shape)

@@ -166,6 +166,22 @@ class AdamW(Adam):
 
     ``p *= 1 - lr * weight_decay``, then a step of `Adam` whose gradient has no decay in it.
 
+    Parameters
+    ----------
+    lr : float
+        Learning rate, positive.
+    betas : tuple of two floats
+        Decay of the running means of g and of its square, each from 0 to below 1.
+    eps : float
+        Positive.
+    weight_decay : float
+        Not negative; 0.01 by default.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a setting outside of these.
+
     Examples
     --------
     >>> import fastgrad as fg

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fastgrad.activations import ACTIVATIONS, BUILT_IN
@@ -12,7 +12,7 @@ from fastgrad.arrays import check_choice
 from fastgrad.losses import LOSSES
 from fastgrad.threads import get_num_threads
 
-__all__ = ["configuration", "show_config", "warmup"]
+__all__ = ["configuration", "show", "show_config", "warmup"]
 
 _DTYPES = ("float32", "float64")
 
@@ -101,9 +101,25 @@ def configuration() -> dict[str, Any]:
     }
 
 
-def show_config() -> None:
-    """Print what `configuration` returns, a line each."""
-    facts = configuration()
+def show(facts: Mapping[str, Any]) -> None:
+    """Print facts by their names, a line each."""
     width = max(map(len, facts))
     for name, value in facts.items():
         print(f"{name:{width}}  {value}")
+
+
+def show_config() -> None:
+    """Print versions, processor, threads and the state of the cache, a line each.
+
+    The output is for people and for bug reports; its lines may change.
+
+    Examples
+    --------
+    >>> import contextlib, io
+    >>> import fastgrad as fg
+    >>> with contextlib.redirect_stdout(io.StringIO()) as printed:
+    ...     fg.show_config()
+    >>> printed.getvalue().splitlines()[0].split() == ["fastgrad", fg.__version__]
+    True
+    """
+    show(configuration())

@@ -12,22 +12,62 @@ from numpy.typing import ArrayLike
 from fastgrad.arrays import Array, check_count, check_number, random_generator
 from fastgrad.optimizers import Adam, Optimizer
 from fastgrad.passes import Job, Network
-from fastgrad.tables import Progress
+from fastgrad.terminal import Progress
 
 __all__ = ["EarlyStopping", "FitResult", "FitState", "train"]
 
 
 class FitResult(NamedTuple):
-    """What training gives: the parameters, and the loss of each epoch."""
+    """What training gives: the parameters, and the loss of each epoch.
+
+    Attributes
+    ----------
+    params : ndarray
+        The flat vector, ``(size,)`` of the network's dtype; its own memory.
+    losses : ndarray
+        float64, one per epoch: the loss over all samples with the parameters as they were when
+        each sample was used.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> net = fg.MLP((1, 1), (None,), "mse", dtype="float64")
+    >>> params, losses = net.fit(net.init(), [[1.0]], [[2.0]], epochs=3)
+    >>> params.shape, losses.shape
+    ((2,), (3,))
+    """
 
     params: Array
     losses: Array
 
 
 class FitState(NamedTuple):
-    """What a callback is told after an epoch. `params` changes later: copy it to keep it."""
+    """What a callback is told after an epoch.
 
-    epoch: int  # from 0
+    Attributes
+    ----------
+    epoch : int
+        From 0.
+    loss : float
+        Of this epoch, as in `FitResult`.
+    params : ndarray
+        The flat vector, ``(size,)`` of the network's dtype, as training goes on with it: copy it
+        to keep it.
+    samples_per_second : float
+        Of this epoch.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> net = fg.MLP((1, 1), (None,), "mse", dtype="float64")
+    >>> def report(state):
+    ...     print(state.epoch, state.params.shape)
+    >>> result = net.fit(net.init(), [[1.0]], [[2.0]], epochs=2, callback=report)
+    0 (2,)
+    1 (2,)
+    """
+
+    epoch: int
     loss: float
     params: Array
     samples_per_second: float
@@ -41,7 +81,21 @@ class EarlyStopping:
     patience : int
         How many epochs without a better loss.
     min_delta : float
-        By how much a loss must be lower to count as better.
+        By how much a loss must be lower to count as better; at least 0.
+
+    Attributes
+    ----------
+    best : float
+        The least loss so far in this call of `MLP.fit`; inf before it.
+    waited : int
+        Epochs since.
+
+    Raises
+    ------
+    TypeError
+        If `patience` is no integer or `min_delta` no number.
+    ValueError
+        If `patience` is below 1 or `min_delta` below 0.
 
     Examples
     --------
@@ -61,7 +115,18 @@ class EarlyStopping:
         self.best, self.waited = np.inf, 0
 
     def __call__(self, state: FitState) -> bool:
-        """Return whether to stop."""
+        """Return whether to stop.
+
+        Parameters
+        ----------
+        state : FitState
+            What `MLP.fit` gives after each epoch; epoch 0 forgets what was before.
+
+        Returns
+        -------
+        bool
+            True after `patience` epochs without a better loss.
+        """
         if state.epoch == 0:
             self.best, self.waited = np.inf, 0
         if state.loss < self.best - self.min_delta:
@@ -85,8 +150,35 @@ def train(
     callback: Callable[[FitState], Any] | None,
 ) -> FitResult:
     """Train `network`: see `MLP.fit`."""
+    p = network.native_params("MLP.fit", params).copy()
+    losses: list[float] = []
+    try:  # from here on Ctrl-C leaves a result, also during the checks
+        _train(
+            network, p, losses, x, target, optimizer, epochs, batch_size, shuffle, seed, progress,
+            callback,
+        )  # fmt: skip
+    except KeyboardInterrupt as stop:
+        stop.result = FitResult(p, np.array(losses))  # type: ignore[attr-defined]
+        raise
+    return FitResult(p, np.array(losses))
+
+
+def _train(
+    network: Network,
+    p: Array,
+    losses: list[float],
+    x: ArrayLike,
+    target: ArrayLike | None,
+    optimizer: Optimizer | None,
+    epochs: int,
+    batch_size: int,
+    shuffle: bool,
+    seed: int,
+    progress: bool,
+    callback: Callable[[FitState], Any] | None,
+) -> None:
+    """Check the other arguments, and train: `p` changes and `losses` grows."""
     caller = "MLP.fit"
-    p = network.native_params(caller, params).copy()
     data = network.samples(caller, x, target)
     optimizer = Adam() if optimizer is None else optimizer
     if not isinstance(optimizer, Optimizer):
@@ -105,8 +197,6 @@ def train(
     rng = random_generator(caller, seed)
     gradient = np.empty(network.size, network.dtype)
     table, state = optimizer.table(network.size, network.dtype.name)
-    losses: list[float] = []
-
     shown = 0.0
 
     def note(done: int) -> None:
@@ -121,22 +211,17 @@ def train(
         bar.update(before + done, epochs * n, text)
 
     start = perf_counter()
-    try:
-        with Progress(bool(progress)) as bar:
-            for epoch in range(epochs):
-                began = perf_counter()
-                order = rng.permutation(n) if shuffle else None
-                job = Job(network, p, gradient, data, batch_size, order=order, optimizer=table)
-                job.run(note if progress else None)
-                loss = network.reduced(job.all_terms, n)
-                losses.append(loss)
-                speed = n / (perf_counter() - began)
-                if callback is not None and callback(FitState(epoch, loss, p, speed)):
-                    break
-    except KeyboardInterrupt as stop:
-        stop.result = FitResult(p, np.array(losses))  # type: ignore[attr-defined]
-        raise
+    with Progress(bool(progress)) as bar:
+        for epoch in range(epochs):
+            began = perf_counter()
+            order = rng.permutation(n) if shuffle else None
+            job = Job(network, p, gradient, data, batch_size, order=order, optimizer=table)
+            job.run(note if progress else None)
+            loss = network.reduced(job.all_terms, n)
+            losses.append(loss)
+            speed = n / (perf_counter() - began)
+            if callback is not None and callback(FitState(epoch, loss, p, speed)):
+                break
     if progress:
         bar.finish(f"{len(losses)} epochs  loss {losses[-1]:.4g}  {perf_counter() - start:.3g} s")
     del state  # until here the kernel used it through addresses
-    return FitResult(p, np.array(losses))

@@ -662,12 +662,12 @@ _KERNELS = [
         "the last row's whole vector is written beyond the buffer",
     ),
     Fault(
-        "apply-columns", "activations.py",
+        "apply-columns", "activation.py",
         "return {(0, 2): COLUMNS, (-2, 2): COLUMNS}[axis, ndim]", "return COLUMNS",
         "softmax along an axis between others",
     ),
     Fault(
-        "apply-overlap", "activations.py",
+        "apply-overlap", "activation.py",
         "if out is not None and np.may_share_memory(out, z):", "if False:",
         "out= may be the z of softmax.backward",
     ),
@@ -705,12 +705,18 @@ _WRAPPERS = [
     ),
     Fault(
         "redefined-activation", "activations.py",
-        "    for by_activation in LAYERS.values():\n        by_activation.pop(name, None)\n", "",
+        "        by_activation.pop(name, None)\n", "",
         "a stale cache key: the old activation lives on under the new one's name",
     ),
     Fault(
-        "softmax-axis", "activations.py",
-        "flags = self._along(axis, z.ndim) if axis else self._flags", "flags = self._flags",
+        "redefined-object", "activations.py",
+        "by_activation.pop(previous, None)", "pass",
+        "a leak: layers of every activation that was ever defined are kept",
+    ),
+    Fault(
+        "softmax-axis", "activation.py",
+        "flags = self._flags if axis is _LAST else self._along(axis, z.ndim)  #",
+        "flags = self._flags  #",
         "axis= is ignored",
     ),
     Fault(
@@ -874,7 +880,7 @@ _WRAPPERS = [
         "layers backwards in forward order",
     ),
     Fault(
-        "nn-jacobian", "nn.py",
+        "nn-jacobian", "jacobians.py",
         'full.transpose(1, 0, 3, 2) if samples == "columns" else full)', "full)",
         "axes of the Jacobian in the column layout",
     ),
@@ -885,7 +891,7 @@ _WRAPPERS = [
         "a NaN gradient is called right",
     ),
     Fault(
-        "difference-step", "verify.py",
+        "difference-step", "differences.py",
         "result[column] = (y_above - y_below) / (above - below)",
         "result[column] = (y_above - y_below) / h",
         "a central difference twice too large",
@@ -1033,8 +1039,8 @@ _NETWORKS = [
     ),
     Fault(
         "network-copy", "network.py",
-        "self.dtype = _dtype(self.dtype)  # NumPy's own object again, which kernels compare with",
-        "pass", "a copied network takes the checked path for ever",
+        "self.dtype = native_dtype(self.dtype)  # NumPy's own", "pass  # NumPy's own",
+        "a copied network takes the checked path for ever",
     ),
     Fault(
         "tiles-side", "large.py", "if len(others) > len(down) or (len(others) == len(down)",

@@ -71,7 +71,8 @@ LIKELY = {
         "test_processes.py",
         "test_bits.py",
     ),
-    "activations.py": (
+    "activations.py": ("test_redefined.py", "test_own_activations.py", "test_activations.py"),
+    "activation.py": (
         "test_activations.py",
         "test_softmax.py",
         "test_own_activations.py",
@@ -94,7 +95,9 @@ LIKELY = {
     "functional.py": (*_ERRORS, *_DENSE, "test_own_activations.py", "test_large.py"),
     "checked.py": (*_ERRORS, *_DENSE, "test_own_activations.py", "test_strided.py"),
     "nn.py": ("test_nn.py",),
+    "jacobians.py": ("test_nn.py",),
     "verify.py": ("test_verify.py",),
+    "differences.py": ("test_verify.py",),
 }
 
 

@@ -18,7 +18,7 @@ from fastgrad.activations import BUILT_IN
 from fastgrad.bounds import Bounds
 from fastgrad.cases import NETS, layer_case, net_case
 from fastgrad.machine import THREAD_VARIABLES
-from fastgrad.tables import Progress
+from fastgrad.terminal import Progress
 
 TINY = ["compare", "--quick", "--shapes", "3x4x5", "--dtype", "float32"]
 

@@ -450,7 +450,8 @@ NAMES: dict[str, Wrong] = {
         lambda: fg.tanh(X, axis=0), TypeError, "tanh: unexpected argument axis"
     ),
     "unknown keyword": Wrong(
-        lambda: fg.softmax(X, dim=0), TypeError, "softmax: unexpected argument dim"
+        lambda: fg.softmax(X, dim=0), TypeError,
+        "Activation.__call__() got an unexpected keyword argument 'dim'",
     ),
     "define: name": Wrong(
         lambda: fg.define_activation(5, abs, abs), TypeError,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fastgrad.cli import output_path, thread_count
-from fastgrad.tables import Progress
+from fastgrad.terminal import Progress
 
 from .bars import checklist, verdicts
 from .implementations import PEERS

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fastgrad.tables import factor, table
+from fastgrad.terminal import factor, table
 
 from .report import Row
 from .workloads import Cell, cells

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from fastgrad.tables import duration, factor, table
+from fastgrad.terminal import duration, factor, table
 
 from ..timing import Spread
 from .implementations import PEERS
