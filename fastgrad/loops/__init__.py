@@ -1,6 +1,7 @@
 """fastgrad as naive Python loops: what the textbook says, one number at a time.
 
-The same names and signatures as `fastgrad`, so that
+Dense layers, activations, losses, networks and optimizers have the names and signatures that they
+have in `fastgrad`, so that
 
 >>> import fastgrad.loops as fg
 >>> y, cache = fg.dense_forward([[1.0, 2.0]], [[1.0], [1.0]], activation="relu")
@@ -10,6 +11,11 @@ The same names and signatures as `fastgrad`, so that
 
 runs without any array arithmetic. NumPy only holds the arrays; everything is computed by `for`
 loops over Python floats. It shares no code with `fastgrad.reference`: the two check each other.
+
+Left out are layer objects (`nn`), `define_activation`, `EarlyStopping`, gradient checking, and what
+is about threads and compiling; the gradient checks and callbacks of `fastgrad` take these functions
+and networks too. Activations and losses of any package are known here by their names; caches and
+optimizers stay in the package they come from, and errors are worded differently.
 """
 
 from . import activations, losses
@@ -33,7 +39,7 @@ from .dense import DenseGrads, dense, dense_backward, dense_forward
 from .losses import LOSSES
 from .network import MLP, LayerParams
 from .optimizers import SGD, Adam, AdamW
-from .training import FitResult
+from .training import FitResult, FitState
 
 __all__ = [
     "ACTIVATIONS",
@@ -44,6 +50,7 @@ __all__ = [
     "AdamW",
     "DenseGrads",
     "FitResult",
+    "FitState",
     "LayerParams",
     "activations",
     "dense",

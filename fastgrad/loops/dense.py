@@ -131,6 +131,8 @@ def dense_forward(
     b = None if b is None else np.asarray(b)
     check_samples("dense_forward", "x", x, samples)
     dtype = result_dtype(x, w) if b is None else result_dtype(x, w, b)
+    if w.ndim != 2:
+        raise ValueError(f"dense_forward: w has shape {w.shape}: it needs two axes")
     axis = feature_axis(samples)
 
     # Everything in rows layout, as nested lists of Python floats.

@@ -46,9 +46,11 @@ def check_same_shape(function: str, arrays: dict[str, Array]) -> None:
 
 
 def check_samples(function: str, name: str, array: Array, samples: str) -> None:
-    """Raise unless ``samples`` is "rows" or "columns", and columns are those of a matrix."""
+    """Raise unless ``samples`` is known and can be the rows or columns of ``array``."""
     if samples not in ("rows", "columns"):
         raise ValueError(f"{function}: samples is {samples!r}; give 'rows' or 'columns'")
+    if array.ndim == 0:
+        raise ValueError(f"{function}: {name} has shape (): it needs at least one axis")
     if samples == "columns" and array.ndim > 2:
         raise ValueError(f"{function}: {name} has shape {array.shape}; columns take (d, n) or (d,)")
 

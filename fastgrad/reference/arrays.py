@@ -65,9 +65,11 @@ def check_same_shape(function: str, arrays: dict[str, Array]) -> None:
 
 
 def check_samples(function: str, name: str, array: Array, samples: str) -> None:
-    """Raise unless ``samples`` is known and ``array`` can have its samples there."""
+    """Raise unless ``samples`` is known and ``array`` can hold samples in that layout."""
     if samples != "rows" and samples != "columns":
         raise ValueError(f"{function}: samples is {samples!r}; give 'rows' or 'columns'")
+    if array.ndim == 0:
+        raise ValueError(f"{function}: {name} has shape (): it needs at least one axis")
     if array.ndim > 2 and samples == "columns":
         raise ValueError(f"{function}: {name} has shape {array.shape}; columns take (d, n) or (d,)")
 

@@ -144,6 +144,8 @@ def dense_forward(
             (x, w), dtype = as_floats(x, w)
         else:
             (x, w, b), dtype = as_floats(x, w, b)
+    if w.ndim != 2:
+        raise ValueError(f"dense_forward: w has shape {w.shape}: it needs two axes")
 
     with np.errstate(all="ignore"):
         if not rows:
