@@ -132,12 +132,12 @@ class Activation:
     ) -> Array:
         """Return ``function`` of the values, arrays of one shape, in ``out`` if given."""
         caller = self.name + method
-        given = {name: np.asarray(value) for name, value in values.items()}
-        check_same_shape(caller, given)
-        arrays, dtype = as_floats(*given.values())
-        shape = arrays[0].shape
+        given = [np.asarray(value) for value in values.values()]
+        arrays, dtype = as_floats(*given)
+        names, shape = list(values), given[0].shape
+        check_same_shape(caller, names[0], given[0], names[-1], given[-1])
         if out is not None:
-            check_out(caller, out, shape, dtype, *given.values())
+            check_out(caller, out, shape, dtype, *given)
         # NumPy turns 0-d results into scalars, which `out=` refuses: lend them one axis.
         arrays = [a.reshape(1) if a.ndim == 0 else a for a in arrays]
         with np.errstate(all="ignore"):

@@ -52,16 +52,14 @@ def as_floats(*values: ArrayLike) -> tuple[list[Array], np.dtype[Any]]:
 # ---- shapes -----------------------------------------------------------------------------------
 
 
-def check_same_shape(function: str, arrays: dict[str, Array]) -> None:
-    """Raise unless the arrays, by the names of their arguments, have one shape."""
+def check_same_shape(function: str, first: str, a: Array, second: str, b: Array) -> None:
+    """Raise unless two arrays have one shape."""
     # NumPy would broadcast (n, 1) against (n,) to (n, n): a classic silent mistake.
-    (first, a), *others = arrays.items()
-    for name, b in others:
-        if a.shape != b.shape:
-            raise ValueError(
-                f"{function}: {first} has shape {a.shape} but {name} has shape {b.shape}: "
-                "they need the same shape"
-            )
+    if a.shape != b.shape:
+        raise ValueError(
+            f"{function}: {first} has shape {a.shape} but {second} has shape {b.shape}: "
+            "they need the same shape"
+        )
 
 
 def check_samples(function: str, name: str, array: Array, samples: str) -> None:

@@ -81,7 +81,7 @@ class Loss:
     ) -> float:
         """Return the loss as a Python float."""
         (pred, target), _ = as_floats(pred, target)
-        check_same_shape(self.name, {"pred": pred, "target": target})
+        check_same_shape(self.name, "pred", pred, "target", target)
         scale = _scale(self.name, "pred", pred, reduction, samples)
         with np.errstate(all="ignore"):
             return _total(self._terms(self._prepare(pred, target), target)) * scale
@@ -103,7 +103,7 @@ class Loss:
         """
         dtype = promote(pred := np.asarray(pred))
         (floats, target), _ = as_floats(pred, target)
-        check_same_shape(self.name, {"pred": floats, "target": target})
+        check_same_shape(self.name, "pred", floats, "target", target)
         scale = _scale(self.name, "pred", floats, reduction, samples)
         if out is not None:
             check_out(self.name, out, floats.shape, dtype, pred, target)
@@ -219,15 +219,16 @@ class SoftmaxCrossEntropy:
         indices = target.ndim == pred.ndim - 1
         floats = pred.astype(working_dtype(dtype), copy=False)
         if not indices:
-            check_same_shape(self.name, {"pred": pred, "target": target})
+            check_same_shape(self.name, "pred", pred, "target", target)
             (floats, target), _ = as_floats(floats, target)
-        _scale(self.name, "pred", pred, reduction, samples)  # a check only
+        # One term per sample: the mean over terms is that over samples.
+        per = "samples" if reduction == "mean" else reduction
+        scale = _scale(self.name, "pred", pred, per, samples)
         if out is not None:
             check_out(self.name, out, pred.shape, dtype, pred, target)
 
         rows = as_rows(floats, samples)
         n, classes = rows.shape
-        scale = 1.0 if reduction == "sum" else _reciprocal(n)
         with np.errstate(all="ignore"):
             shifted = rows - rows.max(axis=1, keepdims=True, initial=-np.inf)
             probs = np.exp(shifted)
