@@ -53,7 +53,7 @@ ORDER = [
     ),
     "kernels.__init__",
 ]
-# `import fastgrad` is how the command line and the layer objects use the public API.
+# `import fastgrad` is how cli.py and compare.py use the public API.
 PACKAGES = {"reference", "loops", "data"}  # of several files; named by their directory
 
 
@@ -148,25 +148,24 @@ def test_who_may_import_other_packages(path: Path) -> None:
 
 
 @pytest.mark.parametrize("package", ["reference", "loops"])
-def test_baselines_share_nothing(package: str) -> None:
+def test_twins_share_nothing(package: str) -> None:
     """They are what the kernels are held against: NumPy and the standard library alone."""
     for path in sorted((ROOT / package).glob("*.py")):
         for name, line, _ in imports(path):
             target = target_of(name)
             assert target in (None, package), (
-                f"{path.relative_to(ROOT.parent)}:{line} imports {name}: the baselines share no "
+                f"{path.relative_to(ROOT.parent)}:{line} imports {name}: the twins share no "
                 "code with anything"
             )
 
 
 def test_one_place_with_jit_options() -> None:
-    """Only kernels/compile.py, and user.py and vector_math.py for their scalars, call njit."""
+    """Only kernels/compile.py calls njit and its like."""
     makers = {"njit", "cfunc", "jit", "vectorize", "guvectorize"}
-    allowed = {"kernels.compile", "kernels.user", "kernels.vector_math"}
     for path in FILES:
         for name, line, _ in imports(path):
             if name.split(".")[0] == "numba" and name.split(".")[-1] in makers:
-                assert module_of(path) in allowed, (
+                assert module_of(path) == "kernels.compile", (
                     f"{path.relative_to(ROOT.parent)}:{line} imports {name}: "
                     "use the decorators of kernels/compile.py"
                 )
@@ -250,7 +249,7 @@ def test_tables_hold_nothing_more() -> None:
 
 
 @pytest.mark.parametrize("name", ["dense", "dense_forward", "dense_backward"])
-def test_baselines_have_the_same_signatures(name: str) -> None:
+def test_twins_have_the_same_signatures(name: str) -> None:
     expected = inspect.signature(getattr(fg, name))
     for package in (reference, loops):
         twin = inspect.signature(getattr(package, name))
