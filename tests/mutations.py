@@ -64,8 +64,13 @@ LIKELY = {
     "kernels/apply_loss.py": ("test_strided.py", *_LOSS),
     "kernels/gather.py": ("test_strided.py", "test_guard_pages.py"),
     "kernels/loss.py": _LOSS,
-    "kernels/compile.py": ("test_dense.py", "test_own_activations.py"),
-    "kernels/library.py": ("test_library.py", "test_bits.py"),
+    "kernels/compile.py": ("test_dense.py", "test_own_activations.py", "test_compile.py"),
+    "kernels/library.py": (
+        "test_library.py",
+        "test_compile.py",
+        "test_processes.py",
+        "test_bits.py",
+    ),
     "activations.py": (
         "test_activations.py",
         "test_softmax.py",

@@ -10,7 +10,6 @@ import ctypes
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import types
@@ -20,10 +19,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import environment, output, rng_of, start
+from conftest import output, rng_of, start
 
 import fastgrad as fg
-from fastgrad.kernels import front_end, library
+from fastgrad.kernels import library
 
 UNIT, FUNCTION, DTYPE = "rows.relu", "forward_relu", "float32"
 
@@ -437,190 +436,3 @@ def test_at_most_two_versions_of_a_kernel() -> None:
             fg.dense(a.T, w.T, np.ones(2, np.float32), "relu", samples="columns")
     assert (list(library.LIBRARY.compiled), dict(library.LIBRARY._addresses)) == before
     assert len(set(before[0])) == len(before[0])
-
-
-# -- processes -----------------------------------------------------------------------------------
-
-FORKING = """
-import os, signal, sys, threading, warnings
-import numpy as np, fastgrad as fg
-from fastgrad.kernels.library import LIBRARY
-
-warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: fork beside threads
-signal.alarm(60)  # a hang is a failure
-x = np.linspace(-1, 1, 1200 * 40, dtype=np.float32).reshape(1200, 40)
-w = np.linspace(-1, 1, 40 * 50, dtype=np.float32).reshape(40, 50)
-
-
-def layer(name):
-    y, cache = fg.dense_forward(x, w, activation=name)
-    return b"".join(a.tobytes() for a in (y, *fg.dense_backward(y, cache)[:2]))
-
-
-def in_child(check):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os._exit(0 if check() else 1)
-        finally:
-            os._exit(2)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-
-
-same = lambda: layer("relu") == before
-grandchild = lambda: same() and in_child(same)
-{body}
-print("all right")
-"""
-FORKS = {
-    "before first use": """
-before = None
-assert in_child(lambda: len(layer("relu")) > 0)
-before = layer("relu")
-assert in_child(same)
-""",
-    "after use, and again, and deeper": """
-before = layer("relu")
-assert all(in_child(same) for _ in range(5)) and in_child(grandchild) and same()
-""",
-    "a unit the parent has not loaded": """
-before = layer("relu")
-assert in_child(lambda: layer("leaky_relu") != before) and same()
-""",
-    "from another thread": """
-before = layer("relu")
-found = []
-thread = threading.Thread(target=lambda: found.append(in_child(grandchild)))
-thread.start(); thread.join()
-assert found == [True]
-""",
-    "while another thread computes": """
-before = layer("relu")
-stop = threading.Event()
-def busy():
-    while not stop.is_set():
-        layer("relu")
-threads = [threading.Thread(target=busy) for _ in range(2)]
-for t in threads: t.start()
-assert all(in_child(same) for _ in range(5))
-stop.set()
-for t in threads: t.join()
-""",
-    "while another thread loads": """
-before = layer("relu")
-held, release = threading.Event(), threading.Event()
-def hold():
-    with LIBRARY._lock:
-        held.set(); release.wait()
-thread = threading.Thread(target=hold)
-thread.start(); held.wait()
-assert in_child(lambda: same() and len(layer("leaky_relu")) > 0)
-release.set(); thread.join()
-""",
-    "with large layers shared over threads": """
-x, w = np.ones((1200, 300), np.float32), np.ones((300, 250), np.float32)
-fg.set_num_threads(4)
-before = layer("relu")
-assert in_child(grandchild) and same()
-""",
-}
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
-@pytest.mark.parametrize("case", list(FORKS))
-def test_fork(case: str) -> None:
-    fg.dense(np.ones((1, 1), np.float32), np.ones((1, 1), np.float32), None, "leaky_relu")
-    assert output(start(FORKING.replace("{body}", FORKS[case]))) == "all right"
-
-
-SPAWNING = """
-import multiprocessing, sys, numpy as np, fastgrad as fg
-from concurrent.futures import ProcessPoolExecutor
-if __name__ == "__main__":
-    x = np.linspace(-1, 1, 12).reshape(3, 4)
-    here = fg.dense(x, x.T, None, "relu")
-    with ProcessPoolExecutor(1, multiprocessing.get_context(sys.argv[1])) as pool:
-        there = pool.submit(fg.dense, x, x.T, None, "relu").result(60)
-        act = pool.submit(fg.tanh, x).result(60)
-        loss = pool.submit(fg.losses.mse, x, x).result(60)
-    assert there.tobytes() == here.tobytes() and loss == 0.0 and (act == fg.tanh(x)).all()
-    print("all right")
-"""
-
-
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_other_ways_to_start_a_process(method: str, tmp_path: Path) -> None:
-    """Arguments, functions, losses and activations travel by pickle."""
-    script = tmp_path / "main.py"
-    script.write_text(SPAWNING)
-    process = subprocess.Popen(
-        [sys.executable, script, method],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert output(process) == "all right"
-
-
-# -- how units are compiled ------------------------------------------------------------------------
-
-
-def test_compiling_leaves_numba_as_it_was() -> None:
-    """Units are compiled without Numba's own optimization; what a user compiles is not."""
-    from numba import config
-    from numba.core.registry import cpu_target
-
-    codegen = cpu_target.target_context.codegen()
-    before = config.OPT, config.DISABLE_JIT, codegen._engine
-    code = library.build(library.unit("slopes.relu"), "float32")
-    assert code[:4] == b"\x7fELF" or sys.platform != "linux"
-    assert before == (config.OPT, config.DISABLE_JIT, codegen._engine)
-    assert type(config.OPT) is type(before[0])
-    with pytest.raises(ZeroDivisionError), front_end.numba_front_end():
-        assert config.OPT == 0
-        assert codegen._engine is not before[2]
-        _ = 1 / 0
-    assert before == (config.OPT, config.DISABLE_JIT, codegen._engine)
-
-
-USERS_CODE = """
-import numpy as np, fastgrad as fg
-if {first}:
-    fg.dense(np.ones((2, 3)), np.ones((3, 2)))
-from numba import njit
-
-@njit
-def f(a):
-    total = 0.0
-    for x in a:
-        total += x * x if x > 0.3 else x * 3.0
-    return total
-
-f(np.ones(3))
-print(next(iter(f.inspect_asm().values())))
-"""
-
-
-def test_users_code_is_compiled_as_before(tmp_path: Path) -> None:
-    """Numba's code generator is made for the user, also where our kernels come first."""
-    code = [
-        output(start(USERS_CODE.format(first=first), FASTGRAD_CACHE_DIR=str(tmp_path)))
-        for first in (True, False)
-    ]
-    instructions = [
-        [line.split()[0] for line in text.splitlines() if line.startswith("\t")] for text in code
-    ]
-    assert instructions[0] == instructions[1]
-
-
-@pytest.mark.parametrize("dtype", library.DTYPES)
-def test_long_chains_run_side_by_side(dtype: str) -> None:
-    """As many vectors as INTERLEAVE, each with a chain of its own: see compile._parallel."""
-    from fastgrad.kernels import coefficients, rows, target
-
-    with front_end.numba_enabled(), front_end.numba_front_end():
-        text = rows.build(dtype, "exp")
-    kind = f"v{target.tile(dtype).lanes}{'f32' if dtype == 'float32' else 'f64'}"
-    chain = len(getattr(coefficients, dtype.upper()).exp)
-    assert text.count(f"@llvm.fma.{kind}(") >= rows.INTERLEAVE * chain  # backward has none

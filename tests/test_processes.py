@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import environment, output, start
 
@@ -117,7 +118,7 @@ def test_the_number_of_threads_changes_while_others_compute(seconds: int) -> Non
 
 # -- children ------------------------------------------------------------------------------------
 
-FORK = """
+IN_CHILD = """
 def in_child(check):
     pid = os.fork()
     if pid == 0:
@@ -127,7 +128,10 @@ def in_child(check):
         finally:
             os._exit(2)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-
+"""
+FORK = (
+    IN_CHILD
+    + """
 def in_thread(check):
     found = []
     thread = threading.Thread(target=lambda: found.append(check()))
@@ -143,6 +147,7 @@ else: assert same()
 assert same()
 print("all right")
 """
+)
 FORKS = {
     "before first use": ("before", ""),
     "after first use": ("after", "assert all(in_child(same) for _ in range({count}))"),
@@ -181,6 +186,91 @@ def test_fork(case: str, count: int, expected: str) -> None:
     assert output(start(program(code, 100 + 6 * count)), timeout=700) == "all right"
 
 
+# One layer, which is quick, and whose kernels the parent may not have loaded yet.
+ONE_LAYER = (
+    """
+import os, signal, sys, threading, warnings
+import numpy as np, fastgrad as fg
+from fastgrad.kernels.library import LIBRARY
+
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: fork beside threads
+signal.alarm(60)  # a hang is a failure
+x = np.linspace(-1, 1, 1200 * 40, dtype=np.float32).reshape(1200, 40)
+w = np.linspace(-1, 1, 40 * 50, dtype=np.float32).reshape(40, 50)
+
+def layer(name):
+    y, cache = fg.dense_forward(x, w, activation=name)
+    return b"".join(a.tobytes() for a in (y, *fg.dense_backward(y, cache)[:2]))
+"""
+    + IN_CHILD
+    + """
+same = lambda: layer("relu") == before
+grandchild = lambda: same() and in_child(same)
+{body}
+print("all right")
+"""
+)
+ONE_LAYER_FORKS = {
+    "before first use": """
+before = None
+assert in_child(lambda: len(layer("relu")) > 0)
+before = layer("relu")
+assert in_child(same)
+""",
+    "after use, and again, and deeper": """
+before = layer("relu")
+assert all(in_child(same) for _ in range(5)) and in_child(grandchild) and same()
+""",
+    "a unit the parent has not loaded": """
+before = layer("relu")
+assert in_child(lambda: layer("leaky_relu") != before) and same()
+""",
+    "from another thread": """
+before = layer("relu")
+found = []
+thread = threading.Thread(target=lambda: found.append(in_child(grandchild)))
+thread.start(); thread.join()
+assert found == [True]
+""",
+    "while another thread computes": """
+before = layer("relu")
+stop = threading.Event()
+def busy():
+    while not stop.is_set():
+        layer("relu")
+threads = [threading.Thread(target=busy) for _ in range(2)]
+for t in threads: t.start()
+assert all(in_child(same) for _ in range(5))
+stop.set()
+for t in threads: t.join()
+""",
+    "while another thread loads": """
+before = layer("relu")
+held, release = threading.Event(), threading.Event()
+def hold():
+    with LIBRARY._lock:
+        held.set(); release.wait()
+thread = threading.Thread(target=hold)
+thread.start(); held.wait()
+assert in_child(lambda: same() and len(layer("leaky_relu")) > 0)
+release.set(); thread.join()
+""",
+    "with large layers shared over threads": """
+x, w = np.ones((1200, 300), np.float32), np.ones((300, 250), np.float32)
+fg.set_num_threads(4)
+before = layer("relu")
+assert in_child(grandchild) and same()
+""",
+}
+
+
+@forks
+@pytest.mark.parametrize("case", list(ONE_LAYER_FORKS))
+def test_fork_of_one_layer(case: str) -> None:
+    fg.dense(np.ones((1, 1), np.float32), np.ones((1, 1), np.float32), None, "leaky_relu")
+    assert output(start(ONE_LAYER.replace("{body}", ONE_LAYER_FORKS[case]))) == "all right"
+
+
 COMPILING = """
 import fastgrad.kernels.library
 x = np.ones((4, 4), np.float32)
@@ -213,6 +303,19 @@ def test_fork_beside_a_thread_that_compiles(names: tuple[str, ...], tmp_path: Pa
     assert output(start(code, FASTGRAD_CACHE_DIR=str(tmp_path)), timeout=600) == "all right"
 
 
+def start_script(place: Path, code: str) -> subprocess.Popen[str]:
+    """Start Python on `code` in a file, which is what processes that are no forks import."""
+    script = place / "main.py"
+    script.write_text(code)
+    return subprocess.Popen(
+        [sys.executable, script],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 SPAWN = """
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -229,17 +332,31 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("count", [2, pytest.param(100, marks=exhaustive)])
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_other_ways_to_start(method: str, count: int, expected: str, tmp_path: Path) -> None:
-    script = tmp_path / "main.py"
     body = SPAWN.format(method=method, expected=expected, count=count)
-    script.write_text(program(body, 100 + 6 * count))
-    process = subprocess.Popen(
-        [sys.executable, script],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start_script(tmp_path, program(body, 100 + 6 * count))
     assert output(process, timeout=720) == "all right"
+
+
+PICKLED = """
+import multiprocessing, numpy as np, fastgrad as fg
+from concurrent.futures import ProcessPoolExecutor
+if __name__ == "__main__":
+    x = np.linspace(-1, 1, 12).reshape(3, 4)
+    here = fg.dense(x, x.T, None, "relu")
+    with ProcessPoolExecutor(1, multiprocessing.get_context({method!r})) as pool:
+        there = pool.submit(fg.dense, x, x.T, None, "relu").result(60)
+        act = pool.submit(fg.tanh, x).result(60)
+        loss = pool.submit(fg.losses.mse, x, x).result(60)
+    assert there.tobytes() == here.tobytes() and loss == 0.0 and (act == fg.tanh(x)).all()
+    print("all right")
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_functions_travel_by_pickle(method: str, tmp_path: Path) -> None:
+    """And arguments, losses and activations, to processes that are no forks."""
+    process = start_script(tmp_path, PICKLED.format(method=method))
+    assert output(process) == "all right"
 
 
 # -- other people's threads ----------------------------------------------------------------------
