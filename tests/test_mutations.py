@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,17 @@ def test_the_fault_can_be_planted(fault: Fault) -> None:
     assert fault.new != fault.old
     assert fault.why
     ast.parse(text.replace(fault.old, fault.new))
+
+
+def test_likely_killers_exist() -> None:
+    """A test file that moved or got another name would be passed over in silence."""
+    tests = Path(__file__).parent
+    text = (tests / "mutations.py").read_text()
+    named = set(re.findall(r'"(test_\w+\.py)"', text))
+    assert named <= {path.name for path in tests.glob("test_*.py")}
+    sources = set(re.findall(r'^    "([\w/]+\.py)": ', text, re.MULTILINE))
+    assert sources
+    assert all((ROOT / source).is_file() for source in sources)
 
 
 def test_there_are_enough_faults() -> None:
