@@ -357,8 +357,11 @@ def test_rows_say_what_they_are(name: str) -> None:
     assert isinstance(row, fg.Activation)
 
 
+# -- the ruler -------------------------------------------------------------------------------------
+
+
 def test_ulp_helpers() -> None:
-    """The ruler itself: one neighbour away is one ULP, at every size."""
+    """One neighbour away is one ULP, at every size."""
     for dtype in DTYPES:
         info = np.finfo(dtype)
         for value in (1.0, 1.5, 2.0, float(info.tiny), float(info.smallest_subnormal), 1e30, 0.1):

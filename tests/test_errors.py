@@ -1,7 +1,7 @@
 """What cannot be computed is refused, by name: function, argument, shape or dtype, and the rule.
 
 Each argument of each function is wrong in turn. Texts are compared whole where they are the
-contract's; a refused call has written nothing.
+contract's; a refused call has written nothing. `out=` is refused in `test_out_refused.py`.
 """
 
 from __future__ import annotations
