@@ -38,7 +38,8 @@ def deriv(func: Callable[[Array], ArrayLike], x: ArrayLike, delta: float = 1e-3)
     Parameters
     ----------
     func : callable
-        Takes an array of any shape and returns one of the same shape.
+        Takes an array of any shape and returns one of the same shape. It is given private float64
+        copies, which it may change.
     x : array_like
         Where to differentiate.
     delta : float
@@ -64,13 +65,13 @@ def deriv(func: Callable[[Array], ArrayLike], x: ArrayLike, delta: float = 1e-3)
     [2.0, 4.0, 6.0]
     """
     delta = _check_delta("deriv", delta)
-    point = as_array("deriv", "x", x).astype(np.float64)
+    point = _float64(as_array("deriv", "x", x))
     with np.errstate(all="ignore"):
         above, below = point + delta, point - delta
     if np.any((above == below) & np.isfinite(point)):
         raise ValueError(_vanished("deriv", delta, point))
     y_above, y_below = (
-        as_array("deriv", "func(x)", func(p)).astype(np.float64) for p in (above, below)
+        _float64(as_array("deriv", "func(x)", func(p.copy()))) for p in (above, below)
     )
     for y in (y_above, y_below):
         if y.shape != point.shape:
@@ -182,10 +183,10 @@ def _differences(
     check_choice(function, "method", method, METHODS)
     if delta is not None:
         delta = _check_delta(function, delta)
-    point = as_array(function, "x", x).astype(np.float64)
+    point = _float64(as_array(function, "x", x))
 
     def numbers(x: Array) -> Array:
-        return as_array(function, "f(x)", f(x)).astype(np.float64)
+        return _float64(as_array(function, "f(x)", f(x)))
 
     found = as_array(function, "f(x)", f(point.copy()))
     eps = float(np.finfo(found.dtype if found.dtype.kind == "f" else np.float64).eps)
@@ -196,7 +197,7 @@ def _differences(
         method
     ]
 
-    y = found.astype(np.float64)  # a copy, here and below: f may return a buffer of its own
+    y = _float64(found)  # a copy, here and below: f may return a buffer of its own
     result = np.empty((*y.shape, *point.shape))
 
     def same_shape(moved: Array) -> Array:
@@ -250,6 +251,12 @@ def scalar_differences(
 
     value, gradient, error = _differences(function, number, x, delta, method)
     return float(value), gradient, error
+
+
+def _float64(array: Array) -> Array:
+    """Return a copy in float64; a signalling NaN becomes a quiet one, without a warning."""
+    with np.errstate(all="ignore"):
+        return array.astype(np.float64)
 
 
 def _moved(point: Array, index: tuple[int, ...], value: complex) -> Array:

@@ -62,6 +62,23 @@ def test_deriv_takes_the_true_distance_of_its_points():
     np.testing.assert_allclose(fg.deriv(lambda x: x, [1e9]), 1.0, rtol=1e-15)
 
 
+def test_deriv_of_a_function_that_works_in_place():
+    def square(x: Any) -> Any:
+        x *= x
+        return x
+
+    np.testing.assert_allclose(fg.deriv(square, [1.0, 2.0, 3.0]), [2.0, 4.0, 6.0], rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_signalling_nan_is_a_nan():
+    x = np.array([0x7F800001, 0x7F800001], np.uint32).view(np.float32)
+    assert np.isnan(fg.deriv(np.negative, x)).all()
+    assert np.isnan(fg.numerical_grad(np.sum, x)).all()
+    assert np.isnan(fg.jacobian(np.negative, x)).any()
+    assert not fg.check_grad(np.sum, np.ones(2), x).ok
+
+
 def test_deriv_at_inf_and_nan_is_nan():
     assert np.isnan(fg.deriv(np.tanh, [np.nan, np.inf, -np.inf])).all()
 
