@@ -388,10 +388,15 @@ def _check_labels(caller: str, pred: Array, target: Array, columns: bool) -> Non
             f"{caller}: target has shape {target.shape} and dtype {target.dtype} but pred has "
             f"shape {pred.shape}: give integer classes of shape {expected}, or an array like pred"
         )
+    check_range(caller, target, classes, f"pred has {classes} classes")
+
+
+def check_range(caller: str, target: Array, classes: int, reason: str) -> None:
+    """Raise unless all entries of an integer target are classes, of which there are `classes`."""
     if target.size and (target.min() < 0 or target.max() >= classes):
         raise ValueError(
-            f"{caller}: target has classes from {target.min()} to {target.max()} but pred has "
-            f"{classes} classes: they go from 0 to {classes - 1}"
+            f"{caller}: target has classes from {target.min()} to {target.max()} but {reason}: "
+            f"they go from 0 to {classes - 1}"
         )
 
 

@@ -23,7 +23,7 @@ from fastgrad.arrays import INT64, Array, as_array, as_native, as_natives, check
 from fastgrad.kernels import plan_table as at
 from fastgrad.kernels.plan_table import Plan, Stage, make_plan
 from fastgrad.kernels.target import ACTIVATION_COST, BATCH_BLOCK
-from fastgrad.losses import REDUCTIONS, ArrayLoss, Loss
+from fastgrad.losses import REDUCTIONS, ArrayLoss, Loss, are_classes, check_range
 
 # Multiply-adds of the first piece of a job: 2 to 20 ms. Later pieces follow the clock.
 FIRST_PIECE, SHORTEST, LONGEST = 1 << 29, 0.02, 0.08
@@ -169,19 +169,17 @@ class Network:
         return array[None] if array.ndim == 1 else array.T if self.columns else array
 
     def _classes(self, caller: str, classes: Array, n: int) -> Array:
-        k = self.outputs
-        # np.asarray([]) is float64: an empty list of classes is still a list of classes.
-        if classes.shape != (n,) or (classes.dtype.kind not in "iu" and n):
+        if not are_classes(classes, (n,)):
             raise ValueError(
                 f"{caller}: target has shape {classes.shape} and dtype {classes.dtype}: give "
                 f"integer classes of shape ({n},), or an array like the network's output"
             )
-        if n and (classes.min() < 0 or classes.max() >= k):
-            raise ValueError(
-                f"{caller}: target has classes from {classes.min()} to {classes.max()} but the "
-                f"network has {k} outputs: they go from 0 to {k - 1}"
-            )
+        self.check_range(caller, classes)
         return np.ascontiguousarray(classes, INT64)
+
+    def check_range(self, caller: str, classes: Array) -> None:
+        """Raise unless there are as many outputs as the classes need."""
+        check_range(caller, classes, self.outputs, f"the network has {self.outputs} outputs")
 
     def _takes(self, *arrays: Array) -> bool:
         return all(

@@ -214,6 +214,8 @@ def _train(
     with Progress(bool(progress)) as bar:
         for epoch in range(epochs):
             began = perf_counter()
+            if epoch and data.labels and data.target is not None:  # a callback may change them
+                network.check_range(caller, data.target)
             order = rng.permutation(n) if shuffle else None
             job = Job(network, p, gradient, data, batch_size, order=order, optimizer=table)
             job.run(note if progress else None)

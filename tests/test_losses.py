@@ -233,6 +233,25 @@ def test_integer_one_hot(kind: str) -> None:
     assert same_bits(grad, slope.astype(np.float32))
 
 
+@pytest.mark.parametrize("bad", [-1, 3, -(10**12), 10**12])
+@pytest.mark.parametrize("n", [3, 300])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_kernel_reads_nothing_outside_of_a_row(dtype: str, n: int, bad: int) -> None:
+    """Whatever a class has become since it was checked."""
+    from fastgrad.kernels.library import plain_function
+
+    name = "softmax_cross_entropy"
+    kernel = plain_function(f"loss.{name}", f"loss_{name}", dtype, 11)
+    pred, grad = np.zeros((2, n), dtype), np.full((2, n), np.nan, dtype)
+    classes, cells = np.array([1, bad if bad != 3 else n]), np.array([1.0, 0.0])
+    kernel(
+        pred.ctypes.data, n, classes.ctypes.data, 1, grad.ctypes.data, n, 2, n, 1,
+        cells.ctypes.data, cells.ctypes.data + 8,
+    )  # fmt: skip
+    assert np.isnan(cells[1])
+    assert np.isfinite(grad).all()
+
+
 def test_a_class_of_no_probability_adds_nothing() -> None:
     loss = fg.losses.softmax_cross_entropy
     z = np.array([[-np.inf, 0.0, 0.0], [0.0, -np.inf, -np.inf]])

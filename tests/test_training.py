@@ -103,6 +103,36 @@ def test_classes_follow_the_order_of_the_samples() -> None:
     )
 
 
+@pytest.mark.parametrize("bad", [-1, 2, -(10**9), 10**15])
+def test_classes_that_a_callback_spoils_are_refused(bad: int) -> None:
+    """They are used where they lie: the kernel would read far outside of the prediction."""
+    net = fg.MLP((3, 2), (None,), "softmax_cross_entropy", dtype="float64")
+    x, classes = np.ones((600, 3)), np.zeros(600, np.int64)
+
+    def relabel(state: fg.FitState) -> None:
+        classes[:10] = bad
+
+    with pytest.raises(ValueError, match=r"MLP.fit: target has classes from"):
+        net.fit(net.init(), x, classes, fg.SGD(lr=0.1), epochs=3, callback=relabel)
+
+
+@pytest.mark.parametrize("name", [n for n in OPTIMIZERS if "weight_decay" not in OPTIMIZERS[n]])
+def test_an_infinite_parameter_without_a_gradient_stays(name: str) -> None:
+    """A bias of -inf takes a class out: its probability and its gradient are 0."""
+    net = fg.MLP((2, 3), (None,), "softmax_cross_entropy", dtype="float64")
+    twin = reference.MLP((2, 3), (None,), "softmax_cross_entropy", dtype="float64")
+    params = net.init()
+    net.layers(params)[0].b[2] = -np.inf
+    data = np.array([[1.0, 2.0], [3.0, 4.0], [0.0, 1.0]]), np.array([0, 1, 0])
+    found, expected = (
+        m.fit(params, *data, optimizer_of(package, name), epochs=3, shuffle=False)
+        for m, package in ((net, fg), (twin, reference))
+    )
+    np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-12)
+    np.testing.assert_allclose(found.params, expected.params, rtol=1e-9)
+    assert np.isfinite(found.losses).all()
+
+
 def test_nothing_given_is_changed() -> None:
     x, target = problem(50)
     net = fg.MLP((4, 2), (None,), "mse", dtype="float64")
