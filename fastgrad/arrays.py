@@ -54,7 +54,9 @@ def _array_of(function: str, name: str, value: Any) -> Array:
     try:
         masked = _holds_mask(value, _masked_class())
     except RecursionError:
-        raise TypeError(f"{function}: {name} is a list that holds itself") from None
+        raise TypeError(
+            f"{function}: {name} is a list that holds itself, or is nested too deep"
+        ) from None
     if masked:
         raise TypeError(
             f"{function}: {name} is a masked array, whose mask would be lost: "
@@ -122,6 +124,17 @@ def check_choice(function: str, name: str, value: Any, choices: tuple[str, ...])
     if not isinstance(value, str) or value not in choices:
         allowed = ", ".join(repr(c) for c in choices)
         raise ValueError(f"{function}: {name} is {value!r}: choose from {allowed}")
+
+
+def native_dtype(caller: str, dtype: Any) -> np.dtype[Any]:
+    """Return NumPy's own object of float32 or float64, with which kernels compare."""
+    for native in (FLOAT32, FLOAT64):
+        try:
+            if np.dtype(dtype) == native and dtype is not None:
+                return native
+        except TypeError:
+            break
+    raise ValueError(f"{caller}: dtype is {dtype!r}: choose 'float32' or 'float64'")
 
 
 def check_count(function: str, name: str, value: Any) -> int:

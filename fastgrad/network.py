@@ -7,6 +7,7 @@ arguments as they are; what that does not take, `passes` checks, converts and cu
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -14,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arrays import Array, as_array, as_native, check_choice, random_generator
+from fastgrad.arrays import Array, as_array, as_native, check_choice, native_dtype, random_generator
 from fastgrad.losses import LAYOUTS, REDUCTIONS, ArrayLoss, Loss
 from fastgrad.optimizers import Optimizer
 from fastgrad.passes import Layer, Network
-from fastgrad.settings import activations_of, loss_of, native_dtype, widths
+from fastgrad.settings import activations_of, loss_of, widths
 from fastgrad.training import FitResult, FitState, train
 
 __all__ = ["MLP", "LayerParams"]
@@ -116,10 +117,14 @@ class MLP:
         self.loss = loss_of(loss)
         check_choice("MLP", "reduction", reduction, REDUCTIONS)
         check_choice("MLP", "samples", samples, LAYOUTS)
-        self.dtype = native_dtype(dtype)
+        self.dtype = native_dtype("MLP", dtype)
         self.reduction, self.bias, self.samples = reduction, bool(bias), samples
         self._network = self._laid_out()
         self.size = self._network.size
+        if self.size > sys.maxsize // 8:
+            raise ValueError(
+                f"MLP: sizes is {self.sizes}: {self.size} parameters are more than memory can be"
+            )
 
     def _laid_out(self) -> Network:
         """Return the network of these settings, each layer with its places in the flat vector."""
@@ -139,7 +144,7 @@ class MLP:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.dtype = native_dtype(self.dtype)  # NumPy's own object again, for kernels
+        self.dtype = native_dtype("MLP", self.dtype)  # NumPy's own object again, for kernels
         self._network = self._laid_out()
 
     def __repr__(self) -> str:
@@ -254,6 +259,9 @@ class MLP:
         array([1., 2., 3.])
         """
         caller = "MLP.pack"
+        if not hasattr(layers, "__iter__"):
+            kind = type(layers).__name__
+            raise TypeError(f"{caller}: layers is a {kind}: give a pair (w, b) per layer")
         pairs = list(layers)
         if len(pairs) != len(self.activations):
             raise ValueError(

@@ -20,6 +20,7 @@ forward and backward.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -27,7 +28,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad import activations, losses
-from fastgrad.arrays import Array, as_array, check_choice, common_dtypes, random_generator
+from fastgrad.arrays import (
+    Array,
+    as_array,
+    check_choice,
+    common_dtypes,
+    native_dtype,
+    random_generator,
+)
 from fastgrad.functional import DenseCache, dense, dense_backward, dense_forward
 from fastgrad.jacobians import as_rows, block_diagonal, slope_blocks
 from fastgrad.layer import callable_slope, resolve
@@ -83,6 +91,7 @@ class Layer:
             For another number of axes or features.
         """
         x = self._input("forward", x)
+        self._y = None  # if it fails half-way, there is nothing to go back from
         self._x, self._y = x, self._forward(x)
         return self._y
 
@@ -242,20 +251,22 @@ class Dense(Layer):
         for argument, size in (("input_dim", input_dim), ("output_dim", output_dim)):
             if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
                 raise ValueError(f"{name}: {argument} is {size!r}: give a positive integer")
-        try:
-            self.dtype = np.dtype(dtype).name
-        except TypeError:
-            self.dtype = dtype  # refused in a line
-        check_choice(name, "dtype", self.dtype, ("float64", "float32"))
+        if input_dim * output_dim > sys.maxsize // 8:
+            shape = input_dim, output_dim
+            raise ValueError(f"{name}: w of shape {shape} is larger than memory can be")
+        native = native_dtype(name, dtype)
+        self.dtype = native.name
         self._act, self._function = resolve(name, activation)
+        # What forward and backward apply: a name could get another meaning.
+        self._applied = self._act if self._function is None else self._function
         self.input_dim, self.output_dim, self.activation = input_dim, output_dim, activation
 
         rows = samples == "rows"
         limit = math.sqrt(6.0 / (input_dim + output_dim))
         rng = random_generator(name, seed)
-        w = rng.uniform(-limit, limit, (input_dim, output_dim)).astype(dtype)
+        w = rng.uniform(-limit, limit, (input_dim, output_dim)).astype(native)
         self.w: Array = w if rows else w.T.copy()
-        self.b = np.zeros((output_dim,) if rows else (output_dim, 1), dtype) if bias else None
+        self.b = np.zeros((output_dim,) if rows else (output_dim, 1), native) if bias else None
         self.grad_w: Array | None = None
         self.grad_b: Array | None = None
 
@@ -278,10 +289,10 @@ class Dense(Layer):
         return block_diagonal(blocks, self.samples, z.shape + x.shape)
 
     def _apply(self, x: Array) -> Array:
-        return dense(x, self.w, self.b, self.activation, samples=self.samples)
+        return dense(x, self.w, self.b, self._applied, samples=self.samples)
 
     def _forward(self, x: Array) -> Array:
-        y, self._cache = dense_forward(x, self.w, self.b, self.activation, samples=self.samples)
+        y, self._cache = dense_forward(x, self.w, self.b, self._applied, samples=self.samples)
         return y
 
     def _backward(self, grad: Array) -> Array:
@@ -530,6 +541,9 @@ class Sequential(Layer):
     """
 
     def __init__(self, layers: Iterable[Layer]) -> None:
+        if not hasattr(layers, "__iter__"):
+            kind = type(layers).__name__
+            raise TypeError(f"Sequential: layers is a {kind}: give layers in a sequence")
         self.layers = list(layers)
         if not self.layers:
             raise ValueError("Sequential: layers is empty: give at least one")

@@ -5,14 +5,11 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-import numpy as np
-
 from fastgrad.activations import Activation
-from fastgrad.arrays import FLOAT32, FLOAT64
 from fastgrad.layer import resolve
 from fastgrad.losses import LOSSES, ArrayLoss, Loss
 
-__all__ = ["activations_of", "loss_of", "native_dtype", "widths"]
+__all__ = ["activations_of", "loss_of", "widths"]
 
 
 def widths(sizes: Any) -> tuple[int, ...]:
@@ -51,14 +48,3 @@ def loss_of(loss: Any) -> Loss | ArrayLoss:
     if loss not in LOSSES:
         raise ValueError(f"MLP: unknown loss {loss!r}: choose from {', '.join(LOSSES)}")
     return LOSSES[loss]
-
-
-def native_dtype(dtype: Any) -> np.dtype[Any]:
-    """Return NumPy's own object of float32 or float64, with which kernels compare."""
-    for native in (FLOAT32, FLOAT64):
-        try:
-            if np.dtype(dtype) == native and dtype is not None:
-                return native
-        except TypeError:
-            break
-    raise ValueError(f"MLP: dtype is {dtype!r}: choose 'float32' or 'float64'")

@@ -14,6 +14,8 @@ from conftest import LAYOUTS, Array, turn
 import fastgrad as fg
 from fastgrad import nn
 
+SWAPPED = np.dtype("f8").newbyteorder()
+
 # Of each layer: what it is made of, given `samples`. All take 3 features.
 MAKE: dict[str, Callable[[str], nn.Layer]] = {
     "linear": lambda s: nn.Linear(3, 4, samples=s, seed=1),
@@ -253,6 +255,30 @@ def test_rows_take_leading_axes(rng: np.random.Generator):
 # -- initialisation and repr ------------------------------------------------------------------
 
 
+def test_after_a_forward_that_fails_there_is_nothing_to_go_back_from():
+    def refuses(z: Any) -> Any:
+        if z.max() > 9:
+            raise RuntimeError("planted")
+        return 2 * z
+
+    net = nn.Sequential([nn.Linear(1, 1), nn.Dense(1, 1, refuses)])
+    net.layers[0].w[:] = net.layers[1].w[:] = 1
+    net.forward([1.0])
+    with pytest.raises(RuntimeError, match="planted"):
+        net.forward([10.0])
+    with pytest.raises(ValueError, match=r"Sequential.backward: there is no y to go back from"):
+        net.backward([1.0])
+
+
+def test_a_layer_keeps_the_activation_it_was_made_with(restored: None):
+    fg.define_activation("mine", lambda z: z * z, lambda z: 2 * z)
+    layer = nn.Dense(2, 2, "mine", seed=0)
+    fg.define_activation("mine", lambda z: 3 * z, lambda z: 3.0)
+    layer.forward([1.0, 2.0])
+    by_formula, by_jacobian = (layer.backward([1.0, 1.0], use_jacobian=j) for j in (False, True))
+    np.testing.assert_allclose(by_formula, by_jacobian, rtol=1e-12)
+
+
 def test_weights_are_glorot_uniform():
     layer = nn.Linear(300, 200, seed=3)
     limit = np.sqrt(6 / 500)
@@ -372,6 +398,14 @@ def after_forward(layer: nn.Layer, shape: tuple[int, ...]) -> nn.Layer:
             lambda: nn.Sequential([relu := nn.ReLU(), nn.Sequential([nn.Tanh(), relu])]),
             ValueError,
             r"Sequential: layers\[1\] is, or holds, a layer that is there already",
+        ),
+        (lambda: nn.Sequential(5), TypeError, "Sequential: layers is a int: give layers in a seq"),
+        (lambda: nn.Linear(2, 2, dtype=SWAPPED), ValueError, "Linear: dtype is dtype"),
+        (lambda: nn.Linear(2, 2, dtype=None), ValueError, "Linear: dtype is None: choose 'float32"),
+        (
+            lambda: nn.Linear(2**40, 2**40),
+            ValueError,
+            r"Linear: w of shape \(1099511627776, 1099511627776\) is larger than memory can be",
         ),
         (lambda: nn.MSE([1]).backward(), ValueError, "MSE.backward: there is no pred"),
         (lambda: nn.MSE([1], "average"), ValueError, "MSE: reduction is 'average'"),
