@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from fastgrad.activations import ACTIVATIONS, BUILT_IN
@@ -44,6 +45,8 @@ def warmup(
 
     Raises
     ------
+    TypeError
+        If `dtypes` is neither a name nor holds any.
     ValueError
         For an unknown dtype.
 
@@ -54,6 +57,8 @@ def warmup(
     """
     from fastgrad.kernels.library import LIBRARY, unit
 
+    if not hasattr(dtypes, "__iter__"):
+        raise TypeError(f"warmup: dtypes is a {type(dtypes).__name__}: give names of dtypes")
     chosen = [dtypes] if isinstance(dtypes, str) else list(dtypes)
     for dtype in chosen:
         check_choice("warmup", "dtypes", dtype, _DTYPES)
@@ -77,12 +82,10 @@ def configuration() -> dict[str, Any]:
     from fastgrad.kernels.target import host, tile
 
     target, directory = host(), cache_directory()
-    cached = [
-        path
-        for dtype in _DTYPES
-        for name in units()
-        if (path := cache_path(name, dtype)) is not None and path.exists()
-    ]
+    cached = []
+    for path in (cache_path(name, dtype) for dtype in _DTYPES for name in units()):
+        with suppress(OSError):  # no such file, or a directory that may not be searched
+            cached += [path.stat().st_size] if path is not None else []
     tiles = {name: tile(name) for name in _DTYPES}
     return {
         "fastgrad": __version__,
@@ -96,8 +99,7 @@ def configuration() -> dict[str, Any]:
         "register tile": ", ".join(f"{t.mr}x{t.nr} {name}" for name, t in tiles.items()),
         "threads": get_num_threads(),
         "cache": str(directory) if directory is not None else "none: no home directory",
-        "cached": f"{len(cached)} of {2 * len(units())} kernels, "
-        f"{sum(p.stat().st_size for p in cached) / 1024:.0f} KiB",
+        "cached": f"{len(cached)} of {2 * len(units())} kernels, {sum(cached) / 1024:.0f} KiB",
     }
 
 

@@ -245,6 +245,16 @@ def test_info_prints_versions(capsys: Capture) -> None:
     assert {"python", "numba", "cpu", "cache", "threads"} <= facts.keys()
 
 
+@pytest.mark.parametrize("name", ["y" * 300, "file/below"])
+def test_info_of_a_cache_that_cannot_be(
+    name: str, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    monkeypatch.setenv("FASTGRAD_CACHE_DIR", str(tmp_path / name))
+    assert cli.main(["info"]) == 0
+    assert "0 of " in capsys.readouterr().out
+
+
 def test_version(capsys: Capture) -> None:
     assert cli.main(["--version"]) == 0
     assert fastgrad.__version__ in capsys.readouterr().out
