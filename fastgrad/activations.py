@@ -131,7 +131,9 @@ def define_activation(
         A new name, an identifier.
     forward, derivative : callable
         ``act(z)`` and ``act'(z)`` of one number, in the Python and ``math`` that Numba compiles.
-        Where one raises, as ``z**-1`` does at 0, the result is NaN.
+        Where one raises, as ``z**-1`` does at 0, the result is NaN; ``1 / z`` there is inf, as in
+        NumPy. Global names have the values of the moment of compilation: that for float64 is now,
+        that for float32 at its first use.
 
     Returns
     -------

@@ -1038,8 +1038,46 @@ _NETWORKS = [
         "any gradient is right where differences are infinite",
     ),
     Fault(
+        "update-infinite", "kernels/update.py", "g + decay * p if decay != 0 else g",
+        "g + decay * p", "0 * inf makes a masked class NaN",
+    ),
+    Fault(
+        "loss-known", "kernels/loss.py", "known = 0 <= label < n", "known = label < n",
+        "a class spoilt after its check is read far before the row",
+    ),
+    Fault(
+        "training-relabelled", "training.py", "if epoch and data", "if not epoch and data",
+        "classes are looked at before the first epoch only",
+    ),
+    Fault(
+        "deriv-private", "differences.py", "func(p.copy())", "func(p)",
+        "a function that works in place moves the points of its difference",
+    ),
+    Fault(
+        "callable-buffer", "layer.py", "y.astype(dtype)", "y.astype(dtype, copy=False)",
+        "a callable's own buffer is its result",
+    ),
+    Fault(
+        "callable-falsy", "layer.py",
+        "self.activation if self.function is None else self.function",
+        "self.function or self.activation", "a pickled cache loses a callable that is false",
+    ),
+    Fault(
+        "nn-failed-forward", "nn.py", "self._y = None  # if it fails", "pass  # if it fails",
+        "after a failed forward, backward mixes two inputs",
+    ),
+    Fault(
+        "nn-redefined", "nn.py", "self.b, self._applied, samples=self.samples)\n        return y",
+        "self.b, self.activation, samples=self.samples)\n        return y",
+        "a layer follows its activation's name to another meaning",
+    ),
+    Fault(
+        "threads-refused", "threads.py", "(0, *range(started, len(tasks)))", "(0,)",
+        "where no thread starts, its work is left undone",
+    ),
+    Fault(
         "network-copy", "network.py",
-        "self.dtype = native_dtype(self.dtype)  # NumPy's own", "pass  # NumPy's own",
+        'native_dtype("MLP", self.dtype)', "self.dtype",
         "a copied network takes the checked path for ever",
     ),
     Fault(

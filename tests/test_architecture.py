@@ -304,11 +304,9 @@ LACKING: dict[str, tuple[str, ...]] = {
     # Nothing can go wrong there.
     "Activation": ("Raises",),
     "EarlyStopping.__call__": ("Raises",),
-    "get_num_threads": ("Raises", "Returns", "Examples"),  # its summary says all
+    "get_num_threads": ("Raises", "Returns"),  # its summary says all
     "show_config": ("Raises",),
     "nn.Layer": ("Examples",),  # its subclasses have them
-    # To be written.
-    "set_num_threads": ("Parameters",),
 }
 
 

@@ -21,6 +21,14 @@ from fastgrad.activations import BUILT_IN
 KNOWN = ", ".join(BUILT_IN)
 
 
+def nested(depth: int) -> list[Any]:
+    """Return a number in so many lists."""
+    value: Any = 1.0
+    for _ in range(depth):
+        value = [value]
+    return value  # type: ignore[no-any-return]
+
+
 class Wrong(NamedTuple):
     """A call, the error it must raise and its text; ``...`` at the end stands for any rest."""
 
@@ -415,6 +423,22 @@ NAMES: dict[str, Wrong] = {
     "a step of differences": Wrong(
         lambda: fg.deriv(np.sin, X, delta="small"), TypeError,
         "deriv: delta is a str: give a number",
+    ),
+    "pack of a number": Wrong(
+        lambda: fg.MLP((2, 1), (None,), "mse").pack(5), TypeError,
+        "MLP.pack: layers is a int: give a pair (w, b) per layer",
+    ),
+    "a network larger than memory": Wrong(
+        lambda: fg.MLP((2**40, 2**40), (None,), "mse"), ValueError,
+        "MLP: sizes is (1099511627776, 1099511627776): 1208925819615728686333952 parameters are "
+        "more than memory can be",
+    ),
+    "warmup of a number": Wrong(
+        lambda: fg.warmup(5), TypeError, "warmup: dtypes is a int: give names of dtypes"
+    ),
+    "a list nested too deep": Wrong(
+        lambda: fg.relu(nested(3000)), TypeError,
+        "relu: z is a list that holds itself, or is nested too deep",
     ),
     "cache of lists": Wrong(
         lambda: fg.dense_backward(Y, cache_of()._replace(w="weights")), TypeError,

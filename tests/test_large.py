@@ -6,6 +6,7 @@ outputs and features, and along both. Nothing is compared with a tolerance.
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
 from typing import Any
@@ -210,7 +211,10 @@ def test_threads_share_the_side_that_pays(
     assert len(across) == (parts if cut == "columns" else 1)
 
 
-@pytest.mark.parametrize(("asked", "count"), [("3", 3), ("²", None), ("0", None), ("two", None)])
+NO_NUMBERS = ("²", "0", "two", "9" * 5000)
+
+
+@pytest.mark.parametrize(("asked", "count"), [("3", 3), *((text, None) for text in NO_NUMBERS)])
 def test_threads_asked_for(asked: str, count: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTGRAD_NUM_THREADS", asked)
     assert threads._initial() == (count or threads._available())
@@ -242,6 +246,22 @@ def test_steps_of_a_task_run_in_order_and_the_first_task_here() -> None:
     assert seen == [[(t, i) for i in range(20)] for t in range(3)]
     assert places[0] == threading.get_ident()
     assert places[0] not in places[1:]
+
+
+def test_without_more_threads_the_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, seen, ended = _thread.start_new_thread, [], threading.Event()
+
+    def refuses(function: Any, arguments: Any) -> Any:
+        if arguments[0] > 1:
+            raise RuntimeError("can't start new thread")
+        return start(function, arguments)
+
+    monkeypatch.setattr(_thread, "start_new_thread", refuses)
+    tasks: list[Any] = [[lambda t=t: seen.append((t, threading.get_ident()))] for t in range(4)]
+    tasks[1] = [ended.set]
+    threads.run(tasks)
+    assert ended.is_set()
+    assert seen == [(t, threading.get_ident()) for t in (0, 2, 3)]
 
 
 @pytest.mark.parametrize("where", [0, 1])

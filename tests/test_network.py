@@ -396,7 +396,7 @@ def test_copies_are_the_same_network(copied: Callable[[Any], Any]) -> None:
     np.testing.assert_array_equal(other.predict(params, x), y)
 
 
-def test_a_copy_keeps_an_activation_that_is_defined_again() -> None:
+def test_a_copy_keeps_an_activation_that_is_defined_again(restored: None) -> None:
     fg.define_activation("scaled", lambda z: z * 2.0, lambda z: 2.0)
     net = fg.MLP((2, 2), ("scaled",), "mse", dtype="float64")
     assert repr(pickle.loads(pickle.dumps(net))) == repr(net)

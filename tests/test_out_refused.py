@@ -5,6 +5,7 @@ By name, as in `test_errors.py`, and before anything is written.
 
 from __future__ import annotations
 
+import array
 import re
 from collections.abc import Callable
 from typing import Any
@@ -128,6 +129,22 @@ def test_an_output_that_touches_an_input(dtype: str, shift: int, victim: str) ->
         with pytest.raises(ValueError, match=re.escape(f"shares memory with {rule}")):
             fg.dense_backward(a["g"], cache, need=need, out={"w": space[start:][:15].reshape(5, 3)})
     assert same_bits(space, before)
+
+
+@pytest.mark.parametrize("kind", [memoryview, lambda a: array.array("d", a)])
+@pytest.mark.parametrize("later", [False, True], ids=["first call", "later call"])
+def test_a_network_writes_over_no_argument_of_any_kind(kind: Any, later: bool) -> None:
+    net = fg.MLP((3, 3), (None,), "mse", dtype="float64")
+    params, x = kind(net.init()), np.ones((5, 3))
+    if later:
+        net.value_and_grad(params, x, x), net.value_and_grad(params, x, x)
+    with pytest.raises(ValueError, match=r"MLP.value_and_grad: out shares memory with params"):
+        net.value_and_grad(params, x, x, out=np.frombuffer(params))
+    y = np.ones((5, 3))
+    with pytest.raises(ValueError, match=r"MLP.predict: out shares memory with x"):
+        net.predict(params, memoryview(y), out=y)
+    np.testing.assert_array_equal(params, net.init())
+    assert (y == 1).all()
 
 
 def test_two_outputs_that_share_memory() -> None:

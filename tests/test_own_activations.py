@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 import operator
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +31,25 @@ class _Square:
         return z * z
 
 
+class _Buffered:
+    """A callable that returns the same array each time."""
+
+    def __init__(self) -> None:
+        self.buffer = np.empty(0)
+
+    def __call__(self, z: Array) -> Array:
+        if self.buffer.shape != z.shape:
+            self.buffer = np.empty(z.shape)
+        return np.multiply(z, z, out=self.buffer)
+
+
+class _Stack(list[Any]):
+    """A callable that is false as long as it is empty."""
+
+    def __call__(self, z: Array) -> Array:
+        return z * z
+
+
 # Callables and their derivatives. Central differences with d = 6e-6 max(1, |z|) leave an error
 # of d**2 / 6 times the third derivative, 6e-12 of it, and of 2 eps |f| / d, 4e-11 |f|.
 CALLABLES: dict[str, tuple[Callable[[Array], Any], Callable[[Array], Array]]] = {
@@ -38,6 +59,8 @@ CALLABLES: dict[str, tuple[Callable[[Array], Any], Callable[[Array], Array]]] = 
     "partial": (functools.partial(np.multiply, 3.0), lambda z: np.full_like(z, 3.0)),
     "returns_its_argument": (lambda z: z, np.ones_like),
     "works_in_place": (lambda z: np.tanh(z, out=z), lambda z: 1 / np.cosh(z) ** 2),
+    "returns_its_buffer": (_Buffered(), lambda z: 2 * z),
+    "is_false": (_Stack(), lambda z: 2 * z),
     "returns_integers": (lambda z: np.ones(z.shape, int), np.zeros_like),
     "returns_a_list": (lambda z: (z + 1).tolist(), np.ones_like),
     "returns_a_view": (lambda z: z[::-1][::-1], np.ones_like),
@@ -63,6 +86,26 @@ def test_callables_are_differentiated(kind: str, dtype: str, samples: str) -> No
     linear = fg.dense_backward(grads.z, plain)
     assert all(map(same_bits, grads[:3], linear[:3]))
     assert all(a.dtype == dtype for a in grads)
+
+
+def test_a_buffer_of_the_callable_is_not_the_result() -> None:
+    square = _Buffered()
+    first = fg.dense([[2.0, 3.0]], np.eye(2), activation=square)
+    fg.dense([[4.0, 5.0]], np.eye(2), activation=square)
+    assert first.tolist() == [[4.0, 9.0]]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))])
+def test_a_callable_survives_copies_of_its_cache(copied: Callable[[Any], Any]) -> None:
+    _, cache = fg.dense_forward([[1.0, 2.0]], np.eye(2), activation=_Stack())
+    grads = [fg.dense_backward([[1.0, 1.0]], c) for c in (cache, copied(cache))]
+    np.testing.assert_array_equal(grads[0].x, grads[1].x)
+
+
+def test_a_callable_that_turns_complex_is_named() -> None:
+    _, cache = fg.dense_forward([[0.0]], [[1.0]], activation=np.emath.sqrt)
+    with pytest.raises(TypeError, match="dense_backward: what the activation returned has dtype c"):
+        fg.dense_backward([[1.0]], cache)
 
 
 def test_builtin_function_as_activation() -> None:

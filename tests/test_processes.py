@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -291,6 +293,37 @@ thread.join()
 assert forks
 print("all right")
 """
+
+
+def test_forks_at_once_beside_a_thread_that_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that lost patience must not leave the lock held that another one got."""
+    from fastgrad.kernels import library
+
+    lib, impatient, compiled = library.Library(), threading.Event(), threading.Event()
+    monkeypatch.setattr(library, "FORK_PATIENCE", 30.0)
+
+    def patient() -> None:
+        lib._hold_lock()
+        impatient.wait(30)
+        lib._release_lock()
+
+    with lib._lock:
+        waits = threading.Thread(target=patient)
+        waits.start()
+        time.sleep(0.05)
+        monkeypatch.setattr(library, "FORK_PATIENCE", 0.01)
+        gives_up = threading.Thread(target=lib._hold_lock)
+        gives_up.start()
+        gives_up.join()
+    gives_up = threading.Thread(target=lambda: (lib._hold_lock(), lib._release_lock()))
+    gives_up.start()
+    gives_up.join()
+    impatient.set()
+    waits.join()
+    after = threading.Thread(target=lambda: lib._lock.acquire(timeout=5) and compiled.set())
+    after.start()
+    after.join()
+    assert compiled.is_set()
 
 
 @forks
