@@ -91,7 +91,7 @@ LIKELY = {
     "network.py": _NETWORK,
     "large.py": ("test_large.py", "test_golden.py", "test_bits.py"),
     "layer.py": ("test_golden.py", *_DENSE, "test_own_activations.py", *_ERRORS, "test_bits.py"),
-    "threads.py": ("test_golden.py", "test_bits.py"),
+    "threads.py": ("test_large.py", "test_golden.py", "test_bits.py"),
     "functional.py": (*_ERRORS, *_DENSE, "test_own_activations.py", "test_large.py"),
     "checked.py": (*_ERRORS, *_DENSE, "test_own_activations.py", "test_strided.py"),
     "nn.py": ("test_nn.py",),
