@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import fastgrad as fg
-from fastgrad.kernels.library import plain_function
+from fastgrad.kernels.entry import plain_function
 from fastgrad.kernels.target import tile
 
 from .common import DTYPES, layer_call

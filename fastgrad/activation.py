@@ -395,7 +395,7 @@ class Activation:
         axis: int,
     ) -> Array:
         """Make the arguments native and contiguous, run one row kernel, deliver the result."""
-        from fastgrad.kernels.library import entry
+        from fastgrad.kernels.entry import entry
 
         caller = self.name + method
         axis = self._index(caller, axis)
@@ -454,7 +454,7 @@ class Activation:
 
 ACTIVATIONS: dict[str, Activation] = {}
 # Compiled layers by samples, activation and dtype (three look-ups: 26 ns less than one of a tuple):
-# kept by `layer`, dropped by `define_activation` when a name gets a new meaning.
+# kept by `dense_layer`, dropped by `define_activation` when a name gets a new meaning.
 LAYERS: dict[str, dict[Any, dict[Any, Any]]] = {"rows": {}, "columns": {}}
 
 

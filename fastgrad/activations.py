@@ -6,7 +6,7 @@ To add one:
 * its name twice in ``fastgrad/__init__.py``, among the imports and in ``__all__``: type checkers
   and editors read both as they are written;
 * its scalar formulas in ``kernels/formulas.py``; unless its derivative is a function of y, its
-  name in ``KEEP_SLOPE`` of ``kernels/library.py``;
+  name in ``KEEP_SLOPE`` of ``kernels/units.py``;
 * its twins in ``reference/activations.py`` and ``loops/activations.py``, and their names in the
   ``__init__.py`` beside each;
 * its name in ``benchmarks/common.py``.
@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastgrad.activation import ACTIVATIONS, Activation
-from fastgrad.activation import LAYERS as LAYERS  # for `layer` and the calls
+from fastgrad.activation import LAYERS as LAYERS  # for `dense_layer` and the calls
 
 __all__ = ["ACTIVATIONS", "Activation", "define_activation"]
 

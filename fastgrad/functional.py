@@ -1,9 +1,9 @@
 """One fused dense layer: ``y = act(x @ w + b)``, and its gradients.
 
 A call first tries the compiled entry point on the arguments as they are: it takes native arrays
-of fitting shapes and allocates the result itself. Where it returns True, `large` is to share the
-work over threads. What it does not take comes back as None; then `checked` looks at every argument,
-converts it, and calls the same entry point again.
+of fitting shapes and allocates the result itself. Where it returns True, `dense_large` is to share
+the work over threads. What it does not take comes back as None; then `dense_checked` looks at every
+argument, converts it, and calls the same entry point again.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from numpy.typing import ArrayLike
 
 from fastgrad.activations import LAYERS
 from fastgrad.arrays import Array
-from fastgrad.checked import checked_backward, checked_forward, output_fields
+from fastgrad.dense_checked import checked_backward, checked_forward, output_fields
+from fastgrad.dense_large import any_backward, any_forward
+from fastgrad.dense_layer import WANT, DenseCache, DenseGrads
 from fastgrad.kernels.flags import ACCUMULATE, ADD_X, UNCHECKED
-from fastgrad.large import any_backward, any_forward
-from fastgrad.layer import WANT, DenseCache, DenseGrads
 
 __all__ = ["DenseCache", "DenseGrads", "dense", "dense_backward", "dense_forward"]
 

@@ -60,7 +60,7 @@ class _Loss:
 
     def _kernel(self, dtype: np.dtype[Any]) -> tuple[Callable[..., Any], int]:
         """Return the compiled entry point and the address of this loss."""
-        from fastgrad.kernels.library import entry
+        from fastgrad.kernels.entry import entry
 
         found = entry("apply_loss", "apply_loss", dtype.name), self.address(dtype.name)
         self._kernels[dtype] = found

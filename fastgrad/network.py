@@ -2,7 +2,7 @@
 
 `MLP` turns its layers into a plan (`kernels.plan_table`), a table that one compiled function
 reads; so another network compiles nothing. A call first tries the compiled entry point on its
-arguments as they are; what that does not take, `passes` checks, converts and cuts into pieces.
+arguments as they are; what that does not take, `compiled_network` checks and converts.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad.arrays import Array, as_array, as_native, check_choice, native_dtype, random_generator
+from fastgrad.compiled_network import CompiledNetwork
 from fastgrad.losses import LAYOUTS, REDUCTIONS, ArrayLoss, Loss
 from fastgrad.optimizers import Optimizer
-from fastgrad.passes import Layer, Network
+from fastgrad.planned_network import NetworkLayer
 from fastgrad.settings import activations_of, loss_of, widths
 from fastgrad.training import FitResult, FitState, train
 
@@ -126,15 +127,15 @@ class MLP:
                 f"MLP: sizes is {self.sizes}: {self.size} parameters are more than memory can be"
             )
 
-    def _laid_out(self) -> Network:
+    def _laid_out(self) -> CompiledNetwork:
         """Return the network of these settings, each layer with its places in the flat vector."""
         layers, end = [], 0
         for activation, (d, k) in zip(self.activations, pairwise(self.sizes), strict=True):
             w = slice(end, end + d * k)
             b = slice(w.stop, w.stop + k) if self.bias else None
-            layers.append(Layer(d, k, w, b, activation))
+            layers.append(NetworkLayer(d, k, w, b, activation))
             end = w.stop if b is None else b.stop
-        return Network(
+        return CompiledNetwork(
             layers, end, self.loss, self.reduction, self.samples == "columns", self.dtype
         )
 

@@ -36,9 +36,9 @@ from fastgrad.arrays import (
     native_dtype,
     random_generator,
 )
+from fastgrad.dense_layer import callable_slope, resolve
 from fastgrad.functional import DenseCache, dense, dense_backward, dense_forward
 from fastgrad.jacobians import as_rows, block_diagonal, slope_blocks
-from fastgrad.layer import callable_slope, resolve
 
 __all__ = [
     "MSE", "Activation", "Dense", "Layer", "Linear", "ReLU", "Sequential", "Sigmoid", "Softmax",

@@ -20,7 +20,7 @@ _DTYPES = ("float32", "float64")
 
 def units() -> list[str]:
     """Return the name of every compiled unit, in the order they build on each other."""
-    from fastgrad.kernels.library import UNITS
+    from fastgrad.kernels.units import UNITS
 
     table = [ACTIVATIONS[name] for name in BUILT_IN if name != "identity"]
     rows = [f"rows.{a.name}" for a in table]
@@ -55,7 +55,8 @@ def warmup(
     >>> import fastgrad as fg
     >>> fg.warmup(dtypes=())
     """
-    from fastgrad.kernels.library import LIBRARY, unit
+    from fastgrad.kernels.library import LIBRARY
+    from fastgrad.kernels.units import unit
 
     if not hasattr(dtypes, "__iter__"):
         raise TypeError(f"warmup: dtypes is a {type(dtypes).__name__}: give names of dtypes")
@@ -78,7 +79,7 @@ def configuration() -> dict[str, Any]:
     import numpy as np
 
     from fastgrad import __version__
-    from fastgrad.kernels.library import cache_directory, cache_path
+    from fastgrad.kernels.object_cache import cache_directory, cache_path
     from fastgrad.kernels.target import host, tile
 
     target, directory = host(), cache_directory()

@@ -6,7 +6,7 @@ import operator
 from typing import Any
 
 from fastgrad.activations import Activation
-from fastgrad.layer import resolve
+from fastgrad.dense_layer import resolve
 from fastgrad.losses import LOSSES, ArrayLoss, Loss
 
 __all__ = ["activations_of", "loss_of", "widths"]

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad.arrays import Array, check_count, check_number, random_generator
+from fastgrad.compiled_network import CompiledNetwork
+from fastgrad.network_job import Job
 from fastgrad.optimizers import Adam, Optimizer
-from fastgrad.passes import Job, Network
 from fastgrad.terminal import Progress
 
 __all__ = ["EarlyStopping", "FitResult", "FitState", "train"]
@@ -137,7 +138,7 @@ class EarlyStopping:
 
 
 def train(
-    network: Network,
+    network: CompiledNetwork,
     params: ArrayLike,
     x: ArrayLike,
     target: ArrayLike | None,
@@ -164,7 +165,7 @@ def train(
 
 
 def _train(
-    network: Network,
+    network: CompiledNetwork,
     p: Array,
     losses: list[float],
     x: ArrayLike,

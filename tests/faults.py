@@ -366,7 +366,7 @@ _KERNELS = [
         "an output with leading batch axes in Fortran order is no output",
     ),
     Fault(
-        "batch-part", "checked.py",
+        "batch-part", "dense_checked.py",
         "out.shape == like.shape and in_one_piece:", "out.shape == like.shape:",
         "an output with leading batch axes that is part of a wider array stays as it was",
     ),
@@ -678,18 +678,18 @@ _KERNELS = [
     ),
     # -- the cache of compiled code
     Fault(
-        "cache-sources", "kernels/library.py",
+        "cache-sources", "kernels/object_cache.py",
         "digest.update(source.name.encode() + source.read_bytes())",
         "digest.update(source.name.encode())",
         "a stale cache key: changed kernels are not compiled again",
     ),
     Fault(
-        "cache-cpu", "kernels/library.py",
+        "cache-cpu", "kernels/object_cache.py",
         "        target.cpu,\n        target.features,\n", "        target.features,\n",
         "a stale cache key: another processor's code is loaded",
     ),
     Fault(
-        "cache-seal", "kernels/library.py",
+        "cache-seal", "kernels/object_cache.py",
         "return code if code and hashlib.sha256(path.name.encode() + code).digest() == seal "
         "else None",
         "return code or None",
@@ -699,7 +699,7 @@ _KERNELS = [
 
 _WRAPPERS = [
     Fault(
-        "layer-key", "layer.py",
+        "layer-key", "dense_layer.py",
         "LAYERS[samples].setdefault(", 'LAYERS["rows"].setdefault(',
         "a stale cache key: columns remembered as rows",
     ),
@@ -725,52 +725,52 @@ _WRAPPERS = [
         "the third gradient wanted is not computed",
     ),
     Fault(
-        "bias-check", "checked.py",
+        "bias-check", "dense_checked.py",
         "b.shape not in ((k,), full)", "b.size != k", "a bias of the other layout is taken",
     ),
     Fault(
-        "grad-check", "checked.py",
+        "grad-check", "dense_checked.py",
         "if grad.shape != saved.shape:\n        raise",
         "if grad.size != saved.size:\n        raise",
         "a transposed grad_y is taken",
     ),
     Fault(
-        "accumulate-x", "checked.py",
+        "accumulate-x", "dense_checked.py",
         "            result = result + outs[name]\n", "            result = +result\n",
         "grad_x is not accumulated",
     ),
     Fault(
-        "accumulate-stand-in", "checked.py",
+        "accumulate-stand-in", "dense_checked.py",
         "stand_in[...] = out.reshape(like.shape)", "stand_in[...] = 0",
         "accumulating into a strided array forgets what it held",
     ),
     Fault(
-        "saved-z", "checked.py",
+        "saved-z", "dense_checked.py",
         "keeps, into = layer.keeps and keep, None", "keeps, into = False, None",
         "gelu's slope is taken at y instead of z",
     ),
     Fault(
-        "cache-overlap", "checked.py",
+        "cache-overlap", "dense_checked.py",
         ', "b": cache.b, "the cache": cache.saved}', ', "b": cache.b}',
         "gradients may overwrite what they are made of",
     ),
     Fault(
-        "half-gradients", "checked.py",
+        "half-gradients", "dense_checked.py",
         "cache._replace(dtypes=dtypes)", "cache",
         "gradients of float16 layers come back in float32",
     ),
     Fault(
-        "half-results", "checked.py",
+        "half-results", "dense_checked.py",
         "kept = None if dtypes.work is dtypes.result else dtypes", "kept = None",
         "the same, of the first call and of callables",
     ),
     Fault(
-        "converted-results", "checked.py",
+        "converted-results", "dense_checked.py",
         "deliver(g, dtypes.result, None) for g in grads", "g for g in grads",
         "the same, where only grad_y is converted",
     ),
     Fault(
-        "converted-callable", "checked.py",
+        "converted-callable", "dense_checked.py",
         "if dtypes.work is not saved.dtype or layer.function is not None:",
         "if dtypes.work is not saved.dtype:",
         "the derivative of a callable is left out",
@@ -786,7 +786,7 @@ _WRAPPERS = [
         "a large layer's forward pass returns True",
     ),
     Fault(
-        "large-softmax-out", "large.py", "            out[...] = y\n", "",
+        "large-softmax-out", "dense_large.py", "            out[...] = y\n", "",
         "out= of a large softmax is left as it was",
     ),
     Fault(
@@ -795,24 +795,24 @@ _WRAPPERS = [
         "out= of large layers is ignored",
     ),
     Fault(
-        "shared-features", "large.py",
+        "shared-features", "dense_large.py",
         "slice(0, d), count, CUT_ROWS", "slice(0, n), count, CUT_ROWS",
         "threads share samples where they should share features",
     ),
     Fault(
-        "shared-accumulate", "large.py", 'i, j, WANT["w"] | self.added(i)',
+        "shared-accumulate", "dense_large.py", 'i, j, WANT["w"] | self.added(i)',
         'i, j, WANT["w"]', "grad_w of large layers is not accumulated",
     ),
     Fault(
-        "shared-bias", "large.py", 'slice(None), WANT["b"] | self.added(i), outputs,',
+        "shared-bias", "dense_large.py", 'slice(None), WANT["b"] | self.added(i), outputs,',
         'slice(None), WANT["b"], outputs,', "grad_b of large layers is that of the last samples",
     ),
     Fault(
-        "shared-columns", "large.py", "_part(self.bias, outputs), None, self.plain, flags",
+        "shared-columns", "dense_large.py", "_part(self.bias, outputs), None, self.plain, flags",
         "self.bias, None, self.plain, flags", "threads that share grad_b get all of the bias",
     ),
     Fault(
-        "callable-slope", "layer.py",
+        "callable-slope", "dense_layer.py",
         "(rise / (above - below))", "(rise / step)", "a central difference twice too large",
     ),
     Fault(
@@ -1014,11 +1014,11 @@ _NETWORKS = [
         "dtype(settings[DECAY])", "AdamW decays twice",
     ),
     Fault(
-        "passes-position", "passes.py", "batches * self.batch + part * BATCH_BLOCK",
+        "job-position", "network_job.py", "batches * self.batch + part * BATCH_BLOCK",
         "batches * self.batch", "a window starts at the wrong sample",
     ),
     Fault(
-        "passes-reduction", "passes.py", "count = n if per_sample else n * self.outputs",
+        "network-reduction", "compiled_network.py", "count = n if per_sample else n * self.outputs",
         "count = n", "the mean over elements is one over samples",
     ),
     Fault(
@@ -1054,11 +1054,11 @@ _NETWORKS = [
         "a function that works in place moves the points of its difference",
     ),
     Fault(
-        "callable-buffer", "layer.py", "y.astype(dtype)", "y.astype(dtype, copy=False)",
+        "callable-buffer", "dense_layer.py", "y.astype(dtype)", "y.astype(dtype, copy=False)",
         "a callable's own buffer is its result",
     ),
     Fault(
-        "callable-falsy", "layer.py",
+        "callable-falsy", "dense_layer.py",
         "self.activation if self.function is None else self.function",
         "self.function or self.activation", "a pickled cache loses a callable that is false",
     ),
@@ -1081,7 +1081,7 @@ _NETWORKS = [
         "a copied network takes the checked path for ever",
     ),
     Fault(
-        "tiles-side", "large.py", "if len(others) > len(down) or (len(others) == len(down)",
+        "tiles-side", "dense_large.py", "if len(others) > len(down) or (len(others) == len(down)",
         "if len(others) > 1 or (len(others) == len(down)", "threads are left without work",
     ),
     Fault(

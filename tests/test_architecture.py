@@ -24,10 +24,19 @@ ROOT = Path(fg.__file__).parent
 # A file imports only what stands beneath it. Public things first, the compiler last.
 ORDER = [
     *("__main__", "cli", "chart", "compare", "machine", "cases", "bounds", "data"),
-    *("network", "settings", "training", "passes", "optimizers", "terminal"),
+    *("network", "settings", "training", "compiled_network", "network_job", "planned_network"),
+    *("optimizers", "terminal"),
     *("nn", "jacobians", "verify", "differences", "running"),
     "__init__",
-    *("functional", "checked", "large", "layer", "activations", "activation", "losses"),
+    *(
+        "functional",
+        "dense_checked",
+        "dense_large",
+        "dense_layer",
+        "activations",
+        "activation",
+        "losses",
+    ),
     *("threads", "arrays"),
     *("reference", "loops"),
     "kernels.user",
@@ -48,7 +57,10 @@ ORDER = [
     *("kernels.pyobject", "kernels.pointers", "kernels.intrinsics"),
     *(
         "kernels.compile",
+        "kernels.entry",
         "kernels.library",
+        "kernels.object_cache",
+        "kernels.units",
         "kernels.front_end",
         "kernels.plan_table",
         "kernels.flags",
@@ -181,8 +193,8 @@ def test_one_place_with_jit_options() -> None:
 def test_every_activation_has_its_other_places(name: str) -> None:
     from fastgrad.kernels.formulas import formulas
     from fastgrad.kernels.front_end import numba_front_end
-    from fastgrad.kernels.library import unit
     from fastgrad.kernels.softmax import softmax_kernels
+    from fastgrad.kernels.units import unit
 
     for package, file in ((reference, "reference"), (loops, "loops")):
         assert name in package.ACTIVATIONS, (
@@ -206,7 +218,7 @@ def test_every_activation_has_its_other_places(name: str) -> None:
         with numba_front_end():
             made = set(softmax_kernels("float32"))
         assert exported == made, (
-            f"{name}: fastgrad/kernels/softmax.py makes {made}, kernels/library.py wants {exported}"
+            f"{name}: fastgrad/kernels/softmax.py makes {made}, kernels/units.py wants {exported}"
         )
         return
     table = formulas("float32")
@@ -221,7 +233,7 @@ def test_every_activation_has_its_other_places(name: str) -> None:
     made = {f"{kind}_{name}" for kind in kinds}
     assert exported == made, (
         f"{name}: fastgrad/kernels/formulas.py makes {made}, but KEEP_SLOPE in "
-        f"fastgrad/kernels/library.py exports {exported}"
+        f"fastgrad/kernels/units.py exports {exported}"
     )
 
 

@@ -384,7 +384,7 @@ def test_every_processor_gives_the_same_bits(tmp_path: Path) -> None:
 
 def test_every_processor_has_its_own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Code for one processor is never found by another, which may lack its instructions."""
-    from fastgrad.kernels import library, target
+    from fastgrad.kernels import object_cache, target
 
     monkeypatch.setenv("FASTGRAD_CACHE_DIR", str(tmp_path))
     monkeypatch.delenv("NUMBA_CPU_FEATURES", raising=False)
@@ -394,10 +394,10 @@ def test_every_processor_has_its_own_cache(monkeypatch: pytest.MonkeyPatch, tmp_
         for cpu in cpus:
             monkeypatch.setenv("NUMBA_CPU_NAME", cpu)
             target.host.cache_clear()
-            library._fingerprint.cache_clear()
-            paths.add(library.cache_path("panel", "float32"))
+            object_cache._fingerprint.cache_clear()
+            paths.add(object_cache.cache_path("panel", "float32"))
     finally:
         monkeypatch.undo()
         target.host.cache_clear()
-        library._fingerprint.cache_clear()
+        object_cache._fingerprint.cache_clear()
     assert len(paths) == len(cpus)

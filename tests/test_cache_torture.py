@@ -21,7 +21,7 @@ import pytest
 from conftest import output, rng_of, start
 
 import fastgrad as fg
-from fastgrad.kernels import library
+from fastgrad.kernels import library, object_cache, units
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
 exhaustive = pytest.mark.exhaustive
@@ -29,7 +29,8 @@ exhaustive = pytest.mark.exhaustive
 # One row kernel: the unit that compiles fastest. Integers, so that equality is the truth.
 SMALL = """
 import numpy as np, fastgrad as fg
-from fastgrad.kernels.library import LIBRARY, entry
+from fastgrad.kernels.entry import entry
+from fastgrad.kernels.library import LIBRARY
 z = np.arange(-10, 11, dtype=np.float32).reshape(3, 7)
 import ctypes
 at = LIBRARY.address("rows.relu", "forward_relu", "float32")
@@ -66,8 +67,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that has what `WHOLE` needs."""
     place = tmp_path_factory.mktemp("filled")
     for name in UNITS:
-        library.LIBRARY.address(name, library.unit(name).functions[0], "float32")
-        path = library.cache_path(name, "float32")
+        library.LIBRARY.address(name, units.unit(name).functions[0], "float32")
+        path = object_cache.cache_path(name, "float32")
         assert path is not None
         shutil.copy(path, place)
     assert run(WHOLE, place) == 0
@@ -90,7 +91,7 @@ def cold_starts(code: str, count: int, place: Path) -> None:
     for process in processes:
         output(process, timeout=600)
     assert all(path.suffix == ".o" for path in place.iterdir())
-    assert all(library.read_sealed(path) for path in place.iterdir())
+    assert all(object_cache.read_sealed(path) for path in place.iterdir())
     assert run(code, place) == 0
 
 
@@ -145,7 +146,7 @@ def test_flipped_bits_and_cuts_of_every_file(count: int, copy: Path) -> None:
         else:
             del content[at:]
         path.write_bytes(content)
-        assert library.read_sealed(path) is None
+        assert object_cache.read_sealed(path) is None
         path.write_bytes(kept[path])
 
 
@@ -155,7 +156,7 @@ def test_files_swapped_in_a_ring(copy: Path) -> None:
     contents = [path.read_bytes() for path in files]
     for path, content in zip(files, contents[1:] + contents[:1], strict=True):
         path.write_bytes(content)
-    assert all(library.read_sealed(path) is None for path in files)
+    assert all(object_cache.read_sealed(path) is None for path in files)
     # One of them in a process of its own, the rest by what was just asserted.
     for path, content in zip(files, contents, strict=True):
         if not path.name.startswith("rows.relu"):
@@ -308,9 +309,9 @@ def test_a_read_only_directory_as_another_user(copy: Path, tmp_path: Path) -> No
     code = (
         """
 import os
-from fastgrad.kernels import library
-library.build(library.unit("rows.relu"), "float32")
-library.cache_path("rows.relu", "float32")
+from fastgrad.kernels import library, object_cache, units
+library.build(units.unit("rows.relu"), "float32")
+object_cache.cache_path("rows.relu", "float32")
 os.setgid(65534); os.setuid(65534); assert os.geteuid() != 0
 """
         + SMALL
@@ -373,10 +374,10 @@ def test_killed_at_any_moment(count: int, copy: Path) -> None:
     """
     (path,) = copy.glob("rows.relu*")
     kept = path.with_name("kept").absolute()
-    kept.write_bytes(library.read_sealed(path) or b"")
+    kept.write_bytes(object_cache.read_sealed(path) or b"")
     code = f"""
 import os, time
-from fastgrad.kernels import library
+from fastgrad.kernels import library, object_cache, units
 library.build = lambda *_: open({str(kept)!r}, "rb").read()
 fdopen = os.fdopen
 class Slow:
@@ -401,10 +402,10 @@ time.sleep(60)
         process.kill()
         process.communicate()
         killed += process.returncode == -signal.SIGKILL
-        assert not path.exists() or library.read_sealed(path) is not None
+        assert not path.exists() or object_cache.read_sealed(path) is not None
     assert killed == count
     for part in copy.glob("*.part"):
-        assert library.read_sealed(part) is None
+        assert object_cache.read_sealed(part) is None
     assert run(WHOLE, copy) <= 1
     assert run(WHOLE, copy) == 0
 

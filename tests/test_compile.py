@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import output, start
 
-from fastgrad.kernels import front_end, library
+from fastgrad.kernels import front_end, library, units
 
 
 def test_compiling_leaves_numba_as_it_was() -> None:
@@ -18,7 +18,7 @@ def test_compiling_leaves_numba_as_it_was() -> None:
 
     codegen = cpu_target.target_context.codegen()
     before = config.OPT, config.DISABLE_JIT, codegen._engine
-    code = library.build(library.unit("slopes.relu"), "float32")
+    code = library.build(units.unit("slopes.relu"), "float32")
     assert code[:4] == b"\x7fELF" or sys.platform != "linux"
     assert before == (config.OPT, config.DISABLE_JIT, codegen._engine)
     assert type(config.OPT) is type(before[0])
@@ -59,7 +59,7 @@ def test_users_code_is_compiled_as_before(tmp_path: Path) -> None:
     assert instructions[0] == instructions[1]
 
 
-@pytest.mark.parametrize("dtype", library.DTYPES)
+@pytest.mark.parametrize("dtype", units.DTYPES)
 def test_long_chains_run_side_by_side(dtype: str) -> None:
     """As many vectors as INTERLEAVE, each with a chain of its own: see compile._parallel."""
     from fastgrad.kernels import coefficients, rows, target

@@ -16,7 +16,7 @@ import pytest
 from conftest import DTYPES, FORMS, LAYOUTS, Array, rng_of, same_bits, turn
 
 import fastgrad as fg
-from fastgrad import large, threads
+from fastgrad import dense_large, threads
 from fastgrad.kernels.target import BATCH_BLOCK
 
 ALL = ("x", "w", "b", "z")
@@ -55,7 +55,7 @@ class Pieces:
         self.patch.setattr(threads, "SLICE", work)
         self.patch.setattr(threads, "SHARE_FROM", 2)
         layers: dict[str, Any] = {"rows": {}, "columns": {}}
-        for module in ("activations", "functional", "checked", "layer"):
+        for module in ("activations", "functional", "dense_checked", "dense_layer"):
             self.patch.setattr(f"fastgrad.{module}.LAYERS", layers)
 
 
@@ -162,7 +162,7 @@ def test_small_layers_take_the_direct_path(pieces: Pieces) -> None:
 
 
 def test_the_block_of_samples_is_the_kernels() -> None:
-    assert large.BATCH_BLOCK == BATCH_BLOCK
+    assert dense_large.BATCH_BLOCK == BATCH_BLOCK
 
 
 # -- cutting ------------------------------------------------------------------------------------
@@ -179,13 +179,13 @@ def test_tiles_cover_everything_once(
     rows, columns, depth = shape
     for work in (1, 1000, 1 << 16, 1 << 31):
         monkeypatch.setattr(threads, "SLICE", work)
-        tiles = large._tiles(rows, columns, depth, parts, whole_rows)
+        tiles = dense_large._tiles(rows, columns, depth, parts, whole_rows)
         seen = np.zeros((rows, columns), int)
         for part in tiles:
             for i, j in part:
                 seen[i, j] += 1
                 size = (i.stop - i.start) * (j.stop - j.start) * depth
-                smallest = large.EDGE * depth * (columns if whole_rows else large.EDGE)
+                smallest = dense_large.EDGE * depth * (columns if whole_rows else dense_large.EDGE)
                 assert size <= max(work, smallest)
         assert (seen == 1).all()
         assert len(tiles) <= parts
@@ -204,7 +204,7 @@ def test_tiles_cover_everything_once(
 def test_threads_share_the_side_that_pays(
     shape: tuple[int, int], parts: int, rowwise: bool, cut: str
 ) -> None:
-    tiles = large._tiles(*shape, 1000, parts, rowwise=rowwise)
+    tiles = dense_large._tiles(*shape, 1000, parts, rowwise=rowwise)
     assert len(tiles) == parts
     assert all(len(part) == 1 for part in tiles)
     across = {(j.start, j.stop) for (_, j), *_ in tiles}

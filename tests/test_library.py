@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding
 import numpy as np
 import pytest
 from conftest import output, rng_of, start
 
 import fastgrad as fg
-from fastgrad.kernels import library
+from fastgrad.kernels import library, object_cache, units
 
 UNIT, FUNCTION, DTYPE = "rows.relu", "forward_relu", "float32"
 
@@ -31,8 +32,8 @@ UNIT, FUNCTION, DTYPE = "rows.relu", "forward_relu", "float32"
 def code() -> bytes:
     """The compiled unit: from the cache of this machine if it is there."""
     library.LIBRARY.address(UNIT, FUNCTION, DTYPE)
-    found = library.read_sealed(library.cache_path(UNIT, DTYPE))
-    return found or library.build(library.unit(UNIT), DTYPE)
+    found = object_cache.read_sealed(object_cache.cache_path(UNIT, DTYPE))
+    return found or library.build(units.unit(UNIT), DTYPE)
 
 
 class Cache:
@@ -44,7 +45,7 @@ class Cache:
     @property
     def path(self) -> Path:
         """The file of the unit."""
-        path = library.cache_path(UNIT, DTYPE)
+        path = object_cache.cache_path(UNIT, DTYPE)
         assert path is not None
         return path
 
@@ -72,13 +73,13 @@ def cache(tmp_path: Path, code: bytes, monkeypatch: pytest.MonkeyPatch) -> Itera
     made = Cache(tmp_path / "cache")
     monkeypatch.setenv("FASTGRAD_CACHE_DIR", str(made.directory))
 
-    def build(wanted: library.Unit, dtype: str) -> bytes:
-        assert (wanted, dtype) == (library.unit(UNIT), DTYPE)
+    def build(wanted: units.Unit, dtype: str) -> bytes:
+        assert (wanted, dtype) == (units.unit(UNIT), DTYPE)
         made.builds += 1
         return code
 
     monkeypatch.setattr(library, "build", build)
-    library.write_sealed(made.path, code)
+    object_cache.write_sealed(made.path, code)
     made.check(builds=0)
     yield made
 
@@ -98,9 +99,9 @@ def _cut(path: Path, length: int) -> None:
 
 def _swap(path: Path, unit: str, dtype: str) -> None:
     """Put the sealed file of another unit in its place, as a careless copy would."""
-    other = library.cache_path(unit, dtype)
+    other = object_cache.cache_path(unit, dtype)
     assert other is not None
-    library.write_sealed(other, library.read_sealed(path) or b"")
+    object_cache.write_sealed(other, object_cache.read_sealed(path) or b"")
     os.replace(other, path)
 
 
@@ -150,7 +151,7 @@ def test_every_flipped_bit_is_noticed(cache: Cache) -> None:
     places = rng.integers(0, len(whole), 200)
     for at, bit in zip(places.tolist(), rng.integers(0, 8, 200).tolist(), strict=True):
         _flip(cache.path, at, bit)
-        assert library.read_sealed(cache.path) is None
+        assert object_cache.read_sealed(cache.path) is None
         cache.path.write_bytes(whole)
     cache.check(builds=0)
 
@@ -217,11 +218,15 @@ class _FullDisk:
 
 
 REFUSALS: dict[str, tuple[Any, str, Any]] = {
-    "read-only directory": (library.tempfile, "mkstemp", _fails(PermissionError(13, "denied"))),
+    "read-only directory": (
+        object_cache.tempfile,
+        "mkstemp",
+        _fails(PermissionError(13, "denied")),
+    ),
     "read-only parent": (Path, "mkdir", _fails(PermissionError(13, "denied"))),
-    "full disk": (library.os, "fdopen", _FullDisk),
-    "no rename": (library.os, "replace", _fails(PermissionError(1, "not permitted"))),
-    "vanished": (library.os, "replace", _fails(FileNotFoundError(2, "no such file"))),
+    "full disk": (os, "fdopen", _FullDisk),
+    "no rename": (os, "replace", _fails(PermissionError(1, "not permitted"))),
+    "vanished": (os, "replace", _fails(FileNotFoundError(2, "no such file"))),
 }
 
 
@@ -240,8 +245,8 @@ def test_a_cache_that_cannot_be_written(
 def test_without_a_home_directory(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FASTGRAD_CACHE_DIR", "XDG_CACHE_HOME", "HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
-    assert library.cache_directory() is None
-    assert library.cache_path(UNIT, DTYPE) is None
+    assert object_cache.cache_directory() is None
+    assert object_cache.cache_path(UNIT, DTYPE) is None
     cache.check(builds=1)
 
 
@@ -250,11 +255,11 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     for name in ("FASTGRAD_CACHE_DIR", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    assert library.cache_directory() == Path("/home/somebody/.cache/fastgrad")
+    assert object_cache.cache_directory() == Path("/home/somebody/.cache/fastgrad")
     monkeypatch.setenv("XDG_CACHE_HOME", "/var/x")
-    assert library.cache_directory() == Path("/var/x/fastgrad")
+    assert object_cache.cache_directory() == Path("/var/x/fastgrad")
     monkeypatch.setenv("FASTGRAD_CACHE_DIR", "/var/y")
-    assert library.cache_directory() == Path("/var/y")
+    assert object_cache.cache_directory() == Path("/var/y")
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="permissions of POSIX")
@@ -272,14 +277,14 @@ def fingerprint() -> Iterator[Callable[[], bytes]]:
     """The fingerprint, computed afresh at each call."""
 
     def fresh() -> bytes:
-        library._fingerprint.cache_clear()
-        return library._fingerprint()
+        object_cache._fingerprint.cache_clear()
+        return object_cache._fingerprint()
 
     yield fresh
-    library._fingerprint.cache_clear()
+    object_cache._fingerprint.cache_clear()
 
 
-SOURCES = sorted(p.name for p in Path(library.__file__).parent.glob("*.py"))
+SOURCES = sorted(p.name for p in Path(object_cache.__file__).parent.glob("*.py"))
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -290,11 +295,11 @@ def test_an_edit_of_any_kernel_file_means_new_files(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also of a callee in another file, which Numba's own cache does not see."""
-    original = Path(library.__file__).parent
+    original = Path(object_cache.__file__).parent
     for name in SOURCES:
         shutil.copy(original / name, tmp_path)
     before = fingerprint()
-    monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
+    monkeypatch.setattr(object_cache, "__file__", str(tmp_path / "object_cache.py"))
     assert fingerprint() == before
     with open(tmp_path / source, "a") as file:
         file.write("\n# edited\n")
@@ -302,18 +307,20 @@ def test_an_edit_of_any_kernel_file_means_new_files(
 
 
 FACTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "cpu": lambda patch: patch.setattr(library, "host", lambda: _changed(cpu="other")),
-    "features": lambda patch: patch.setattr(library, "host", lambda: _changed(features="-avx")),
-    "python": lambda patch: patch.setattr(library.sys, "version", "4.0"),
-    "llvmlite": lambda patch: patch.setattr(library.llvmlite, "__version__", "9.9"),
-    "numpy": lambda patch: patch.setattr(library.np, "__version__", "9.9"),
+    "cpu": lambda patch: patch.setattr(object_cache, "host", lambda: _changed(cpu="other")),
+    "features": lambda patch: patch.setattr(
+        object_cache, "host", lambda: _changed(features="-avx")
+    ),
+    "python": lambda patch: patch.setattr(sys, "version", "4.0"),
+    "llvmlite": lambda patch: patch.setattr(llvmlite, "__version__", "9.9"),
+    "numpy": lambda patch: patch.setattr(np, "__version__", "9.9"),
     "numba": lambda patch: patch.setattr("importlib.metadata.version", lambda _: "9.9"),
-    "platform": lambda patch: patch.setattr(library.llvm, "get_process_triple", lambda: "z80"),
+    "platform": lambda patch: patch.setattr(llvmlite.binding, "get_process_triple", lambda: "z80"),
 }
 
 
 def _changed(**facts: str) -> Any:
-    host = library.host.__wrapped__() if hasattr(library.host, "__wrapped__") else None
+    host = object_cache.host.__wrapped__() if hasattr(object_cache.host, "__wrapped__") else None
     values = {"cpu": "a", "features": "b"} if host is None else vars(host)
     return types.SimpleNamespace(**{**values, **facts})
 
@@ -330,10 +337,11 @@ def test_another_machine_or_version_means_new_files(
 
 
 def test_every_unit_and_dtype_has_its_own_file(cache: Cache) -> None:
-    from fastgrad.running import units
+    from fastgrad import running
 
-    paths = {library.cache_path(name, dtype) for name in units() for dtype in library.DTYPES}
-    assert len(paths) == 2 * len(units())
+    names = running.units()
+    paths = {object_cache.cache_path(name, dtype) for name in names for dtype in units.DTYPES}
+    assert len(paths) == 2 * len(names)
 
 
 # -- loading -------------------------------------------------------------------------------------
@@ -388,7 +396,7 @@ def test_concurrent_cold_starts(tmp_path: Path) -> None:
     answers = [output(process) for process in processes]
     assert all(answer.startswith("True") for answer in answers)
     (left,) = Path(place).iterdir()
-    assert library.read_sealed(left) is not None
+    assert object_cache.read_sealed(left) is not None
     assert output(start(COLD, FASTGRAD_CACHE_DIR=place)) == "True []"
 
 

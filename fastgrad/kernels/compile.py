@@ -11,7 +11,8 @@ import llvmlite.binding as llvm
 import numpy as np
 from numba import cfunc, njit, types
 
-from fastgrad.kernels.library import machine, symbol
+from fastgrad.kernels.library import machine
+from fastgrad.kernels.units import symbol
 
 # error_model="numpy": no ZeroDivisionError branches. No fastmath: policy. The two wrappers
 # are for calls from Python and C, which only units' own functions receive (a third of the

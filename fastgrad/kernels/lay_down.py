@@ -7,9 +7,9 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from fastgrad.kernels.library import symbol
 from fastgrad.kernels.target import tile as tile_for
 from fastgrad.kernels.transpose import joined, split
+from fastgrad.kernels.units import symbol
 from fastgrad.kernels.vector_ir import I64, VectorWriter, new_module
 
 MOVE = types.void(*([types.intp] * 4))

@@ -19,9 +19,9 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastgrad.kernels.library import symbol
 from fastgrad.kernels.target import Tile
 from fastgrad.kernels.target import tile as tile_for
+from fastgrad.kernels.units import symbol
 from fastgrad.kernels.vector_ir import I32, I64, VectorWriter, new_module
 
 CHAIN = 1  # start from C instead of zero: this k-block continues the previous one

@@ -5,7 +5,7 @@ for each layout and flag. An entry point is instead a C function with CPython's 
 signature, ``PyObject *f(PyObject *self, PyObject **args, Py_ssize_t n)``: it looks at each
 array's header and, where all of them are in the form the kernels take, runs; otherwise it
 returns None (or True: too much work for one call) and touches nothing, and Python goes on. `self`
-is the table of words made by `library.context`.
+is the table of words made by `entry.context`.
 
 Header offsets are NumPy's ``PyArrayObject_fields`` and CPython's ``PyObject``, both stable ABI.
 """
@@ -100,7 +100,7 @@ strides_of = _word_of(STRIDES)
 flags_of = _word_of(FLAGS, 32)
 type_of = _word_of(TYPE)
 descr_of = _word_of(DESCR)
-# The words of `library.context`, read from its address ``data(self)``.
+# The words of `entry.context`, read from its address ``data(self)``.
 array_type, native_descr, none, true, array_maker, type_number, share_from, class_descr = (
     _word_of(8 * i) for i in range(8)
 )

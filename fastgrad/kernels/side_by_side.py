@@ -11,8 +11,8 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastgrad.kernels.library import symbol
 from fastgrad.kernels.target import tile as tile_for
+from fastgrad.kernels.units import symbol
 from fastgrad.kernels.vector_ir import I64, VectorWriter, new_module
 
 BLOCKS = 4

@@ -20,9 +20,9 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastgrad.kernels.library import symbol
 from fastgrad.kernels.target import tile as tile_for
 from fastgrad.kernels.transpose import joined, split, turned
+from fastgrad.kernels.units import symbol
 from fastgrad.kernels.vector_ir import I64, VectorWriter, new_module
 
 # Columns; and steps of k for which A never leaves the registers: then it pays to have as many

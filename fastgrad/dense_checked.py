@@ -27,17 +27,17 @@ from fastgrad.arrays import (
     deliver,
     promoted,
 )
-from fastgrad.kernels.flags import ACCUMULATE
-from fastgrad.large import any_backward, any_forward
-from fastgrad.layer import (
+from fastgrad.dense_large import any_backward, any_forward
+from fastgrad.dense_layer import (
     WANT,
+    CompiledLayer,
     DenseCache,
     DenseGrads,
-    Layer,
     apply_callable,
     callable_slope,
     compiled_layer,
 )
+from fastgrad.kernels.flags import ACCUMULATE
 
 __all__ = ["checked_backward", "checked_forward", "output_fields"]
 
@@ -258,7 +258,7 @@ def _converted_backward(
 
 def _checked_cache(function: str, cache: DenseCache) -> DenseCache:
     """Return the cache; raise if its fields are no longer what dense_forward made them."""
-    for name, kind in (("layer", Layer), ("dtypes", Dtypes | None)):
+    for name, kind in (("layer", CompiledLayer), ("dtypes", Dtypes | None)):
         value = getattr(cache, name)
         if not isinstance(value, kind):
             raise TypeError(

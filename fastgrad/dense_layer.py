@@ -1,6 +1,6 @@
 """A compiled dense layer: its kernels, its settings, and what its passes return.
 
-Everything here works on native arrays whose shapes fit: `checked` sees to that.
+Everything here works on native arrays whose shapes fit: `dense_checked` sees to that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WANT = {"x": WANT_X, "w": WANT_W, "b": WANT_B, "z": WANT_Z}
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class CompiledLayer:
     """What a layer's calls share, whatever their arrays: compiled functions and settings.
 
     Slots are read in a fifth of the time of a named tuple's fields, and every call reads four.
@@ -84,7 +84,7 @@ class DenseCache(NamedTuple):
     saved : ndarray
         Of the shape of y: y where act' is a function of y, else act'(z); z where the activation is
         a user's.
-    layer : Layer
+    layer : CompiledLayer
         The compiled layer.
     dtypes : Dtypes or None
         Of the results, where they are not of the dtype of x.
@@ -101,7 +101,7 @@ class DenseCache(NamedTuple):
     w: Array
     b: Array | None
     saved: Array  # y where act' is a function of y, else act'(z); z of a user's function
-    layer: Layer
+    layer: CompiledLayer
     dtypes: Dtypes | None = None  # where the results are not of the arrays' own dtype
 
 
@@ -124,15 +124,17 @@ def resolve(function: str, activation: Any) -> tuple[Activation, Callable[[Array
     )
 
 
-def compiled_layer(function: str, activation: Any, samples: str, dtype: np.dtype[Any]) -> Layer:
+def compiled_layer(
+    function: str, activation: Any, samples: str, dtype: np.dtype[Any]
+) -> CompiledLayer:
     """Return the compiled layer, and remember it for the direct path."""
-    from fastgrad.kernels.library import entry
+    from fastgrad.kernels.entry import entry
 
     try:
         return LAYERS[samples][activation][dtype]  # type: ignore[no-any-return]
     except (KeyError, TypeError):  # not yet made, or activation is no key
         act, callable_ = resolve(function, activation)
-    layer = Layer(
+    layer = CompiledLayer(
         entry("dense", "dense_forward", dtype.name, threads.SHARE_FROM),
         entry("dense", "dense_backward", dtype.name, threads.SHARE_FROM),
         entry("dense", "dense_forward", dtype.name),

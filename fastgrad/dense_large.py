@@ -24,9 +24,9 @@ import numpy as np
 from fastgrad import threads
 from fastgrad.activations import identity
 from fastgrad.arrays import Array
+from fastgrad.dense_layer import WANT, CompiledLayer
 from fastgrad.kernels.flags import ACCUMULATE
 from fastgrad.kernels.target import ACTIVATION_COST, BATCH_BLOCK
-from fastgrad.layer import WANT, Layer
 
 EDGE = 96  # outputs are cut at multiples of this: whole register tiles
 FEATURES = 48  # and rows of grad_w of this
@@ -37,7 +37,7 @@ Tile = tuple[slice, slice]
 
 
 def any_forward(
-    layer: Layer, x: Array, w: Array, b: Array | None, out: Array | None, keeps: bool
+    layer: CompiledLayer, x: Array, w: Array, b: Array | None, out: Array | None, keeps: bool
 ) -> Any:
     """Run the forward kernel on native arrays of any size; return y, or (y, kept) if `keeps`."""
     rows, weights = _rows(x, layer), _rows(w, layer)
@@ -77,7 +77,7 @@ def any_forward(
 
 
 def any_backward(
-    layer: Layer,
+    layer: CompiledLayer,
     grad: Array,
     x: Array,
     w: Array,
@@ -113,7 +113,7 @@ class _Backward:
     """The arrays of one backward pass in the row layout, and two ways to cut it."""
 
     def __init__(
-        self, layer: Layer, grad: Array, x: Array, w: Array, b: Array | None, saved: Array,
+        self, layer: CompiledLayer, grad: Array, x: Array, w: Array, b: Array | None, saved: Array,
         flags: int, made: dict[str, Array | None],
     ) -> None:  # fmt: skip
         self.layer, self.flags = layer, flags
@@ -237,7 +237,7 @@ class _Backward:
         )  # fmt: skip
 
 
-def _rows(array: Array, layer: Layer) -> Array:
+def _rows(array: Array, layer: CompiledLayer) -> Array:
     """Return a view of an array in the row layout: a vector is one row, batch axes are one."""
     if array.ndim > 2:
         return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
@@ -248,16 +248,16 @@ def _part(array: Array | None, at: Any) -> Array | None:
     return None if array is None else array[at]
 
 
-def _outputs(x: Array, k: int, layer: Layer) -> Array:
+def _outputs(x: Array, k: int, layer: CompiledLayer) -> Array:
     """Return a new array for y or z: a sample's outputs lie side by side."""
     if layer.columns and x.ndim == 2:
         return np.empty((x.shape[1], k), x.dtype).T
     return np.empty((*x.shape[:-1], k), x.dtype)
 
 
-def _rowwise(layer: Layer, y: Array, count: int) -> None:
+def _rowwise(layer: CompiledLayer, y: Array, count: int) -> None:
     """Replace z by act(z) in an array of contiguous rows."""
-    from fastgrad.kernels.library import entry
+    from fastgrad.kernels.entry import entry
 
     run, address = entry("apply", "apply_forward", y.dtype.name), int(layer.record[0])
     n, k = y.shape

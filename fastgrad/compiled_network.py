@@ -1,111 +1,32 @@
-"""Passes of a network over samples: checks, conversion, and jobs in pieces, shared over threads.
+"""A network as `MLP` calls it: arguments checked and converted, run in one call or as a job.
 
-A job (`kernels.plan_table`) is run in pieces of some 50 ms, between which Python sees Ctrl-C.
-Arrays that the kernel takes are used where they lie. Others, say images of bytes in a file far
-larger than memory, are converted a window of samples at a time.
+What an entry point takes is one compiled call; the rest is a `network_job.Job`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from time import perf_counter
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad import threads
-from fastgrad.activations import Activation
 from fastgrad.arrays import INT64, Array, as_array, as_native, as_natives, check_out, deliver
-from fastgrad.kernels import plan_table as at
-from fastgrad.kernels.plan_table import Plan, Stage, make_plan
-from fastgrad.kernels.target import ACTIVATION_COST, BATCH_BLOCK
-from fastgrad.losses import REDUCTIONS, ArrayLoss, Loss, are_classes, check_range
-
-# Multiply-adds of the first piece of a job: 2 to 20 ms. Later pieces follow the clock.
-FIRST_PIECE, SHORTEST, LONGEST = 1 << 29, 0.02, 0.08
-# Bytes of samples converted at a time.
-WINDOW = 1 << 22
+from fastgrad.losses import ArrayLoss, are_classes, check_range
+from fastgrad.network_job import WINDOW, Job, Samples
+from fastgrad.planned_network import PlannedNetwork
 
 
-class Layer(NamedTuple):
-    """One layer of a network: widths, places in the flat vector, activation."""
-
-    inputs: int
-    outputs: int
-    w: slice
-    b: slice | None
-    activation: Activation
-
-
-class Samples(NamedTuple):
-    """Checked inputs and targets, one sample a row; views of what was given."""
-
-    x: Array  # (n, d)
-    target: Array | None  # (n, k), or the classes (n,)
-    labels: bool
-    native: bool  # whether the kernel takes both as they are
-
-
-@dataclass
-class Network:
-    """What `MLP` compiles to: a plan, workspaces, and the ways to run it."""
-
-    layers: Sequence[Layer]
-    size: int
-    loss: Loss | ArrayLoss
-    reduction: str
-    columns: bool
-    dtype: np.dtype[Any]
+class CompiledNetwork(PlannedNetwork):
+    """What `MLP` compiles to: a plan, and the ways to run it."""
 
     def __post_init__(self) -> None:
-        self.inputs, self.outputs = self.layers[0].inputs, self.layers[-1].outputs
-        # Multiply-adds per sample, forward and backward.
-        self.cost = sum((3 * a.inputs + 2 * ACTIVATION_COST) * a.outputs for a in self.layers)
-        self.words: Array | None = None
+        super().__post_init__()
         self.calls = {"gradient": 0, "predict": 0}
         # The compiled entry points, once they are loaded.
         self.direct: Callable[..., Any] | None = None
         self.direct_predict: Callable[..., Any] | None = None
-        # Workspaces that no call is using: for one thread, and for threads that share a job.
-        self.spaces: list[Array] = []
-        self.shared_spaces: list[Array] = []
-        self._plan: Plan | None = None
-
-    def plan(self) -> Plan:
-        """Return the table the kernel reads; compiles or loads what it refers to."""
-        if self._plan is None:
-            dtype = self.dtype.name
-            stages = [
-                Stage(
-                    layer.inputs, layer.outputs, layer.w.start,
-                    -1 if layer.b is None else layer.b.start,
-                    layer.activation.record(dtype), not layer.activation.from_output,
-                )
-                for layer in self.layers
-            ]  # fmt: skip
-            loss = (
-                self.loss.address(dtype),
-                REDUCTIONS.index(self.reduction),
-                self.loss.rowwise,
-                isinstance(self.loss, ArrayLoss),
-            )
-            # Fewer samples are one uninterruptible call in one thread.
-            most = max(2, threads.SHARE_FROM // self.cost)
-            plan = make_plan(stages, dtype, self.size, self.columns, most, loss)
-            self._plan, self.words = plan, plan.words
-        return self._plan
-
-    def take_space(self, shared: bool = False) -> Array:
-        """Return a workspace for one thread, alone or sharing the work with others."""
-        try:
-            return (self.shared_spaces if shared else self.spaces).pop()
-        except IndexError:
-            plan = self.plan()
-            return np.empty((plan.bytes_shared if shared else plan.bytes_alone) + 64, np.uint8)
 
     def called_again(self, what: str) -> bool:
         """Return whether this is not the first call of its kind: now the direct way pays.
@@ -194,7 +115,7 @@ class Network:
         """Return the last layer's output for every sample."""
         params, x = as_array(caller, "params", params), as_array(caller, "x", x)
         if self.direct_predict is None and self.called_again("predict"):
-            from fastgrad.kernels.library import entry
+            from fastgrad.kernels.entry import entry
 
             self.plan()
             self.direct_predict = entry("predict", "network_predict", self.dtype.name)
@@ -226,7 +147,7 @@ class Network:
         params, x = as_array(caller, "params", params), as_array(caller, "x", x)
         target = None if target is None else as_array(caller, "target", target)
         if self.direct is None and self.called_again("gradient"):
-            from fastgrad.kernels.library import entry
+            from fastgrad.kernels.entry import entry
 
             self.plan()
             self.direct = entry("network", "network_value_and_grad", self.dtype.name)
@@ -277,110 +198,3 @@ class Network:
         per_sample = self.reduction == "samples" or self.loss.rowwise
         count = n if per_sample else n * self.outputs
         return terms / count if count else math.nan  # the mean of nothing
-
-
-class Job:
-    """One pass over samples, in batches of `batch`: a gradient, predictions or an epoch's steps."""
-
-    def __init__(
-        self,
-        network: Network,
-        params: Array,
-        gradient: Array | None,
-        data: Samples,
-        batch: int,
-        *,
-        order: Array | None = None,
-        optimizer: Array | None = None,
-        out: Array | None = None,
-    ) -> None:
-        self.network, self.data, self.batch, self.order = network, data, batch, order
-        self.count = len(data.x)
-        self.kept = (params, gradient, optimizer, out)  # the job's words are only addresses
-        per_batch = -(-batch // BATCH_BLOCK)
-        last = self.count % batch
-        self.blocks = self.count // batch * per_batch + -(-last // BATCH_BLOCK)
-        # Blocks of one batch, or of a prediction, do not wait for each other.
-        shares = threads.shares(self.count * network.cost)
-        self.parts = min(shares, self.blocks if out is not None else per_batch)
-        words = self.words = np.zeros(at.JOB, INT64)
-        words[at.PLAN], words[at.PARAMS] = network.plan().words.ctypes.data, params.ctypes.data
-        words[at.COUNT], words[at.BATCH] = self.count, batch
-        words[at.SHARED] = self.parts > 1
-        for index, array in ((at.GRADIENT, gradient), (at.UPDATE, optimizer), (at.OUT, out)):
-            words[index] = 0 if array is None else array.ctypes.data
-
-    @property
-    def all_terms(self) -> float:
-        """The sum of the loss's terms over all samples so far."""
-        return float(self.words.view(np.float64)[at.ALL_TERMS])
-
-    def run(self, progress: Callable[[int], None] | None = None) -> None:
-        """Run all blocks; `progress` is told the number of samples after each piece."""
-        from fastgrad.kernels.library import plain_function
-
-        network = self.network
-        spaces = [network.take_space(self.parts > 1) for _ in range(self.parts)]
-        work = plain_function("plan", "plan_work", network.dtype.name, words=2)
-        tasks = [
-            partial(work, self.words.ctypes.data, -(-space.ctypes.data // 64) * 64)
-            for space in spaces
-        ]
-        piece = max(1, FIRST_PIECE // (min(self.batch, BATCH_BLOCK) * network.cost))
-        done = window = 0
-        while done < self.blocks:
-            if done == window:
-                window = self._attach(done)
-            stop = min(window, done + piece * self.parts)
-            self.words[[at.NEXT, at.COMMITTED, at.STOP]] = done, done, stop
-            start = perf_counter()
-            if self.parts == 1:
-                tasks[0]()
-            else:
-                threads.run([[task] for task in tasks])
-            seconds = perf_counter() - start
-            if seconds < SHORTEST:
-                piece *= 2
-            elif seconds > LONGEST:
-                piece = max(1, piece // 2)
-            done = stop
-            if progress is not None:
-                progress(self._position(done))
-        (network.shared_spaces if self.parts > 1 else network.spaces).extend(spaces)
-
-    def _position(self, block: int) -> int:
-        """Return how many samples the blocks before `block` hold."""
-        per_batch = -(-self.batch // BATCH_BLOCK)
-        batches, part = divmod(block, per_batch)
-        return min(self.count, batches * self.batch + part * BATCH_BLOCK)
-
-    def _attach(self, block: int) -> int:
-        """Point the job at the samples from `block` on; return up to which block that holds."""
-        data, dtype = self.data, self.network.dtype
-        if data.native:
-            arrays, first, last, order = (data.x, data.target), 0, self.blocks, self.order
-        else:
-            size = min(self.batch, BATCH_BLOCK)
-            row = 8 * (data.x.shape[1] + self.network.outputs)
-            last = min(self.blocks, block + max(1, WINDOW // (size * row)))
-            first = self._position(block)
-            where: Any = slice(first, self._position(last))
-            if self.order is not None:
-                where = self.order[where]
-            x = as_native(data.x[where], dtype)
-            target = None if data.target is None else data.target[where]
-            if target is not None and not data.labels:
-                target = as_native(target, dtype)
-            arrays, order = (x, target), None
-        self.attached = arrays
-        words, (x, target) = self.words, arrays
-        words[at.ORDER] = 0 if order is None else order.ctypes.data
-        # As if the window began at sample 0.
-        words[at.X_AT] = x.ctypes.data - first * x.strides[0]
-        words[[at.X_ROW, at.X_COL]] = [step // x.itemsize for step in x.strides]
-        words[at.LABELS], words[at.T_AT] = data.labels, 0
-        if target is not None:
-            words[at.T_AT] = target.ctypes.data - first * target.strides[0]
-            if not data.labels:
-                words[[at.T_ROW, at.T_COL]] = [step // target.itemsize for step in target.strides]
-        return last

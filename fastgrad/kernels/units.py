@@ -1,0 +1,65 @@
+"""The table of compiled units: what each object file holds, and what it calls.
+
+A *unit* is a handful of C functions for one dtype in one relocatable object. Units call each other
+by symbol, activations are reached through their addresses, so nothing is ever compiled twice into
+two callers. Imports no Numba.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DTYPES = ("float32", "float64")
+
+# Activations whose derivative is not a function of the output y: layers keep it beside y.
+KEEP_SLOPE = ("gelu", "gelu_tanh", "silu")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one object file holds: functions built by ``module.build``, and what they call."""
+
+    module: str
+    functions: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    argument: str | None = None  # passed to build: which row of a table
+
+
+# The units without a row of a table, in the order they build on each other.
+UNITS = {
+    "lay_down": Unit("lay_down", ("lay_down", "take_up")),
+    "panel": Unit("microkernel", ("panel",)),
+    "thin": Unit("thin", ("thin",)),
+    "gemm": Unit("gemm", ("gemm", "pack_b"), ("panel", "thin")),
+    "layer": Unit("layer", ("layer_forward", "layer_backward", "multiply"), ("gemm",)),
+    "side_by_side": Unit("side_by_side", ("side_by_side",)),
+    "dense": Unit("dense", ("dense_forward", "dense_backward"), ("layer", "side_by_side")),
+    "plan": Unit("plan", ("plan_work",), ("layer",)),
+    "network": Unit("network", ("network_value_and_grad",), ("plan",)),
+    "predict": Unit("predict", ("network_predict",), ("plan",)),
+    "update": Unit("update", ("update_sgd", "update_adam")),
+    "apply": Unit("apply", ("apply_forward", "apply_backward")),
+    "apply_loss": Unit("apply_loss", ("apply_loss",)),
+}
+
+
+def unit(name: str) -> Unit:
+    """Return the unit called `name`: ``"dense"``, ``"rows.tanh"``, ``"loss.mse"`` ..."""
+    kind, _, row = name.partition(".")
+    if kind == "rows":
+        functions: tuple[str, ...] = (f"forward_{row}", f"backward_y_{row}")
+        if row in KEEP_SLOPE:
+            functions = f"forward_{row}", f"forward_and_slope_{row}", f"backward_slope_{row}"
+        if row == "softmax":
+            return Unit("softmax", functions, ("lay_down",))
+        return Unit("rows", functions, argument=row)
+    if kind == "slopes":  # what layers do not need is not compiled with them
+        return Unit("slopes", (f"backward_z_{row}",), argument=row)
+    if kind == "loss":
+        return Unit("loss", (f"loss_{row}",), argument=row)
+    return UNITS[name]
+
+
+def symbol(function: str, dtype: str) -> str:
+    """Return the name under which a unit exports `function`."""
+    return f"fastgrad_{function}_{dtype}"

@@ -1,0 +1,80 @@
+"""A network as a plan: its layers' places in the flat vector, and workspaces to run it in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastgrad import threads
+from fastgrad.activations import Activation
+from fastgrad.arrays import Array
+from fastgrad.kernels.plan_table import Plan, Stage, make_plan
+from fastgrad.kernels.target import ACTIVATION_COST
+from fastgrad.losses import REDUCTIONS, ArrayLoss, Loss
+
+
+class NetworkLayer(NamedTuple):
+    """One layer of a network: widths, places in the flat vector, activation."""
+
+    inputs: int
+    outputs: int
+    w: slice
+    b: slice | None
+    activation: Activation
+
+
+@dataclass
+class PlannedNetwork:
+    """The settings of a network, the plan made of them, and workspaces to run it in."""
+
+    layers: Sequence[NetworkLayer]
+    size: int
+    loss: Loss | ArrayLoss
+    reduction: str
+    columns: bool
+    dtype: np.dtype[Any]
+
+    def __post_init__(self) -> None:
+        self.inputs, self.outputs = self.layers[0].inputs, self.layers[-1].outputs
+        # Multiply-adds per sample, forward and backward.
+        self.cost = sum((3 * a.inputs + 2 * ACTIVATION_COST) * a.outputs for a in self.layers)
+        self.words: Array | None = None
+        # Workspaces that no call is using: for one thread, and for threads that share a job.
+        self.spaces: list[Array] = []
+        self.shared_spaces: list[Array] = []
+        self._plan: Plan | None = None
+
+    def plan(self) -> Plan:
+        """Return the table the kernel reads; compiles or loads what it refers to."""
+        if self._plan is None:
+            dtype = self.dtype.name
+            stages = [
+                Stage(
+                    layer.inputs, layer.outputs, layer.w.start,
+                    -1 if layer.b is None else layer.b.start,
+                    layer.activation.record(dtype), not layer.activation.from_output,
+                )
+                for layer in self.layers
+            ]  # fmt: skip
+            loss = (
+                self.loss.address(dtype),
+                REDUCTIONS.index(self.reduction),
+                self.loss.rowwise,
+                isinstance(self.loss, ArrayLoss),
+            )
+            # Fewer samples are one uninterruptible call in one thread.
+            most = max(2, threads.SHARE_FROM // self.cost)
+            plan = make_plan(stages, dtype, self.size, self.columns, most, loss)
+            self._plan, self.words = plan, plan.words
+        return self._plan
+
+    def take_space(self, shared: bool = False) -> Array:
+        """Return a workspace for one thread, alone or sharing the work with others."""
+        try:
+            return (self.shared_spaces if shared else self.spaces).pop()
+        except IndexError:
+            plan = self.plan()
+            return np.empty((plan.bytes_shared if shared else plan.bytes_alone) + 64, np.uint8)
