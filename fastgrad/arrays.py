@@ -20,6 +20,7 @@ Array = NDArray[Any]
 
 FLOAT16, FLOAT32, FLOAT64 = (np.dtype(t) for t in (np.float16, np.float32, np.float64))
 INT64 = np.dtype(np.int64)  # of classes
+LAYOUTS = ("rows", "columns")  # what `samples` may be: which axis of x counts them
 # Kernels compare dtypes by identity: only NumPy's own objects will do.
 _SINGLETONS = {d.itemsize: d for d in (FLOAT16, FLOAT32, FLOAT64)}
 

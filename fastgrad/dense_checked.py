@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from fastgrad.activations import LAYERS
 from fastgrad.arrays import (
+    LAYOUTS,
     Array,
     Dtypes,
     as_array,
@@ -85,7 +86,7 @@ def checked_forward(
 
     `function` is the caller's name for errors.
     """
-    check_choice(function, "samples", samples, ("rows", "columns"))
+    check_choice(function, "samples", samples, LAYOUTS)
     x, w = as_array(function, "x", x), as_array(function, "w", w)
     if b is not None:
         b = as_array(function, "b", b)

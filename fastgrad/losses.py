@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 
 from fastgrad.arrays import (
     INT64,
+    LAYOUTS,
     Array,
     as_array,
     as_native,
@@ -33,7 +34,6 @@ from fastgrad.kernels.flags import COLUMNS, PER_SAMPLE, UNCHECKED, WANT_GRAD
 
 REDUCTIONS = ("mean", "sum", "samples")
 _CODES = {name: code for code, name in enumerate(REDUCTIONS)}
-LAYOUTS = ("rows", "columns")
 _COLUMNS = {"rows": 0, "columns": COLUMNS}
 
 

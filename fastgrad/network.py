@@ -15,9 +15,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arrays import Array, as_array, as_native, check_choice, native_dtype, random_generator
+from fastgrad.arrays import (
+    LAYOUTS,
+    Array,
+    as_array,
+    as_native,
+    check_choice,
+    native_dtype,
+    random_generator,
+)
 from fastgrad.compiled_network import CompiledNetwork
-from fastgrad.losses import LAYOUTS, REDUCTIONS, ArrayLoss, Loss
+from fastgrad.losses import REDUCTIONS, ArrayLoss, Loss
 from fastgrad.optimizers import Optimizer
 from fastgrad.planned_network import NetworkLayer
 from fastgrad.settings import activations_of, loss_of, widths

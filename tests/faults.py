@@ -869,13 +869,13 @@ _WRAPPERS = [
         "a class one too large is no ValueError",
     ),
     Fault(
-        "nn-reduction", "nn.py",
+        "nn-reduction", "nn/mse.py",
         "losses.mse.value_and_grad(pred, self.labels, self.reduction, self.samples)[1]",
         'losses.mse.value_and_grad(pred, self.labels, "mean", self.samples)[1]',
         "the gradient of another reduction",
     ),
     Fault(
-        "nn-order", "nn.py",
+        "nn-order", "nn/sequential.py",
         "for layer in reversed(self.layers):", "for layer in self.layers:",
         "layers backwards in forward order",
     ),
@@ -1063,11 +1063,12 @@ _NETWORKS = [
         "self.function or self.activation", "a pickled cache loses a callable that is false",
     ),
     Fault(
-        "nn-failed-forward", "nn.py", "self._y = None  # if it fails", "pass  # if it fails",
+        "nn-failed-forward", "nn/layer.py", "self._y = None  # if it fails", "pass  # if it fails",
         "after a failed forward, backward mixes two inputs",
     ),
     Fault(
-        "nn-redefined", "nn.py", "self.b, self._applied, samples=self.samples)\n        return y",
+        "nn-redefined", "nn/dense.py",
+        "self.b, self._applied, samples=self.samples)\n        return y",
         "self.b, self.activation, samples=self.samples)\n        return y",
         "a layer follows its activation's name to another meaning",
     ),
@@ -1085,7 +1086,7 @@ _NETWORKS = [
         "if len(others) > 1 or (len(others) == len(down)", "threads are left without work",
     ),
     Fault(
-        "sequential-twice", "nn.py", "if leaf in seen:", "if False:",
+        "sequential-twice", "nn/sequential.py", "if leaf in seen:", "if False:",
         "a layer that is there twice goes back from its last forward both times",
     ),
     Fault(

@@ -69,7 +69,7 @@ ORDER = [
     "kernels.__init__",
 ]
 # `import fastgrad` is how cli.py and compare.py use the public API.
-PACKAGES = {"reference", "loops", "data"}  # of several files; named by their directory
+PACKAGES = {"reference", "loops", "data", "nn"}  # of several files; named by their directory
 
 
 def module_of(path: Path) -> str:

@@ -1,0 +1,179 @@
+"""Activations as layers of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from fastgrad import activations
+from fastgrad.arrays import Array
+from fastgrad.dense_layer import resolve
+from fastgrad.jacobians import as_rows, block_diagonal, slope_blocks
+from fastgrad.nn.layer import Layer
+
+__all__ = ["Activation", "ReLU", "Sigmoid", "Softmax", "Tanh"]
+
+
+class Activation(Layer):
+    """An activation as a layer of its own.
+
+    Parameters
+    ----------
+    activation : str or fastgrad.Activation
+        Which one.
+    samples : {"rows", "columns"}
+        Which axis counts samples: softmax runs along the other.
+
+    Raises
+    ------
+    TypeError
+        If `activation` is of another kind. Of a plain function `define_activation` makes one.
+    ValueError
+        If the name or `samples` is unknown.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> layer = fg.nn.Activation("relu")
+    >>> layer.forward([0, -1, 2, -1, 4]).tolist()
+    [[0.0, 0.0, 2.0, 0.0, 4.0]]
+    >>> layer.backward([1, 2, 3, 2, 1]).tolist()
+    [[0.0, 0.0, 3.0, 0.0, 1.0]]
+    """
+
+    def __init__(self, activation: str | activations.Activation, samples: str = "rows") -> None:
+        super().__init__(samples)
+        self._act, function = resolve(type(self).__name__, activation)
+        if function is not None:
+            raise TypeError("Activation: activation is a function: name it by define_activation")
+        axis = 0 if samples == "columns" else -1
+        self._options: dict[str, Any] = {"axis": axis} if self._act.rowwise else {}
+
+    def __repr__(self) -> str:
+        return self._repr(*([repr(self._act.name)] if type(self) is Activation else []))
+
+    def jacobian(self, x: ArrayLike) -> Array:
+        """Return ``dy/dx`` at x, by its formula: see `Layer.jacobian`."""
+        x = self._input("jacobian", x)
+        blocks = slope_blocks(self._act, as_rows(x, self.samples))
+        return block_diagonal(blocks, self.samples, x.shape + x.shape)
+
+    def _apply(self, x: Array) -> Array:
+        return self._act(x, **self._options)
+
+    def _backward(self, grad: Array) -> Array:
+        if self._act.from_output:
+            assert self._y is not None
+            return self._act.backward_from_output(grad, self._y, **self._options)
+        return self._act.backward(grad, self._x, **self._options)
+
+
+class Sigmoid(Activation):
+    """``1 / (1 + exp(-x))`` as a layer.
+
+    Parameters
+    ----------
+    samples : {"rows", "columns"}
+        Which axis counts samples.
+
+    Raises
+    ------
+    ValueError
+        If `samples` is unknown.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> layer = fg.nn.Sigmoid()
+    >>> layer.forward([0.0])
+    array([[0.5]])
+    >>> layer.backward([1.0])
+    array([[0.25]])
+    """
+
+    def __init__(self, samples: str = "rows") -> None:
+        super().__init__("sigmoid", samples)
+
+
+class Tanh(Activation):
+    """``tanh(x)`` as a layer.
+
+    Parameters
+    ----------
+    samples : {"rows", "columns"}
+        Which axis counts samples.
+
+    Raises
+    ------
+    ValueError
+        If `samples` is unknown.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> layer = fg.nn.Tanh()
+    >>> layer.forward([0.0, 0.5])
+    array([[0.        , 0.46211716]])
+    >>> layer.backward([1.0, 0.0])
+    array([[1., 0.]])
+    """
+
+    def __init__(self, samples: str = "rows") -> None:
+        super().__init__("tanh", samples)
+
+
+class ReLU(Activation):
+    """``max(x, 0)`` as a layer; its derivative at 0 is 0.
+
+    Parameters
+    ----------
+    samples : {"rows", "columns"}
+        Which axis counts samples.
+
+    Raises
+    ------
+    ValueError
+        If `samples` is unknown.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> layer = fg.nn.ReLU()
+    >>> layer.forward([-1, 0, 2])
+    array([[0., 0., 2.]])
+    >>> layer.backward([5, 5, 5])
+    array([[0., 0., 5.]])
+    """
+
+    def __init__(self, samples: str = "rows") -> None:
+        super().__init__("relu", samples)
+
+
+class Softmax(Activation):
+    """Softmax over the features of each sample, as a layer.
+
+    Parameters
+    ----------
+    samples : {"rows", "columns"}
+        Which axis counts samples.
+
+    Raises
+    ------
+    ValueError
+        If `samples` is unknown.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> layer = fg.nn.Softmax(samples="columns")
+    >>> layer.forward([[0.0, 0.0], [0.0, 0.0]])
+    array([[0.5, 0.5],
+           [0.5, 0.5]])
+    >>> layer.backward([[1.0, 0.0], [0.0, 0.0]])
+    array([[ 0.25,  0.  ],
+           [-0.25,  0.  ]])
+    """
+
+    def __init__(self, samples: str = "rows") -> None:
+        super().__init__("softmax", samples)

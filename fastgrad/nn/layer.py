@@ -1,0 +1,166 @@
+"""What all layers have in common, and arrays as samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastgrad.arrays import LAYOUTS, Array, as_array, check_choice, common_dtypes
+
+__all__ = ["Layer", "as_samples"]
+
+
+class Layer:
+    """What all layers have in common; not a layer by itself.
+
+    Parameters
+    ----------
+    samples : {"rows", "columns"}
+        Which axis counts samples.
+
+    Raises
+    ------
+    ValueError
+        If `samples` is unknown.
+    """
+
+    input_dim: int | None = None  # None: any number of features
+    _x: Array
+    _y: Array | None = None
+
+    def __init__(self, samples: str) -> None:
+        check_choice(type(self).__name__, "samples", samples, LAYOUTS)
+        self.samples = samples
+
+    def forward(self, x: ArrayLike) -> Array:
+        """Return y, and remember what `backward` needs.
+
+        Parameters
+        ----------
+        x : array_like
+            Rows ``(n, d)`` or ``(..., d)``, columns ``(d, n)``; a vector ``(d,)`` is one sample.
+            Not copied where it is an array of floats.
+
+        Returns
+        -------
+        ndarray
+            y: ``(n, k)`` or ``(..., k)``; columns ``(k, n)``. Of x's floating dtype, or that which
+            it and the layer's parameters promote to.
+
+        Raises
+        ------
+        TypeError
+            For a dtype fastgrad does not compute in.
+        ValueError
+            For another number of axes or features.
+        """
+        x = self._input("forward", x)
+        self._y = None  # if it fails half-way, there is nothing to go back from
+        self._x, self._y = x, self._forward(x)
+        return self._y
+
+    def backward(self, grad_y: ArrayLike, use_jacobian: bool = False) -> Array:
+        """Return ``dL/dx``, given ``grad_y = dL/dy`` for the y of the last `forward`.
+
+        A layer with parameters also sets their gradients. With `use_jacobian`, `grad_y` is
+        contracted with the explicit Jacobian: the same result, for learning and checking, at the
+        price of ``y.size * x.size`` numbers.
+
+        Parameters
+        ----------
+        grad_y : array_like
+            Of the shape of y; a vector is one sample.
+        use_jacobian : bool
+            Contract with the Jacobian.
+
+        Returns
+        -------
+        ndarray
+            ``dL/dx``, of the shape of x (as samples: ``(1, d)`` or ``(d, 1)`` for a vector).
+
+        Raises
+        ------
+        TypeError
+            For a dtype fastgrad does not compute in.
+        ValueError
+            Before the first `forward`, or if the shapes do not fit.
+        """
+        name = f"{type(self).__name__}.backward"
+        if self._y is None:
+            raise ValueError(f"{name}: there is no y to go back from: call forward(x) first")
+        grad = as_samples(name, "grad_y", grad_y, self.samples)
+        if grad.shape != self._y.shape:
+            raise ValueError(
+                f"{name}: grad_y has shape {grad.shape} but y has shape {self._y.shape}: "
+                "they need the same shape"
+            )
+        grad_x = self._backward(grad)
+        if use_jacobian:
+            return np.tensordot(grad, self.jacobian(self._x), axes=grad.ndim)
+        return grad_x
+
+    def jacobian(self, x: ArrayLike) -> Array:
+        """Return ``dy/dx`` at x, by its formula.
+
+        Parameters
+        ----------
+        x : array_like
+            As for `forward`, whose memory this does not touch.
+
+        Returns
+        -------
+        ndarray
+            ``y.shape + x.shape``, the shapes of y and x as samples: ``(n, k, n, d)`` for rows,
+            ``(k, n, d, n)`` for columns. Zero between different samples.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `forward`.
+        """
+        raise NotImplementedError
+
+    def _apply(self, x: Array) -> Array:
+        """Return y and remember nothing."""
+        raise NotImplementedError
+
+    def _forward(self, x: Array) -> Array:
+        return self._apply(x)
+
+    def _backward(self, grad: Array) -> Array:
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What pickles and copies keep: not the last forward, which refers to compiled code.
+        return {k: v for k, v in self.__dict__.items() if k not in ("_x", "_y", "_cache")}
+
+    def _input(self, method: str, x: ArrayLike) -> Array:
+        """Return x as samples, with the right number of features."""
+        name, d = f"{type(self).__name__}.{method}", self.input_dim
+        x = as_samples(name, "x", x, self.samples)
+        columns = self.samples == "columns"
+        if d is not None and x.shape[0 if columns else -1] != d:
+            form = f"({d}, n)" if columns else f"(n, {d})"
+            raise ValueError(f"{name}: x has shape {x.shape}: {self!r} takes {form} or ({d},)")
+        return x
+
+    def _repr(self, *parts: Any) -> str:
+        layout = [] if self.samples == "rows" else [f"samples={self.samples!r}"]
+        return f"{type(self).__name__}({', '.join([*map(str, parts), *layout])})"
+
+
+def as_samples(function: str, name: str, value: ArrayLike, samples: str) -> Array:
+    """Return a floating array of at least two axes: a vector is one sample."""
+    array = as_array(function, name, value)
+    array = array.astype(common_dtypes(array).result, copy=False)
+    columns = samples == "columns"
+    if array.ndim == 1:
+        return array.reshape((-1, 1) if columns else (1, -1))
+    if array.ndim == 0 or (columns and array.ndim > 2):
+        forms = "(d, n) or (d,)" if columns else "(n, d), (..., d) or (d,)"
+        raise ValueError(
+            f"{function}: {name} has shape {array.shape}: samples={samples!r} take {forms}"
+        )
+    return array

@@ -1,0 +1,102 @@
+"""The mean squared error to fixed labels, as an object with forward and backward."""
+
+from __future__ import annotations
+
+from numpy.typing import ArrayLike
+
+from fastgrad import losses
+from fastgrad.arrays import LAYOUTS, Array, check_choice
+from fastgrad.nn.layer import as_samples
+
+__all__ = ["MSE"]
+
+
+class MSE:
+    """The mean squared error to fixed labels.
+
+    Parameters
+    ----------
+    labels : array_like
+        What the predictions should be; a vector is one sample.
+    reduction : {"mean", "sum", "samples"}
+        What the sum of squares is divided by: the number of elements, one, the number of samples.
+    samples : {"rows", "columns"}
+        Which axis counts samples.
+
+    Raises
+    ------
+    TypeError
+        For labels of a dtype fastgrad does not compute in.
+    ValueError
+        For labels of no shape of samples, an unknown reduction or layout.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> loss = fg.nn.MSE([1.0, 0.0])
+    >>> loss.forward([3.0, 0.0])
+    2.0
+    >>> loss.backward()
+    array([[2., 0.]])
+    """
+
+    _pred: Array | None = None
+
+    def __init__(self, labels: ArrayLike, reduction: str = "mean", samples: str = "rows") -> None:
+        check_choice("MSE", "reduction", reduction, losses.REDUCTIONS)
+        check_choice("MSE", "samples", samples, LAYOUTS)
+        self.reduction, self.samples = reduction, samples
+        self.labels = as_samples("MSE", "labels", labels, samples)
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.labels.shape))
+        return f"<MSE to {shape} labels, reduction={self.reduction!r}, samples={self.samples!r}>"
+
+    def forward(self, pred: ArrayLike) -> float:
+        """Return the loss, and remember `pred` for `backward`.
+
+        Parameters
+        ----------
+        pred : array_like
+            Of the shape of the labels; a vector is one sample.
+
+        Returns
+        -------
+        float
+            ``sum((pred - labels)**2)``, divided as `reduction` says.
+
+        Raises
+        ------
+        TypeError
+            For a dtype fastgrad does not compute in.
+        ValueError
+            If the shapes differ.
+        """
+        self._pred = as_samples("MSE.forward", "pred", pred, self.samples)
+        return losses.mse(self._pred, self.labels, self.reduction, self.samples)
+
+    def backward(self, pred: ArrayLike | None = None) -> Array:
+        """Return ``dL/dpred``.
+
+        Parameters
+        ----------
+        pred : array_like, optional
+            Where; by default that of the last `forward`.
+
+        Returns
+        -------
+        ndarray
+            Of the shape of the labels: ``2 * (pred - labels)``, divided as `reduction` says.
+
+        Raises
+        ------
+        TypeError
+            For a dtype fastgrad does not compute in.
+        ValueError
+            If the shapes differ, or there was no `forward` and no `pred` is given.
+        """
+        pred = self._pred if pred is None else pred
+        if pred is None:
+            raise ValueError("MSE.backward: there is no pred: give it, or call forward(pred) first")
+        pred = as_samples("MSE.backward", "pred", pred, self.samples)
+        return losses.mse.value_and_grad(pred, self.labels, self.reduction, self.samples)[1]
