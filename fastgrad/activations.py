@@ -7,8 +7,8 @@ To add one:
   and editors read both as they are written;
 * its scalar formulas in ``kernels/formulas.py``; unless its derivative is a function of y, its
   name in ``KEEP_SLOPE`` of ``kernels/units.py``;
-* its twins in ``reference/activations.py`` and ``loops/activations.py``, and their names in the
-  ``__init__.py`` beside each;
+* its twins: formulas in ``reference/formulas.py`` and ``loops/formulas.py``, a row in the
+  ``activations.py`` and the name in the ``__init__.py`` beside each;
 * its name in ``benchmarks/common.py``.
 
 `fastgrad.warmup`, the command line and most tests follow from the row. What is missing elsewhere,

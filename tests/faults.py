@@ -128,7 +128,7 @@ _KERNELS = [
         "weights that were not packed are read as if they were",
     ),
     Fault(
-        "turned-panels", "kernels/layer.py", "MOST < k <= NR and", "MOST < k and",
+        "turned-panels", "kernels/layer.py", "MOST_COLUMNS < k <= NR and", "MOST_COLUMNS < k and",
         "a w of several panels is read as one: only where tiles are narrower than with AVX-512",
     ),
     Fault(

@@ -20,7 +20,7 @@ from fastgrad.kernels.compile import assemble, external, kernel
 from fastgrad.kernels.microkernel import CHAIN, SINGLE
 from fastgrad.kernels.pointers import as_pointer, copy_vector, greatest, least, shift
 from fastgrad.kernels.target import tile as tile_for
-from fastgrad.kernels.thin import MOST
+from fastgrad.kernels.thin import MOST_COLUMNS
 
 # Every argument is one word: sizes, strides in elements, addresses.
 # m k | a row col step | b row next pack | c row | mode bias columns
@@ -39,8 +39,8 @@ def build(dtype_name: str) -> str:
     size = dtype.bitwidth // 8
     tile = tile_for(dtype_name)
     MR, AR, NR, KC, MC, FEW = tile.mr, tile.ar, tile.nr, tile.kc, tile.mc, tile.few
-    lanes, FULL = tile.lanes, min(MOST, tile.lanes)
-    HALF = min(MOST, tile.lanes // 2)
+    lanes, FULL = tile.lanes, min(MOST_COLUMNS, tile.lanes)
+    HALF = min(MOST_COLUMNS, tile.lanes // 2)
     panel = external("panel", dtype_name, PANEL)
     thin = external("thin", dtype_name, THIN)
     pack_whole = external("pack_b", dtype_name, PACK_B)

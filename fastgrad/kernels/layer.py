@@ -29,7 +29,7 @@ from fastgrad.kernels.pointers import (
     shift,
 )
 from fastgrad.kernels.target import tile as tile_for
-from fastgrad.kernels.thin import MOST
+from fastgrad.kernels.thin import MOST_COLUMNS
 
 # n d k | x row col | w row col panel pack | bias | y row | z row | activation | workspace
 LAYER_FORWARD = types.void(*([types.intp] * 18))
@@ -116,7 +116,7 @@ def build(dtype_name: str) -> str:
             m = least(rows, n - i)
             block, out = target + i * target_row * size, y + i * y_row * size
             # A packed w is read as plain rows: one panel.
-            turned = w_col == 1 and x_row == 1 and MOST < k <= NR and mostly_empty(m, k)
+            turned = w_col == 1 and x_row == 1 and MOST_COLUMNS < k <= NR and mostly_empty(m, k)
             if w_col != 1:  # of a single sample
                 product(1, k, d, x, 0, x_col, w, w_row, w_col, block, k, 1, 0, a_space, 0)
                 outputs, shifts = as_pointer(block, dtype), as_pointer(bias, dtype)

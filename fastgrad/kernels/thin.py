@@ -8,7 +8,7 @@ and each output is one accumulator; at the end the outputs of a row are brought 
 Contract (strides in elements, as for `microkernel`):
 
 - Rows of A are contiguous (``a_col == 1``), or its columns are (``a_row == 1``).
-- B has at most MOST columns, a row of them is contiguous. So is all of C: rows of n.
+- B has at most MOST_COLUMNS columns, a row of them is contiguous. So is all of C: rows of n.
 - Whole groups of rows are computed, the last ``m % lanes`` rows are left.
 - Each element of C is the chain of the register tile: ``acc = fma(a, b, acc)`` in increasing k
   from zero, and the bias added last.
@@ -28,7 +28,7 @@ from fastgrad.kernels.vector_ir import I64, VectorWriter, new_module
 # Columns; and steps of k for which A never leaves the registers: then it pays to have as many
 # columns as lanes, else half of them. (With sixteen lanes eight would be somewhat faster, and take
 # 0.3 s to compile.)
-MOST = 4
+MOST_COLUMNS = 4
 
 
 def build(dtype: str) -> str:
@@ -44,7 +44,7 @@ def build(dtype: str) -> str:
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     done = function.append_basic_block("done")
     switch = builder.switch(function.args[1], done)
-    for n in range(1, min(MOST, tile.lanes) + 1):
+    for n in range(1, min(MOST_COLUMNS, tile.lanes) + 1):
         case = function.append_basic_block()
         switch.add_case(I64(n), case)
         builder.position_at_end(case)
@@ -60,7 +60,7 @@ class _LayingDown(VectorWriter):
 
     def __init__(self, module: Any, dtype: str, lanes: int) -> None:
         super().__init__(module, dtype, lanes)
-        self.split = {k: self._split(k) for k in range(MOST + 1, lanes // 2 + 1)}
+        self.split = {k: self._split(k) for k in range(MOST_COLUMNS + 1, lanes // 2 + 1)}
         self.turn_rest = self._turn_rest()
 
     def _split(self, k: int) -> Any:
@@ -111,7 +111,7 @@ class _Product(VectorWriter):
         self.space = self.b_.bitcast(space, self.pointer)
         self.end = self.b_.and_(m, I64(-self.lanes))
         self.has_bias = self.given(self.bias)
-        few = min(MOST, self.lanes)
+        few = min(MOST_COLUMNS, self.lanes)
         short = self.b_.icmp_signed("<=", self.k, I64(max(self.lanes // 2, few)))
         self.short = self.b_.and_(short, self.b_.icmp_signed("==", self.a_row, self.k))
         squares = self.b_.and_(self.k, I64(-self.lanes))
