@@ -216,14 +216,16 @@ def _compare(args: argparse.Namespace) -> int:
     start = time.monotonic()
     before = fastgrad.get_num_threads()
     fastgrad.set_num_threads(args.threads)
-    with Progress(args.progress) as progress:
-        for done, (name, shape, dtype) in enumerate(plan):
-            case = net_case(name, dtype) if shape is None else layer_case(name, shape, dtype)
-            progress.update(done, len(plan), case.label)
-            results.append(run_case(case, seconds))
-    elapsed = time.monotonic() - start
-    about = facts()
-    fastgrad.set_num_threads(before)
+    try:
+        with Progress(args.progress) as progress:
+            for done, (name, shape, dtype) in enumerate(plan):
+                case = net_case(name, dtype) if shape is None else layer_case(name, shape, dtype)
+                progress.update(done, len(plan), case.label)
+                results.append(run_case(case, seconds))
+        elapsed = time.monotonic() - start
+        about = facts()
+    finally:
+        fastgrad.set_num_threads(before)
 
     measured = (
         f"Forward and backward (networks: and loss), median times. fastgrad {about['fastgrad']}, "

@@ -131,7 +131,7 @@ def test_need_out_accumulate(impl, samples):
         impl.dense_backward(grad_y, cache, need=("W",))
 
     buffers = impl.DenseGrads(*(np.full_like(g, 7.0) for g in full))
-    for out in (buffers, buffers._asdict(), tuple(buffers)):
+    for out in (buffers, buffers._asdict()):
         got = impl.dense_backward(grad_y, cache, need="xwbz", out=out)
         for buffer, g, expected in zip(buffers, got, full, strict=True):
             assert g is buffer
@@ -164,6 +164,26 @@ def test_bad_out(impl):
     _, cache = impl.dense_forward(x, w)
     with pytest.raises(ValueError, match="out"):
         impl.dense_backward(x, cache, out={"w": w})
+
+
+@impls
+def test_outs_of_gradients_are_refused_before_anything_is_written(impl):
+    x, w, g = np.ones((3, 2)), np.ones((2, 4)), np.ones((3, 4))
+    _, cache = impl.dense_forward(x, w)
+    good, pool = np.full((3, 2), 7.0), np.full(11, 7.0)
+    shared = {"x": pool[:6].reshape(3, 2), "w": pool[3:11].reshape(2, 4)}
+    for out, error, text in (
+        ({"x": good, "w": np.empty((2, 3))}, ValueError, "it needs shape"),
+        ({"x": good, "w": [[0.0] * 4] * 2}, TypeError, "out is a list: give a NumPy array"),
+        (shared, ValueError, "two outputs share memory"),
+        ([good, None, None, None], TypeError, "out is a list: give a DenseGrads, a mapping or"),
+        ({}, TypeError, "out is a dict: give a DenseGrads"),
+        (5, TypeError, "out is a int: give a DenseGrads"),
+    ):
+        with pytest.raises(error, match=text):
+            impl.dense_backward(g, cache, out=out)
+    assert (good == 7).all()
+    assert (pool == 7).all()
 
 
 @impls

@@ -23,6 +23,7 @@ from .activations import Activation, resolve
 from .lists import (
     Array,
     Row,
+    check_out,
     check_samples,
     deliver,
     feature_axis,
@@ -215,6 +216,10 @@ def dense_backward(
     x, w, axis = cache.x, cache.w, feature_axis(cache.samples)
     n, (d, k) = len(x), _inputs_and_outputs(cache.w_array, cache.samples)
     inputs = (cache.x_array, cache.w_array, cache.b_array, grad_y)
+    outs = DenseGrads() if out is None else _fields(out)
+    shapes = {"x": cache.x_array.shape, "w": cache.w_array.shape, "z": cache.y_shape}
+    shapes |= {} if cache.b_array is None else {"b": cache.b_array.shape}
+    _check_outs(outs, need, shapes, dtype, *inputs)
 
     grad_z = []
     for grad_row, saved_row in zip(to_rows(grad_y, axis), cache.saved, strict=True):
@@ -222,7 +227,7 @@ def dense_backward(
 
     def finish(name: str, rows: list[Row], shape: tuple[int, ...]) -> Array:
         grad = from_rows(rows, shape, dtype, axis)
-        return deliver("dense_backward", grad, _field(out, name), *inputs, add=accumulate)
+        return deliver("dense_backward", grad, getattr(outs, name), *inputs, add=accumulate)
 
     grad_x = grad_w = grad_b = None
     if "x" in need:
@@ -265,12 +270,35 @@ def _inputs_and_outputs(w: Array, samples: str) -> tuple[int, int]:
     return d, k
 
 
-def _field(out: Any, name: str) -> Array | None:
-    """Return the array the caller gave for one gradient, if any."""
-    if isinstance(out, Mapping):
-        field: Array | None = out.get(name)
-    elif type(out) in (tuple, list):
-        field = DenseGrads(*out)._asdict()[name]
-    else:
-        field = getattr(out, name, None)
-    return field
+_FIELDS = frozenset("xwbz")
+
+
+def _fields(out: Any) -> DenseGrads:
+    """Read the fields x, w, b, z of whatever the caller gave as ``out``."""
+    if isinstance(out, Mapping) and not _FIELDS.isdisjoint(out):
+        return DenseGrads(*(out.get(name) for name in "xwbz"))
+    if any(hasattr(out, name) for name in "xwbz"):
+        return DenseGrads(*(getattr(out, name, None) for name in "xwbz"))
+    raise TypeError(
+        f"dense_backward: out is a {type(out).__name__}: give a DenseGrads, a mapping or an object "
+        "with fields x, w, b, z"
+    )
+
+
+def _check_outs(
+    outs: DenseGrads,
+    need: Iterable[str],
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: np.dtype[Any],
+    *inputs: Array | None,
+) -> None:
+    """Refuse outputs that are wanted and unfit, before anything is written."""
+    taken: list[Array] = []
+    for name, shape in shapes.items():
+        out = getattr(outs, name)
+        if name not in need or out is None:
+            continue
+        check_out("dense_backward", out, shape, dtype, *inputs)
+        if any(np.shares_memory(out, other) for other in taken):
+            raise ValueError("dense_backward: two outputs share memory")
+        taken.append(out)

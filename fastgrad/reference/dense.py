@@ -225,8 +225,12 @@ def dense_backward(
             f"dense_backward: grad_y has shape {grad_y.shape} but y has shape {saved.shape}"
         )
     rows = samples == "rows"
-    outs = _NO_OUT if out is None else _fields(out)
-    add = accumulate
+    outs, add = _NO_OUT, accumulate
+    if out is not None:
+        outs = _fields(out)
+        shapes = {"x": x.shape, "w": w.shape, "z": saved.shape}
+        shapes |= {} if b is None else {"b": b.shape}
+        _check_outs(outs, need, shapes, dtype, x, w, b, grad_y)
 
     with np.errstate(all="ignore"):
         grad_z = grad_y if act is identity else act.pull_back(grad_y, saved, -1 if rows else 0)
@@ -240,24 +244,22 @@ def dense_backward(
             if x.ndim != 2:
                 grad_x = grad_x.reshape(x.shape)
             if outs.x is not None or grad_x.dtype is not dtype:
-                grad_x = _deliver(grad_x, dtype, outs.x, add, x, w, grad_y)
+                grad_x = _deliver(grad_x, dtype, outs.x, add)
         if "w" in need:
             grad_w = x_rows.T.dot(g) if rows else g.T.dot(x_rows)
             if outs.w is not None or grad_w.dtype is not dtype:
-                grad_w = _deliver(grad_w, dtype, outs.w, add, x, w, grad_y)
+                grad_w = _deliver(grad_w, dtype, outs.w, add)
         if "b" in need and b is not None:
             grad_b = g.sum(axis=0)
             if b.ndim != 1:
                 grad_b = grad_b.reshape(b.shape)
             if outs.b is not None or grad_b.dtype is not dtype:
-                grad_b = _deliver(grad_b, dtype, outs.b, add, x, w, b, grad_y)
+                grad_b = _deliver(grad_b, dtype, outs.b, add)
         if "z" not in need:
             return DenseGrads(grad_x, grad_w, grad_b)
         if grad_z is grad_y:
             grad_z = grad_z.copy()
-        return DenseGrads(
-            grad_x, grad_w, grad_b, _deliver(grad_z, dtype, outs.z, add, x, w, grad_y)
-        )
+        return DenseGrads(grad_x, grad_w, grad_b, _deliver(grad_z, dtype, outs.z, add))
 
 
 _FIELDS = frozenset("xwbz")
@@ -266,20 +268,39 @@ _NO_OUT = DenseGrads()
 
 def _fields(out: Any) -> DenseGrads:
     """Read the fields x, w, b, z of whatever the caller gave as ``out``."""
-    if isinstance(out, Mapping):
+    if isinstance(out, Mapping) and not _FIELDS.isdisjoint(out):
         return DenseGrads(*(out.get(name) for name in "xwbz"))
-    if type(out) in (tuple, list):
-        return DenseGrads(*out)
-    return DenseGrads(*(getattr(out, name, None) for name in "xwbz"))
+    if any(hasattr(out, name) for name in "xwbz"):
+        return DenseGrads(*(getattr(out, name, None) for name in "xwbz"))
+    raise TypeError(
+        f"dense_backward: out is a {type(out).__name__}: give a DenseGrads, a mapping or an object "
+        "with fields x, w, b, z"
+    )
 
 
-def _deliver(
-    grad: Array, dtype: np.dtype[Any], out: Array | None, accumulate: bool, *inputs: Array | None
-) -> Array:
+def _check_outs(
+    outs: DenseGrads,
+    need: Iterable[str],
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: np.dtype[Any],
+    *inputs: Array | None,
+) -> None:
+    """Refuse outputs that are wanted and unfit, before anything is written."""
+    taken: list[Array] = []
+    for name, shape in shapes.items():
+        out = getattr(outs, name)
+        if name not in need or out is None:
+            continue
+        check_out("dense_backward", out, shape, dtype, *inputs)
+        if any(np.shares_memory(out, other) for other in taken):
+            raise ValueError("dense_backward: two outputs share memory")
+        taken.append(out)
+
+
+def _deliver(grad: Array, dtype: np.dtype[Any], out: Array | None, accumulate: bool) -> Array:
     """Return ``grad`` in ``dtype``, in or added into ``out`` where there is one."""
     if out is None:
         return grad.astype(dtype, copy=False)
-    check_out("dense_backward", out, grad.shape, dtype, *inputs)
     if accumulate:
         np.add(out, grad, out=out, casting="same_kind")
     else:
