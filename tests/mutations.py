@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 ENOUGH = 0.95
 NOTHING = Fault("nothing", "__init__.py", '"""', '"""', "")
 NOT_COPIED = shutil.ignore_patterns(
-    ".git", ".asv", ".venv", "*cache*", "__pycache__", "build", "dist", ".hypothesis"
+    ".git", ".asv", ".venv", ".*_cache", "__pycache__", "build", "dist", ".hypothesis"
 )
 
 # By file: the test files that are likely to notice, the quickest first.
