@@ -22,8 +22,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from fastgrad.activation import ACTIVATIONS, Activation
-from fastgrad.activation import LAYERS as LAYERS  # for `dense_layer` and the calls
+from fastgrad.activation import ACTIVATIONS, LAYERS, Activation
 
 __all__ = ["ACTIVATIONS", "Activation", "define_activation"]
 

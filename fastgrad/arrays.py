@@ -127,6 +127,16 @@ def check_choice(function: str, name: str, value: Any, choices: tuple[str, ...])
         raise ValueError(f"{function}: {name} is {value!r}: choose from {allowed}")
 
 
+def check_samples(function: str, name: str, array: Array, samples: str) -> None:
+    """Raise unless an array can hold samples in this layout, of which a vector is one."""
+    columns = samples == "columns"
+    if array.ndim == 0 or (columns and array.ndim > 2):
+        forms = "(d, n) or (d,)" if columns else "(n, d), (..., d) or (d,)"
+        raise ValueError(
+            f"{function}: {name} has shape {array.shape}: samples={samples!r} take {forms}"
+        )
+
+
 def native_dtype(caller: str, dtype: Any) -> np.dtype[Any]:
     """Return NumPy's own object of float32 or float64, with which kernels compare."""
     for native in (FLOAT32, FLOAT64):

@@ -5,7 +5,6 @@ What an entry point takes is one compiled call; the rest is a `network_job.Job`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad.arrays import INT64, Array, as_array, as_native, as_natives, check_out, deliver
-from fastgrad.losses import ArrayLoss, are_classes, check_range
+from fastgrad.losses import ArrayLoss, are_classes, check_classes, reduced
 from fastgrad.network_job import WINDOW, Job, Samples
 from fastgrad.planned_network import PlannedNetwork
 
@@ -46,36 +45,33 @@ class CompiledNetwork(PlannedNetwork):
                 f"parameters: it needs shape ({self.size},)"
             )
 
-    def native_params(self, caller: str, params: ArrayLike) -> Array:
+    def native_params(self, caller: str, params: Array) -> Array:
         """Return `params` as a contiguous vector of the network's dtype."""
-        array = as_array(caller, "params", params)
-        self.check_params(caller, array)
-        return np.ascontiguousarray(as_native(array, self.dtype))
+        self.check_params(caller, params)
+        return np.ascontiguousarray(as_native(params, self.dtype))
 
-    def samples(self, caller: str, x: ArrayLike, target: ArrayLike | None) -> Samples:
+    def samples(self, caller: str, x: Array, target: Array | None) -> Samples:
         """Return checked inputs and targets; `target` None is right for losses of one array."""
-        given = as_array(caller, "x", x)
-        inputs = self._inputs(caller, given)
-        n, single = len(inputs), given.ndim == 1
+        inputs = self._inputs(caller, x)
+        n, single = len(inputs), x.ndim == 1
         if isinstance(self.loss, ArrayLoss) != (target is None):
             rule = "takes no target" if target is not None else "needs a target"
             raise TypeError(f"{caller}: the loss {self.loss.name} {rule}")
         if target is None:
             return Samples(inputs, None, False, self._takes(inputs))
-        goal = as_array(caller, "target", target)
         shape = (self.outputs,) if single else (n, self.outputs)
         if self.columns and not single:
             shape = shape[::-1]
-        if self.loss.rowwise and goal.ndim == len(shape) - 1:
-            classes = self._classes(caller, goal.reshape(-1) if single else goal, n)
+        if self.loss.rowwise and target.ndim == len(shape) - 1:
+            classes = self._classes(caller, target.reshape(-1) if single else target, n)
             return Samples(inputs, classes, True, self._takes(inputs))
-        if goal.shape != shape:
+        if target.shape != shape:
             classes_too = f", or classes of shape ({n},)" if self.loss.rowwise else ""
             raise ValueError(
-                f"{caller}: target has shape {goal.shape} but the network's output for "
-                f"x of shape {given.shape} has shape {shape}{classes_too}"
+                f"{caller}: target has shape {target.shape} but the network's output for "
+                f"x of shape {x.shape} has shape {shape}{classes_too}"
             )
-        goal = goal[None] if single else goal.T if self.columns else goal
+        goal = target[None] if single else target.T if self.columns else target
         return Samples(inputs, goal, False, self._takes(inputs, goal))
 
     def _inputs(self, caller: str, array: Array) -> Array:
@@ -95,12 +91,12 @@ class CompiledNetwork(PlannedNetwork):
                 f"{caller}: target has shape {classes.shape} and dtype {classes.dtype}: give "
                 f"integer classes of shape ({n},), or an array like the network's output"
             )
-        self.check_range(caller, classes)
+        self.check_classes(caller, classes)
         return np.ascontiguousarray(classes, INT64)
 
-    def check_range(self, caller: str, classes: Array) -> None:
+    def check_classes(self, caller: str, classes: Array) -> None:
         """Raise unless there are as many outputs as the classes need."""
-        check_range(caller, classes, self.outputs, f"the network has {self.outputs} outputs")
+        check_classes(caller, classes, self.outputs, f"the network has {self.outputs} outputs")
 
     def _takes(self, *arrays: Array) -> bool:
         return all(
@@ -176,25 +172,21 @@ class CompiledNetwork(PlannedNetwork):
         *target: Array | None,
     ) -> Any:
         """Return what an entry point makes of few samples, converted, or None: check everything."""
-        p, inputs, goals = params, x, list(target)
-        few = all(a is None or a.nbytes <= WINDOW for a in (inputs, *goals))
-        if not few or p.shape != (self.size,):
+        few = all(a is None or a.nbytes <= WINDOW for a in (x, *target))
+        if not few or params.shape != (self.size,):
             return None
-        p, inputs = as_natives(self.dtype, p, inputs)
-        for i, goal in enumerate(goals):
+        goals = list(target)
+        for i, goal in enumerate(target):
             if goal is not None:
-                classes = self.loss.rowwise and goal.ndim == 1 and inputs.ndim == 2
+                classes = self.loss.rowwise and goal.ndim == 1 and x.ndim == 2
                 dtype = INT64 if classes and goal.dtype.kind in "iu" else self.dtype
                 goals[i] = as_native(goal, dtype)
         space = self.take_space()
-        result = direct(p, inputs, *goals, None, self.words, space)
+        native = as_natives(self.dtype, params, x)
+        result = direct(*native, *goals, None, self.words, space)
         self.spaces.append(space)
         return result
 
     def reduced(self, terms: float, n: int) -> float:
         """Return the loss of n samples whose terms add up to `terms`."""
-        if self.reduction == "sum":
-            return terms
-        per_sample = self.reduction == "samples" or self.loss.rowwise
-        count = n if per_sample else n * self.outputs
-        return terms / count if count else math.nan  # the mean of nothing
+        return reduced(terms, self.reduction, self.loss.rowwise, n, n * self.outputs)

@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.activations import LAYERS
+from fastgrad.activation import LAYERS
 from fastgrad.arrays import (
     LAYOUTS,
     Array,
@@ -24,6 +24,7 @@ from fastgrad.arrays import (
     as_natives,
     check_choice,
     check_out,
+    check_samples,
     common_dtypes,
     deliver,
     promoted,
@@ -47,10 +48,8 @@ _FIELDS = frozenset(WANT)
 
 
 def _check_shapes(function: str, x: Array, w: Array, b: Array | None, samples: str) -> None:
+    check_samples(function, "x", x, samples)
     columns = samples == "columns"
-    if x.ndim == 0 or (columns and x.ndim > 2):
-        forms = "(d, n) or (d,)" if columns else "(n, d), (..., d) or (d,)"
-        raise ValueError(f"{function}: x has shape {x.shape}: samples={samples!r} take {forms}")
     if w.ndim != 2:
         raise ValueError(
             f"{function}: w has shape {w.shape}: it needs two axes, "

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgrad import threads
-from fastgrad.activations import ACTIVATIONS, LAYERS, Activation, identity
+from fastgrad.activation import ACTIVATIONS, LAYERS, Activation
+from fastgrad.activations import identity
 from fastgrad.arrays import Array, Dtypes, as_array
 from fastgrad.kernels.flags import COLUMNS, WANT_B, WANT_W, WANT_X, WANT_Z
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from fastgrad.activations import LAYERS
+from fastgrad.activation import LAYERS
 from fastgrad.arrays import Array
 from fastgrad.dense_checked import checked_backward, checked_forward, output_fields
 from fastgrad.dense_large import any_backward, any_forward

@@ -102,22 +102,21 @@ class _Loss:
                 f"{caller}: {first} has shape {array.shape}: columns take (d, n) or (d,)"
             )
         goal = None if target is None else as_array(caller, "target", target)
-        labels = goal is not None and self.rowwise and goal.ndim == array.ndim - 1
-        if labels:
-            assert goal is not None
-            _check_labels(caller, array, goal, columns)
-        elif goal is not None:
-            _check_same(caller, array, goal)
+        labels = False
+        if goal is not None:
+            labels = self.rowwise and goal.ndim == array.ndim - 1
+            if labels:
+                _check_labels(caller, array, goal, columns)
+            else:
+                _check_same(caller, array, goal)
         inputs = {first: array} if goal is None else {first: array, "target": goal}
         dtypes = common_dtypes(*([array] if labels or goal is None else [array, goal]))
         result = common_dtypes(array).result
         if out is not None:
             check_out(caller, "out", out, array.shape, result, inputs)
         if array.size == 0:
-            terms = array.size
-            if self.rowwise or reduction == "samples":
-                terms = math.prod(array.shape[1:] if columns else array.shape[:-1])
-            value = 0.0 if reduction == "sum" or terms else math.nan  # the mean of nothing
+            samples_given = math.prod(array.shape[1:] if columns else array.shape[:-1])
+            value = reduced(0.0, reduction, self.rowwise, samples_given, array.size)
             grad = np.empty(array.shape, result) if out is None else out
             return (value, grad) if want_grad else value
 
@@ -365,6 +364,14 @@ def _check_given(caller: str, target: ArrayLike | None) -> None:
         raise TypeError(f"{caller}: target is None: give an array like pred")
 
 
+def reduced(terms: float, reduction: str, rowwise: bool, samples: int, elements: int) -> float:
+    """Return the loss whose terms add up to `terms`; as `kernels.loss.divisor` has it."""
+    if reduction == "sum":
+        return terms
+    count = samples if reduction == "samples" or rowwise else elements
+    return terms / count if count else math.nan  # the mean of nothing
+
+
 def _check_same(caller: str, pred: Array, target: Array) -> None:
     # NumPy would broadcast (n, 1) against (n,) to (n, n): a classic silent mistake.
     if pred.shape != target.shape:
@@ -388,10 +395,10 @@ def _check_labels(caller: str, pred: Array, target: Array, columns: bool) -> Non
             f"{caller}: target has shape {target.shape} and dtype {target.dtype} but pred has "
             f"shape {pred.shape}: give integer classes of shape {expected}, or an array like pred"
         )
-    check_range(caller, target, classes, f"pred has {classes} classes")
+    check_classes(caller, target, classes, f"pred has {classes} classes")
 
 
-def check_range(caller: str, target: Array, classes: int, reason: str) -> None:
+def check_classes(caller: str, target: Array, classes: int, reason: str) -> None:
     """Raise unless all entries of an integer target are classes, of which there are `classes`."""
     if target.size and (target.min() < 0 or target.max() >= classes):
         raise ValueError(

@@ -102,7 +102,7 @@ class Job:
             done = stop
             if progress is not None:
                 progress(self._position(done))
-        (network.shared_spaces if self.parts > 1 else network.spaces).extend(spaces)
+        network.unused(self.parts > 1).extend(spaces)
 
     def _position(self, block: int) -> int:
         """Return how many samples the blocks before `block` hold."""

@@ -42,7 +42,7 @@ class PlannedNetwork:
         # Multiply-adds per sample, forward and backward.
         self.cost = sum((3 * a.inputs + 2 * ACTIVATION_COST) * a.outputs for a in self.layers)
         self.words: Array | None = None
-        # Workspaces that no call is using: for one thread, and for threads that share a job.
+        # See `unused`; entry points are called with `spaces` (a look-up less).
         self.spaces: list[Array] = []
         self.shared_spaces: list[Array] = []
         self._plan: Plan | None = None
@@ -71,10 +71,14 @@ class PlannedNetwork:
             self._plan, self.words = plan, plan.words
         return self._plan
 
+    def unused(self, shared: bool) -> list[Array]:
+        """Return the workspaces that no call is using, where they go back to."""
+        return self.shared_spaces if shared else self.spaces
+
     def take_space(self, shared: bool = False) -> Array:
         """Return a workspace for one thread, alone or sharing the work with others."""
         try:
-            return (self.shared_spaces if shared else self.spaces).pop()
+            return self.unused(shared).pop()
         except IndexError:
             plan = self.plan()
             return np.empty((plan.bytes_shared if shared else plan.bytes_alone) + 64, np.uint8)

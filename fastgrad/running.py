@@ -10,18 +10,15 @@ from typing import Any
 
 from fastgrad.activations import ACTIVATIONS, BUILT_IN
 from fastgrad.arrays import check_choice
+from fastgrad.kernels.units import DTYPES, UNITS, unit
 from fastgrad.losses import LOSSES
 from fastgrad.threads import get_num_threads
 
 __all__ = ["configuration", "show", "show_config", "warmup"]
 
-_DTYPES = ("float32", "float64")
-
 
 def units() -> list[str]:
     """Return the name of every compiled unit, in the order they build on each other."""
-    from fastgrad.kernels.units import UNITS
-
     table = [ACTIVATIONS[name] for name in BUILT_IN if name != "identity"]
     rows = [f"rows.{a.name}" for a in table]
     slopes = [f"slopes.{a.name}" for a in table if a.from_output and not a.rowwise]
@@ -29,7 +26,7 @@ def units() -> list[str]:
 
 
 def warmup(
-    dtypes: Iterable[str] = _DTYPES, progress: Callable[[int, int, str], None] | None = None
+    dtypes: Iterable[str] = DTYPES, progress: Callable[[int, int, str], None] | None = None
 ) -> None:
     """Compile every kernel that is not in the cache yet, and load all of them.
 
@@ -56,13 +53,12 @@ def warmup(
     >>> fg.warmup(dtypes=())
     """
     from fastgrad.kernels.library import LIBRARY
-    from fastgrad.kernels.units import unit
 
     if not hasattr(dtypes, "__iter__"):
         raise TypeError(f"warmup: dtypes is a {type(dtypes).__name__}: give names of dtypes")
     chosen = [dtypes] if isinstance(dtypes, str) else list(dtypes)
     for dtype in chosen:
-        check_choice("warmup", "dtypes", dtype, _DTYPES)
+        check_choice("warmup", "dtypes", dtype, DTYPES)
     work = [(name, dtype) for dtype in chosen for name in units()]
     for done, (name, dtype) in enumerate(work):
         if progress is not None:
@@ -84,10 +80,10 @@ def configuration() -> dict[str, Any]:
 
     target, directory = host(), cache_directory()
     cached = []
-    for path in (cache_path(name, dtype) for dtype in _DTYPES for name in units()):
+    for path in (cache_path(name, dtype) for dtype in DTYPES for name in units()):
         with suppress(OSError):  # no such file, or a directory that may not be searched
             cached += [path.stat().st_size] if path is not None else []
-    tiles = {name: tile(name) for name in _DTYPES}
+    tiles = {name: tile(name) for name in DTYPES}
     return {
         "fastgrad": __version__,
         "python": platform.python_version(),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arrays import Array, check_count, check_number, random_generator
+from fastgrad.arrays import Array, as_array, check_count, check_number, random_generator
 from fastgrad.compiled_network import CompiledNetwork
 from fastgrad.network_job import Job
 from fastgrad.optimizers import Adam, Optimizer
@@ -151,80 +152,71 @@ def train(
     callback: Callable[[FitState], Any] | None,
 ) -> FitResult:
     """Train `network`: see `MLP.fit`."""
-    p = network.native_params("MLP.fit", params).copy()
+    caller = "MLP.fit"
+    p = network.native_params(caller, as_array(caller, "params", params)).copy()
     losses: list[float] = []
-    try:  # from here on Ctrl-C leaves a result, also during the checks
-        _train(
-            network, p, losses, x, target, optimizer, epochs, batch_size, shuffle, seed, progress,
-            callback,
-        )  # fmt: skip
-    except KeyboardInterrupt as stop:
-        stop.result = FitResult(p, np.array(losses))  # type: ignore[attr-defined]
-        raise
+    with _interrupted_with_result(p, losses):  # during the checks, too
+        x = as_array(caller, "x", x)
+        data = network.samples(
+            caller, x, None if target is None else as_array(caller, "target", target)
+        )
+        optimizer = Adam() if optimizer is None else optimizer
+        if not isinstance(optimizer, Optimizer):
+            given = type(optimizer).__name__
+            raise TypeError(f"{caller}: optimizer is a {given}: give fg.SGD, fg.Adam or fg.AdamW")
+        if callback is not None and not callable(callback):
+            raise TypeError(f"{caller}: callback is a {type(callback).__name__}: give a function")
+        epochs, batch_size = (
+            check_count(caller, "epochs", epochs),
+            check_count(caller, "batch_size", batch_size),
+        )
+        n = len(data.x)
+        if n == 0:
+            raise ValueError(f"{caller}: x has shape {x.shape}: there are no samples")
+        batch_size = min(batch_size, n)
+        rng = random_generator(caller, seed)
+        gradient = np.empty(network.size, network.dtype)
+        table, state = optimizer.table(network.size, network.dtype.name)
+        shown = 0.0
+
+        def note(done: int) -> None:
+            nonlocal shown
+            if perf_counter() - shown < 0.1:  # drawing takes longer than a short epoch
+                return
+            shown = perf_counter()
+            before = len(losses) * n
+            speed = (before + done) / (perf_counter() - start)
+            loss = f"loss {losses[-1]:.4g}  " if losses else ""
+            text = f"epoch {len(losses) + 1}/{epochs}  {loss}{speed:.3g} samples/s"
+            bar.update(before + done, epochs * n, text)
+
+        start = perf_counter()
+        with Progress(bool(progress)) as bar:
+            for epoch in range(epochs):
+                began = perf_counter()
+                if epoch and data.labels and data.target is not None:  # a callback may change them
+                    network.check_classes(caller, data.target)
+                order = rng.permutation(n) if shuffle else None
+                job = Job(network, p, gradient, data, batch_size, order=order, optimizer=table)
+                job.run(note if progress else None)
+                loss = network.reduced(job.all_terms, n)
+                losses.append(loss)
+                speed = n / (perf_counter() - began)
+                if callback is not None and callback(FitState(epoch, loss, p, speed)):
+                    break
+        if progress:
+            bar.finish(
+                f"{len(losses)} epochs  loss {losses[-1]:.4g}  {perf_counter() - start:.3g} s"
+            )
+        del state  # until here the kernel used it through addresses
     return FitResult(p, np.array(losses))
 
 
-def _train(
-    network: CompiledNetwork,
-    p: Array,
-    losses: list[float],
-    x: ArrayLike,
-    target: ArrayLike | None,
-    optimizer: Optimizer | None,
-    epochs: int,
-    batch_size: int,
-    shuffle: bool,
-    seed: int,
-    progress: bool,
-    callback: Callable[[FitState], Any] | None,
-) -> None:
-    """Check the other arguments, and train: `p` changes and `losses` grows."""
-    caller = "MLP.fit"
-    data = network.samples(caller, x, target)
-    optimizer = Adam() if optimizer is None else optimizer
-    if not isinstance(optimizer, Optimizer):
-        given = type(optimizer).__name__
-        raise TypeError(f"{caller}: optimizer is a {given}: give fg.SGD, fg.Adam or fg.AdamW")
-    if callback is not None and not callable(callback):
-        raise TypeError(f"{caller}: callback is a {type(callback).__name__}: give a function")
-    epochs, batch_size = (
-        check_count(caller, "epochs", epochs),
-        check_count(caller, "batch_size", batch_size),
-    )
-    n = len(data.x)
-    if n == 0:
-        raise ValueError(f"{caller}: x has shape {np.shape(x)}: there are no samples")
-    batch_size = min(batch_size, n)
-    rng = random_generator(caller, seed)
-    gradient = np.empty(network.size, network.dtype)
-    table, state = optimizer.table(network.size, network.dtype.name)
-    shown = 0.0
-
-    def note(done: int) -> None:
-        nonlocal shown
-        if perf_counter() - shown < 0.1:  # drawing takes longer than a short epoch
-            return
-        shown = perf_counter()
-        before = len(losses) * n
-        speed = (before + done) / (perf_counter() - start)
-        loss = f"loss {losses[-1]:.4g}  " if losses else ""
-        text = f"epoch {len(losses) + 1}/{epochs}  {loss}{speed:.3g} samples/s"
-        bar.update(before + done, epochs * n, text)
-
-    start = perf_counter()
-    with Progress(bool(progress)) as bar:
-        for epoch in range(epochs):
-            began = perf_counter()
-            if epoch and data.labels and data.target is not None:  # a callback may change them
-                network.check_range(caller, data.target)
-            order = rng.permutation(n) if shuffle else None
-            job = Job(network, p, gradient, data, batch_size, order=order, optimizer=table)
-            job.run(note if progress else None)
-            loss = network.reduced(job.all_terms, n)
-            losses.append(loss)
-            speed = n / (perf_counter() - began)
-            if callback is not None and callback(FitState(epoch, loss, p, speed)):
-                break
-    if progress:
-        bar.finish(f"{len(losses)} epochs  loss {losses[-1]:.4g}  {perf_counter() - start:.3g} s")
-    del state  # until here the kernel used it through addresses
+@contextmanager
+def _interrupted_with_result(p: Array, losses: list[float]) -> Iterator[None]:
+    """Give Ctrl-C's exception what there is by then."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        stop.result = FitResult(p, np.array(losses))  # type: ignore[attr-defined]
+        raise

@@ -1018,8 +1018,9 @@ _NETWORKS = [
         "batches * self.batch", "a window starts at the wrong sample",
     ),
     Fault(
-        "network-reduction", "compiled_network.py", "count = n if per_sample else n * self.outputs",
-        "count = n", "the mean over elements is one over samples",
+        "loss-reduced", "losses.py",
+        'count = samples if reduction == "samples" or rowwise else elements', "count = samples",
+        "the mean over elements is one over samples",
     ),
     Fault(
         "training-order", "training.py", "rng.permutation(n) if shuffle else None", "None",

@@ -55,7 +55,7 @@ class Pieces:
         self.patch.setattr(threads, "SLICE", work)
         self.patch.setattr(threads, "SHARE_FROM", 2)
         layers: dict[str, Any] = {"rows": {}, "columns": {}}
-        for module in ("activations", "functional", "dense_checked", "dense_layer"):
+        for module in ("activation", "activations", "functional", "dense_checked", "dense_layer"):
             self.patch.setattr(f"fastgrad.{module}.LAYERS", layers)
 
 
@@ -259,9 +259,13 @@ def test_without_more_threads_the_work_is_done_here(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(_thread, "start_new_thread", refuses)
     tasks: list[Any] = [[lambda t=t: seen.append((t, threading.get_ident()))] for t in range(4)]
     tasks[1] = [ended.set]
-    threads.run(tasks)
+    # In a thread of its own: what is never done would be waited for without end.
+    runs = threading.Thread(target=threads.run, args=(tasks,), daemon=True)
+    runs.start()
+    runs.join(20)
+    assert not runs.is_alive()
     assert ended.is_set()
-    assert seen == [(t, threading.get_ident()) for t in (0, 2, 3)]
+    assert seen == [(t, runs.ident) for t in (0, 2, 3)]
 
 
 @pytest.mark.parametrize("where", [0, 1])

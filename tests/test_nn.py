@@ -402,10 +402,13 @@ def after_forward(layer: nn.Layer, shape: tuple[int, ...]) -> nn.Layer:
         (lambda: nn.Sequential(5), TypeError, "Sequential: layers is a int: give layers in a seq"),
         (lambda: nn.Linear(2, 2, dtype=SWAPPED), ValueError, "Linear: dtype is dtype"),
         (lambda: nn.Linear(2, 2, dtype=None), ValueError, "Linear: dtype is None: choose 'float32"),
-        (
-            lambda: nn.Linear(2**40, 2**40),
-            ValueError,
-            r"Linear: w of shape \(1099511627776, 1099511627776\) is larger than memory can be",
+        *(
+            (
+                lambda size=size: nn.Linear(size, size),
+                ValueError,
+                r"Linear: w of shape \(1099511627776, 1099511627776\) is larger than memory can be",
+            )
+            for size in (2**40, np.int64(2**40))
         ),
         (lambda: nn.MSE([1]).backward(), ValueError, "MSE.backward: there is no pred"),
         (lambda: nn.MSE([1], "average"), ValueError, "MSE: reduction is 'average'"),

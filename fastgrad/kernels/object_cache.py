@@ -18,7 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
+from fastgrad.kernels.front_end import interrupts_deferred
 from fastgrad.kernels.target import host
+
+with interrupts_deferred():
+    import llvmlite
+    import llvmlite.binding as llvm
 
 
 def cache_directory() -> Path | None:
@@ -45,9 +50,6 @@ def cache_directory() -> Path | None:
 @lru_cache(maxsize=1)
 def _fingerprint() -> bytes:
     """Hash everything compiled code depends on but the unit itself."""
-    import llvmlite
-    import llvmlite.binding as llvm
-
     version = importlib.metadata.version
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):

@@ -54,11 +54,10 @@ RELEASE_FROM = 1 << 18
 def arguments(typingctx: Any, args: Any, count: Any) -> Any:
     """Return the first `count` arguments (borrowed objects) as a tuple of addresses."""
     kind = types.UniTuple(WORD, count.literal_value)
-    word = I64
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        first = builder.inttoptr(values[0], word.as_pointer())
-        items = [builder.load(builder.gep(first, [word(i)])) for i in range(kind.count)]
+        first = builder.inttoptr(values[0], I64.as_pointer())
+        items = [builder.load(builder.gep(first, [I64(i)])) for i in range(kind.count)]
         return context.make_tuple(builder, kind, items)
 
     return kind(WORD, count), codegen
@@ -85,8 +84,7 @@ def tuple_set(typingctx: Any, made: Any, index: Any, item: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         made, index, item = args
-        word = I64
-        first = builder.inttoptr(builder.add(made, word(tuple.__basicsize__)), word.as_pointer())
+        first = builder.inttoptr(builder.add(made, I64(tuple.__basicsize__)), I64.as_pointer())
         builder.store(item, builder.gep(first, [index]))
         return context.get_dummy_value()
 
@@ -254,14 +252,14 @@ def make_array(
     typingctx: Any, make: Any, kind: Any, number: Any, ndim: Any, shape: Any, fortran: Any
 ) -> Any:
     """Return a new array, through NumPy's ``PyArray_New`` at address `make`."""
-    i32, i64 = ir.IntType(32), I64
+    i32 = ir.IntType(32)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         make, kind, number, ndim, shape, fortran = args
         # PyArray_New(type, nd, dims, type_num, strides, data, itemsize, flags, obj)
-        function = ir.FunctionType(i64, [i64, i32, i64, i32, i64, i64, i32, i32, i64])
+        function = ir.FunctionType(I64, [I64, i32, I64, i32, I64, I64, i32, i32, I64])
         number, ndim, fortran = (builder.trunc(a, i32) for a in (number, ndim, fortran))
-        arguments = [kind, ndim, shape, number, i64(0), i64(0), i32(0), fortran, i64(0)]
+        arguments = [kind, ndim, shape, number, I64(0), I64(0), i32(0), fortran, I64(0)]
         return builder.call(builder.inttoptr(make, function.as_pointer()), arguments)
 
     return WORD(*([WORD] * 6)), codegen

@@ -84,20 +84,21 @@ class Dense(Layer):
         for argument, size in (("input_dim", input_dim), ("output_dim", output_dim)):
             if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
                 raise ValueError(f"{name}: {argument} is {size!r}: give a positive integer")
-        if input_dim * output_dim > sys.maxsize // 8:
-            shape = input_dim, output_dim
+        shape = input_dim, output_dim = int(input_dim), int(output_dim)
+        if math.prod(shape) > sys.maxsize // 8:
             raise ValueError(f"{name}: w of shape {shape} is larger than memory can be")
         native = native_dtype(name, dtype)
         self.dtype = native.name
         self._act, self._function = resolve(name, activation)
         # What forward and backward apply: a name could get another meaning.
         self._applied = self._act if self._function is None else self._function
-        self.input_dim, self.output_dim, self.activation = input_dim, output_dim, activation
+        self.input_dim, self.output_dim = shape
+        self.activation = activation
 
         rows = samples == "rows"
         limit = math.sqrt(6.0 / (input_dim + output_dim))
         rng = random_generator(name, seed)
-        w = rng.uniform(-limit, limit, (input_dim, output_dim)).astype(native)
+        w = rng.uniform(-limit, limit, shape).astype(native)
         self.w: Array = w if rows else w.T.copy()
         self.b = np.zeros((output_dim,) if rows else (output_dim, 1), native) if bias else None
         self.grad_w: Array | None = None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arrays import LAYOUTS, Array, as_array, check_choice, common_dtypes
+from fastgrad.arrays import LAYOUTS, Array, as_array, check_choice, check_samples, common_dtypes
 
 __all__ = ["Layer", "as_samples"]
 
@@ -155,12 +155,7 @@ def as_samples(function: str, name: str, value: ArrayLike, samples: str) -> Arra
     """Return a floating array of at least two axes: a vector is one sample."""
     array = as_array(function, name, value)
     array = array.astype(common_dtypes(array).result, copy=False)
-    columns = samples == "columns"
-    if array.ndim == 1:
-        return array.reshape((-1, 1) if columns else (1, -1))
-    if array.ndim == 0 or (columns and array.ndim > 2):
-        forms = "(d, n) or (d,)" if columns else "(n, d), (..., d) or (d,)"
-        raise ValueError(
-            f"{function}: {name} has shape {array.shape}: samples={samples!r} take {forms}"
-        )
-    return array
+    check_samples(function, name, array, samples)
+    if array.ndim > 1:
+        return array
+    return array.reshape((-1, 1) if samples == "columns" else (1, -1))

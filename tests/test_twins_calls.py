@@ -1,4 +1,4 @@
-"""The activations of the two baselines are called as fastgrad's are: signatures, `out=`, shapes."""
+"""The twins are called as fastgrad is: activations' signatures, `out=`, shapes; first weights."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Array, rng_of
+from twins import impls
 
 import fastgrad as fg
-from fastgrad import loops, reference
 from fastgrad.activations import BUILT_IN
 
-impls = pytest.mark.parametrize(
-    "impl", [reference, loops], ids=lambda m: m.__name__.rsplit(".", 1)[-1]
-)
 names = pytest.mark.parametrize("name", BUILT_IN)
 METHODS = ("__call__", "derivative", "backward", "backward_from_output")
 
