@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -299,31 +298,32 @@ def test_forks_at_once_beside_a_thread_that_compiles(monkeypatch: pytest.MonkeyP
     """One that lost patience must not leave the lock held that another one got."""
     from fastgrad.kernels import library
 
-    lib, impatient, compiled = library.Library(), threading.Event(), threading.Event()
-    monkeypatch.setattr(library, "FORK_PATIENCE", 30.0)
+    lib, (holds, goes_on, released, ends) = library.Library(), [threading.Event() for _ in range(4)]
+    monkeypatch.setattr(library, "FORK_PATIENCE", 0.01)
 
     def patient() -> None:
         lib._hold_lock()
-        impatient.wait(30)
+        holds.set()
+        goes_on.wait(30)
+        lib._release_lock()
+        released.set()
+        ends.wait(30)  # else the next thread may get this one's number, and with it the lock
+
+    def impatient() -> None:
+        lib._hold_lock()
         lib._release_lock()
 
-    with lib._lock:
-        waits = threading.Thread(target=patient)
-        waits.start()
-        time.sleep(0.05)
-        monkeypatch.setattr(library, "FORK_PATIENCE", 0.01)
-        gives_up = threading.Thread(target=lib._hold_lock)
-        gives_up.start()
-        gives_up.join()
-    gives_up = threading.Thread(target=lambda: (lib._hold_lock(), lib._release_lock()))
-    gives_up.start()
-    gives_up.join()
-    impatient.set()
-    waits.join()
-    after = threading.Thread(target=lambda: lib._lock.acquire(timeout=5) and compiled.set())
-    after.start()
-    after.join()
-    assert compiled.is_set()
+    forks, other = threading.Thread(target=patient), threading.Thread(target=impatient)
+    forks.start()
+    assert holds.wait(30)
+    other.start()
+    other.join()
+    goes_on.set()
+    assert released.wait(30)
+    free = lib._lock.acquire(timeout=5)
+    ends.set()
+    forks.join()
+    assert free
 
 
 @forks
