@@ -56,6 +56,7 @@ ORDER = [
     *("kernels.pyobject", "kernels.pointers", "kernels.intrinsics"),
     *(
         "kernels.compile",
+        "kernels.pipeline",
         "kernels.entry",
         "kernels.library",
         "kernels.object_cache",

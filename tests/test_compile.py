@@ -59,6 +59,22 @@ def test_users_code_is_compiled_as_before(tmp_path: Path) -> None:
     assert instructions[0] == instructions[1]
 
 
+OTHER_NUMBA = """
+import numba.core.compiler
+from numba.core import untyped_passes
+del untyped_passes.FixupArgs
+from fastgrad.kernels import library, units
+code = library.build(units.unit("slopes.relu"), "float32")
+from fastgrad.kernels import pipeline
+print(pipeline.OPTIONS, b"fastgrad_backward_z_relu_float32" in code)
+"""
+
+
+def test_a_numba_with_other_passes_compiles_with_its_own(tmp_path: Path) -> None:
+    printed = output(start(OTHER_NUMBA, FASTGRAD_CACHE_DIR=str(tmp_path)))
+    assert printed.split() == ["{}", "True"]
+
+
 @pytest.mark.parametrize("dtype", units.DTYPES)
 def test_long_chains_run_side_by_side(dtype: str) -> None:
     """As many vectors as INTERLEAVE, each with a chain of its own: see compile._parallel."""
