@@ -1,0 +1,115 @@
+"""README.md and docs/ are true: what they name exists, what they show runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import rng_of
+
+import fastgrad as fg
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+DOCUMENTS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+SOURCES = [*(ROOT / "fastgrad").rglob("*.py"), *(ROOT / "tests").glob("*.py")]
+SOURCES += [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "examples").glob("*.py")]
+
+# Where a file that a text names may lie, beside the text itself.
+PLACES = ("", "fastgrad", "fastgrad/kernels", "tests", "benchmarks", "docs")
+FILE = re.compile(r"`([\w.-]+(?:/[\w.-]+)*\.(?:py|md|json))`")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"(?:python -m ([\w.]+)|\b(fastgrad)(?= \w))(.*)")
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, *sorted(SOURCES)], ids=name_of)
+def test_files_that_are_named_exist(path: Path) -> None:
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        for file in FILE.findall(line):
+            places = [path.parent, *(ROOT / place for place in PLACES)]
+            assert any((place / file).exists() for place in places), (
+                f"{name_of(path)}:{number} names {file}: there is no such file"
+            )
+
+
+def commands() -> list[Any]:
+    """Return (document, module, options) of each command of ours that a document shows."""
+    found = []
+    for path in DOCUMENTS:
+        shown = [body for kind, body in BLOCK.findall(path.read_text()) if kind == "sh"]
+        shown += re.findall(r"`([^`\n]+)`", path.read_text())
+        for line in "\n".join(shown).splitlines():
+            for part in line.split("#")[0].split("&&"):
+                if match := COMMAND.search(part):
+                    module = match[1] or "fastgrad"
+                    if module.split(".")[0] in ("fastgrad", "tests", "benchmarks"):
+                        options = tuple(re.findall(r"(?<!\S)--[\w-]+", match[3]))
+                        found.append((path, module, options))
+    return [
+        pytest.param(*c, id=f"{c[0].name}: {c[1]} {' '.join(c[2])}") for c in dict.fromkeys(found)
+    ]
+
+
+@pytest.mark.parametrize(("path", "module", "options"), commands())
+def test_commands_that_are_shown_exist(path: Path, module: str, options: tuple[str, ...]) -> None:
+    home = ROOT / module.replace(".", "/")
+    files = sorted(home.glob("*.py")) if home.is_dir() else [home.with_suffix(".py")]
+    assert all(file.exists() for file in files), f"{name_of(path)} runs {module}: there is none"
+    taken = "".join(file.read_text() for file in files)
+    for option in options:
+        assert f'"{option}"' in taken, f"{name_of(path)}: {module} does not take {option}"
+
+
+def test_the_example_runs() -> None:
+    (code,) = [body for kind, body in BLOCK.findall(README.read_text()) if kind == "python"]
+    assert len(code.strip().splitlines()) <= 7  # an import and six lines
+    rng = rng_of("README")
+    x, w, b, grad_y = (rng.standard_normal(shape) for shape in ((5, 3), (3, 4), (4,), (5, 4)))
+    images, labels = rng.standard_normal((20, 64)), rng.integers(0, 10, 20)
+    names: dict[str, Any] = {"x": x, "w": w, "b": b, "grad_y": grad_y}
+    names |= {"images": images, "labels": labels}
+    exec(code, names)
+    assert names["grads"].w.shape == w.shape
+    assert np.isfinite(names["params"]).all()
+
+
+def public_names() -> list[str]:
+    """Return the names in README.md's table of all there is: `fg.nn.Linear Dense` are two."""
+    found = []
+    for line in README.read_text().split("## What there is")[1].split("\n## ")[0].splitlines():
+        for quoted in re.findall(r"`(fg\.[^`]+)`", line):
+            first, *others = re.sub(r"\(.*", "", quoted).split()
+            owner = first.rpartition(".")[0]
+            found += [first, *(f"{owner}.{other}" for other in others)]
+    return found
+
+
+def test_all_that_there_is_is_public_and_the_other_way_round() -> None:
+    named = {name.removeprefix("fg.") for name in public_names()}
+    for name in named:
+        value: Any = fg
+        for part in name.split("."):
+            value = getattr(value, part, None)
+        assert value is not None, f"README.md names fg.{name}: there is no such thing"
+    # Results and their like come with what returns them.
+    made = {"DenseCache", "DenseGrads", "FitResult", "FitState", "GradReport", "LayerParams"}
+    modules = {"activations", "losses", "nn", "reference", "loops", "Activation"}
+    missing = set(fg.__all__) - named - made - modules
+    assert not missing, f"README.md's table of all there is lacks {sorted(missing)}"
+
+
+def test_tables_are_those_of_the_performance_page() -> None:
+    """Each row of figures on the first screen is one of docs/performance.md."""
+    table = README.read_text().split("<!-- end of table -->")[0]
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    known = set((ROOT / "docs" / "performance.md").read_text().splitlines())
+    assert len(rows) > 10
+    for row in rows:
+        assert row in known, f"README.md: docs/performance.md has no such row: {row}"
