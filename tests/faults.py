@@ -1094,6 +1094,10 @@ _NETWORKS = [
         "user-raises", "kernels/compile.py", "return z * _NAN", "return z",
         "a user's activation that raises is the identity",
     ),
+    Fault(
+        "debug-info", "kernels/compile.py", ', "debug": False}', "}",
+        "NUMBA_DEBUGINFO changes the kernels, and Numba warns",
+    ),
 ]  # fmt: skip
 
 FAULTS = [*_KERNELS, *_WRAPPERS, *_NETWORKS]

@@ -64,7 +64,12 @@ LIKELY = {
     "kernels/apply_loss.py": ("test_strided.py", *_LOSS),
     "kernels/gather.py": ("test_strided.py", "test_guard_pages.py"),
     "kernels/loss.py": _LOSS,
-    "kernels/compile.py": ("test_dense.py", "test_own_activations.py", "test_compile.py"),
+    "kernels/compile.py": (
+        "test_dense.py",
+        "test_own_activations.py",
+        "test_compile.py",
+        "test_cache_torture.py",
+    ),
     "kernels/object_cache.py": (
         "test_library.py",
         "test_compile.py",

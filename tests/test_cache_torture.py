@@ -412,8 +412,10 @@ time.sleep(60)
 
 # -- Numba's own variables -------------------------------------------------------------------------
 
+VARIABLES = ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK", "NUMBA_DEBUGINFO"]
 
-@pytest.mark.parametrize("name", ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"])
+
+@pytest.mark.parametrize("name", VARIABLES)
 def test_variables_of_numba_change_nothing(name: str, copy: Path) -> None:
     """Kernels on raw memory are always compiled, and to the same code: one cache for all."""
     assert run(WHOLE, copy, **{name: "1"}) == 0
@@ -445,7 +447,7 @@ print(1)
 """
 
 
-@pytest.mark.parametrize("name", ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"])
+@pytest.mark.parametrize("name", VARIABLES)
 def test_activations_of_ones_own_under_variables_of_numba(name: str, filled: Path) -> None:
     code = DEFINED.format(disabled=int(name == "NUMBA_DISABLE_JIT"))
     assert run(code, filled, **{name: "1"}) == 1

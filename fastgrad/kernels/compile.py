@@ -15,14 +15,16 @@ from fastgrad.kernels import pipeline
 from fastgrad.kernels.library import machine
 from fastgrad.kernels.units import symbol
 
-# error_model="numpy": no ZeroDivisionError branches. No fastmath: policy. The two wrappers
-# are for calls from Python and C, which only units' own functions receive (a third of the
-# compile time).
-_OPTIONS: dict[str, Any] = {
+# error_model="numpy": no ZeroDivisionError branches. No fastmath: policy. What Numba's variables
+# ask for all functions (NUMBA_DEBUGINFO, NUMBA_BOUNDSCHECK) is for the user's own.
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "boundscheck": False, "debug": False}
+
+# The two wrappers are for calls from Python and C, which only units' own functions receive (a
+# third of the compile time).
+_CALLEE: dict[str, Any] = {
     **pipeline.OPTIONS,
-    "error_model": "numpy",
+    **_OPTIONS,
     "nogil": True,
-    "boundscheck": False,
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
@@ -43,13 +45,13 @@ def kernel(function: Callable[..., Any]) -> Any:
     result = _numba_type(annotations.pop("return", None))
     arguments = [_numba_type(hint) for hint in annotations.values()]
     if None in arguments or result is None:
-        return njit(**_OPTIONS)(function)
-    return njit(result(*arguments), **_OPTIONS)(function)
+        return njit(**_CALLEE)(function)
+    return njit(result(*arguments), **_CALLEE)(function)
 
 
 def inlined(function: Callable[..., Any]) -> Any:
     """Compile `function` into each of its callers."""
-    return njit(**_OPTIONS, forceinline=True)(function)
+    return njit(**_CALLEE, forceinline=True)(function)
 
 
 # With float32 constants the sum and the product have the dtype of the other operand.
@@ -62,7 +64,7 @@ def scalar(function: Callable[..., Any]) -> Any:
     Where it cannot raise LLVM leaves nothing of that.
     """
     if isinstance(function, FunctionType):
-        function = njit(error_model="numpy")(function)
+        function = njit(error_model="numpy", debug=False)(function)
 
     def call(z: Any) -> Any:  # math.sin and the like are compiled only as callees
         try:
@@ -70,13 +72,12 @@ def scalar(function: Callable[..., Any]) -> Any:
         except Exception:
             return z * _NAN
 
-    return njit(error_model="numpy")(call)
+    return njit(error_model="numpy", debug=False)(call)
 
 
 def c_function(signature: Any, function: Callable[..., Any]) -> Any:
     """Compile `function` for callers outside of Numba."""
-    options = {**pipeline.OPTIONS, "error_model": "numpy", "boundscheck": False}
-    return cfunc(signature, **options)(function)
+    return cfunc(signature, **pipeline.OPTIONS, **_OPTIONS)(function)
 
 
 def _numba_type(hint: Any) -> Any:
