@@ -75,22 +75,62 @@ def products(dtype: str, top: float) -> None:
         print(f"  {name:14} {alone:4.0%} of the peak, {with_packing:4.0%} with packing its operand")
 
 
+def spent(function: Callable[..., Any], words: tuple[int, ...], size: int) -> float:
+    """Return the time of a kernel without that of the call: the same with 0 for its `size`."""
+    nothing = (*words[:size], 0, *words[size + 1 :])
+    return best(lambda: function(*words), 0.3) - best(lambda: function(*nothing), 0.1)
+
+
+ROWS = {name: f"forward_{name}" for name in ("sigmoid", "tanh", "gelu", "softmax", "exp")}
+WITH_SLOPE = "gelu with its slope"
+
+
+def row_kernels(dtype: str, rows: int) -> dict[str, float]:
+    """Return the times of row kernels over `rows` rows of 64 elements."""
+    z = np.random.default_rng(0).standard_normal((rows, 64)).astype(dtype)
+    y, times = np.empty_like(z), {}
+    words = (z.ctypes.data, 64, y.ctypes.data, 64, rows, 64)
+    for label, function in (ROWS | {WITH_SLOPE: "forward_and_slope_gelu"}).items():
+        unit = f"rows.{function.rpartition('_')[2]}"
+        if label == WITH_SLOPE:
+            z *= 0.5  # its slopes replace it, and stay between 0 and 1.2 from then on
+        times[label] = spent(plain_function(unit, function, dtype, words=6), words, size=4)
+    return times
+
+
 def elements(dtype: str) -> None:
     """Print the time of row kernels over 64 x 64 elements."""
-    z = np.random.default_rng(0).standard_normal((64, 64)).astype(dtype)
-    y, times = np.empty_like(z), []
-    for name in ("sigmoid", "tanh", "gelu", "softmax", "exp"):
-        kernel = plain_function(f"rows.{name}", f"forward_{name}", dtype, words=6)
-        words = (z.ctypes.data, 64, y.ctypes.data, 64, 64, 64)
-        nothing = (*words[:4], 0, 64)  # what the call alone costs
-        spent = best(lambda w=words, f=kernel: f(*w), 0.3)
-        spent -= best(lambda w=nothing, f=kernel: f(*w), 0.1)
-        times.append(f"{name} {spent / z.size * 1e9:.2f}")
-    kernel = plain_function("rows.gelu", "forward_and_slope_gelu", dtype, words=6)
-    z *= 0.5  # its slopes replace it, and stay between 0 and 1.2 from then on
-    spent = best(lambda: kernel(*words), 0.3) - best(lambda: kernel(*nothing), 0.1)
-    times.append(f"gelu with its slope {spent / z.size * 1e9:.2f}")
-    print(f"  ns per element: {', '.join(times)}")
+    times = row_kernels(dtype, 64)
+    shown = (f"{label} {time / 64**2 * 1e9:.2f}" for label, time in times.items())
+    print(f"  ns per element: {', '.join(shown)}")
+
+
+def parts(dtype: str, top: float) -> None:
+    """Print what the kernels of a layer of 32x64x64 take, forward and backward."""
+    t, n, d, k = tile(dtype), 32, 64, 64
+    gemm = plain_function("gemm", "gemm", dtype, words=15)
+    pack = plain_function("gemm", "pack_b", dtype, words=6)
+    slope = plain_function("rows.tanh", "backward_y_tanh", dtype, words=8)
+    x, w, g, y, out, packed, space, one = (
+        np.ones(s, dtype)
+        for s in (n * d, d * k, n * k, n * k, d * k, d * k, t.a_pack // t.itemsize, 1)
+    )
+    x_, w_, g_, y_, out_, packed_, space_, one_ = (
+        a.ctypes.data for a in (x, w, g, y, out, packed, space, one)
+    )
+    times = {
+        "x @ w": (gemm, (n, k, d, x_, d, 1, w_, k, t.nr, 0, out_, k, 0, 0, space_), 0),
+        "packing w.T": (pack, (k, d, w_, 1, k, packed_), 1),
+        "grad_z @ w.T": (
+            gemm, (n, d, k, g_, k, 1, packed_, t.nr, t.nr * k, 0, out_, d, 0, 0, space_), 0
+        ),
+        "x.T @ grad_z": (gemm, (d, k, n, x_, 1, d, g_, k, t.nr, 0, out_, k, 0, 0, space_), 0),
+        "grad_b": (gemm, (1, k, n, one_, 0, 0, g_, k, t.nr, 0, out_, k, 0, 0, space_), 0),
+        "slope": (slope, (g_, k, y_, k, out_, k, n, k), 6),
+    }  # fmt: skip
+    shown = [f"{label} {spent(*case) * 1e6:.2f}" for label, case in times.items()]
+    shown += [f"{label} {time * 1e6:.2f}" for label, time in row_kernels(dtype, n).items()]
+    print(f"  32x64x64, us: multiply-adds {3 * n * d * k / top * 1e6:.1f}, {', '.join(shown)}")
 
 
 def calls() -> None:
@@ -182,6 +222,7 @@ def main() -> None:
         print(f"{dtype}: {2 * top / 1e9:.1f} GFLOP/s of multiply-adds at most")
         products(dtype, top)
         elements(dtype)
+        parts(dtype, top)
     print("calls, 1x8x8 float32")
     calls()
     print("two threads over one: median, quartiles")
