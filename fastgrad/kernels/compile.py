@@ -16,13 +16,13 @@ from fastgrad.kernels.library import machine
 from fastgrad.kernels.units import symbol
 
 # error_model="numpy": no ZeroDivisionError branches. No fastmath: policy. What Numba's variables
-# ask for all functions (NUMBA_DEBUGINFO, NUMBA_BOUNDSCHECK) is for the user's own.
-_OPTIONS: dict[str, Any] = {"error_model": "numpy", "boundscheck": False, "debug": False}
+# ask for all functions (NUMBA_DEBUGINFO, NUMBA_BOUNDSCHECK) is not for ours.
+_SCALAR: dict[str, Any] = {"error_model": "numpy", "debug": False}
+_OPTIONS: dict[str, Any] = {**pipeline.OPTIONS, **_SCALAR, "boundscheck": False}
 
 # The two wrappers are for calls from Python and C, which only units' own functions receive (a
 # third of the compile time).
 _CALLEE: dict[str, Any] = {
-    **pipeline.OPTIONS,
     **_OPTIONS,
     "nogil": True,
     "no_cpython_wrapper": True,
@@ -64,7 +64,7 @@ def scalar(function: Callable[..., Any]) -> Any:
     Where it cannot raise LLVM leaves nothing of that.
     """
     if isinstance(function, FunctionType):
-        function = njit(error_model="numpy", debug=False)(function)
+        function = njit(**_SCALAR)(function)
 
     def call(z: Any) -> Any:  # math.sin and the like are compiled only as callees
         try:
@@ -72,12 +72,12 @@ def scalar(function: Callable[..., Any]) -> Any:
         except Exception:
             return z * _NAN
 
-    return njit(error_model="numpy", debug=False)(call)
+    return njit(**_SCALAR)(call)
 
 
 def c_function(signature: Any, function: Callable[..., Any]) -> Any:
     """Compile `function` for callers outside of Numba."""
-    return cfunc(signature, **pipeline.OPTIONS, **_OPTIONS)(function)
+    return cfunc(signature, **_OPTIONS)(function)
 
 
 def _numba_type(hint: Any) -> Any:
