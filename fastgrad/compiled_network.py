@@ -181,8 +181,8 @@ class CompiledNetwork(PlannedNetwork):
                 classes = self.loss.rowwise and goal.ndim == 1 and x.ndim == 2
                 dtype = INT64 if classes and goal.dtype.kind in "iu" else self.dtype
                 goals[i] = as_native(goal, dtype)
-        space = self.take_space()
         native = as_natives(self.dtype, params, x)
+        space = self.take_space()
         result = direct(*native, *goals, None, self.words, space)
         self.spaces.append(space)
         return result

@@ -1095,7 +1095,7 @@ _NETWORKS = [
         "a user's activation that raises is the identity",
     ),
     Fault(
-        "debug-info", "kernels/compile.py", ', "debug": False}', "}",
+        "debug-info", "kernels/compile.py", ', "debug": False', "",
         "NUMBA_DEBUGINFO changes the kernels, and Numba warns",
     ),
 ]  # fmt: skip

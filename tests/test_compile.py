@@ -70,6 +70,12 @@ print(pipeline.OPTIONS, b"fastgrad_backward_z_relu_float32" in code)
 """
 
 
+def test_this_numba_has_all_passes() -> None:
+    from fastgrad.kernels import pipeline
+
+    assert list(pipeline.OPTIONS) == ["pipeline_class"]
+
+
 def test_a_numba_with_other_passes_compiles_with_its_own(tmp_path: Path) -> None:
     printed = output(start(OTHER_NUMBA, FASTGRAD_CACHE_DIR=str(tmp_path)))
     assert printed.split() == ["{}", "True"]

@@ -16,13 +16,14 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCUMENTS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 SOURCES = [*(ROOT / "fastgrad").rglob("*.py"), *(ROOT / "tests").glob("*.py")]
-SOURCES += [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "examples").glob("*.py")]
+SOURCES += [*(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "examples").glob("*.py")]
 
 # Where a file that a text names may lie, beside the text itself.
 PLACES = ("", "fastgrad", "fastgrad/kernels", "tests", "benchmarks", "docs")
 FILE = re.compile(r"`([\w.-]+(?:/[\w.-]+)*\.(?:py|md|json))`")
+TEST = re.compile(r"(?<![\w/])tests/\w+\.py")  # as commands name it
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"(?:python -m ([\w.]+)|\b(fastgrad)(?= \w))(.*)")
+COMMAND = re.compile(r"(?:python -m ([\w.]+)|\b(fastgrad)(?= \w))( \w+)?(.*)")
 
 
 def name_of(path: Path) -> str:
@@ -32,7 +33,7 @@ def name_of(path: Path) -> str:
 @pytest.mark.parametrize("path", [*DOCUMENTS, *sorted(SOURCES)], ids=name_of)
 def test_files_that_are_named_exist(path: Path) -> None:
     for number, line in enumerate(path.read_text().splitlines(), 1):
-        for file in FILE.findall(line):
+        for file in FILE.findall(line) + TEST.findall(line):
             places = [path.parent, *(ROOT / place for place in PLACES)]
             assert any((place / file).exists() for place in places), (
                 f"{name_of(path)}:{number} names {file}: there is no such file"
@@ -40,7 +41,10 @@ def test_files_that_are_named_exist(path: Path) -> None:
 
 
 def commands() -> list[Any]:
-    """Return (document, module, options) of each command of ours that a document shows."""
+    """Return (document, module, arguments) of each command of ours that a document shows.
+
+    Arguments are options, and what `fastgrad` is to do.
+    """
     found = []
     for path in DOCUMENTS:
         shown = [body for kind, body in BLOCK.findall(path.read_text()) if kind == "sh"]
@@ -50,21 +54,23 @@ def commands() -> list[Any]:
                 if match := COMMAND.search(part):
                     module = match[1] or "fastgrad"
                     if module.split(".")[0] in ("fastgrad", "tests", "benchmarks"):
-                        options = tuple(re.findall(r"(?<!\S)--[\w-]+", match[3]))
-                        found.append((path, module, options))
+                        arguments = re.findall(r"(?<!\S)--[\w-]+", match[4])
+                        if match[3] and module == "fastgrad":
+                            arguments.append(match[3].strip())
+                        found.append((path, module, tuple(arguments)))
     return [
         pytest.param(*c, id=f"{c[0].name}: {c[1]} {' '.join(c[2])}") for c in dict.fromkeys(found)
     ]
 
 
-@pytest.mark.parametrize(("path", "module", "options"), commands())
-def test_commands_that_are_shown_exist(path: Path, module: str, options: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("path", "module", "arguments"), commands())
+def test_commands_that_are_shown_exist(path: Path, module: str, arguments: tuple[str, ...]) -> None:
     home = ROOT / module.replace(".", "/")
     files = sorted(home.glob("*.py")) if home.is_dir() else [home.with_suffix(".py")]
     assert all(file.exists() for file in files), f"{name_of(path)} runs {module}: there is none"
     taken = "".join(file.read_text() for file in files)
-    for option in options:
-        assert f'"{option}"' in taken, f"{name_of(path)}: {module} does not take {option}"
+    for argument in arguments:
+        assert f'"{argument}"' in taken, f"{name_of(path)}: {module} does not take {argument}"
 
 
 def test_the_example_runs() -> None:
