@@ -25,6 +25,7 @@ from fastgrad.activations import (
 )
 from fastgrad.functional import DenseCache, DenseGrads, dense, dense_backward, dense_forward
 from fastgrad.threads import get_num_threads, set_num_threads
+from fastgrad.warning_categories import FastgradWarning, TrainingWarning
 
 __version__ = "0.1.0"
 
@@ -54,6 +55,8 @@ __all__ = [
     "Activation",
     "DenseCache",
     "DenseGrads",
+    "FastgradWarning",
+    "TrainingWarning",
     "activations",
     "define_activation",
     "dense",

@@ -434,14 +434,15 @@ class MLP:
         progress : bool
             Show epoch, loss and samples per second on stderr.
         callback : callable, optional
-            Called with a `FitState` after each epoch; training stops when it returns something
-            true. `EarlyStopping` makes such a callback.
+            Called with a `FitState` after each epoch; training stops when it returns True (or
+            NumPy's True, as a comparison gives). Whatever else it returns means nothing.
+            `EarlyStopping` makes such a callback.
 
         Returns
         -------
         FitResult
             ``params`` and ``losses``: per epoch, the loss over its samples with the parameters as
-            they were when each was used.
+            they were when each was used. ``stopped`` says what ended training before its time.
 
         Raises
         ------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -19,8 +20,11 @@ from fastgrad.terminal import Progress
 __all__ = ["EarlyStopping", "FitResult", "FitState", "train"]
 
 
-class FitResult(NamedTuple):
-    """What training gives: the parameters, and the loss of each epoch.
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """What training gives: the parameters, the loss of each epoch, and why it ended.
+
+    It unpacks into the first two.
 
     Attributes
     ----------
@@ -29,6 +33,9 @@ class FitResult(NamedTuple):
     losses : ndarray
         float64, one per epoch: the loss over all samples with the parameters as they were when
         each sample was used.
+    stopped : str or None
+        What ended training before all epochs were done: ``"callback"``, ``"early stopping"`` (the
+        callback was an `EarlyStopping`), ``"interrupt"`` (Ctrl-C); else None.
 
     Examples
     --------
@@ -37,10 +44,17 @@ class FitResult(NamedTuple):
     >>> params, losses = net.fit(net.init(), [[1.0]], [[2.0]], epochs=3)
     >>> params.shape, losses.shape
     ((2,), (3,))
+    >>> result = net.fit(net.init(), [[1.0]], [[2.0]], callback=lambda state: state.loss < 9)
+    >>> len(result.losses), result.stopped
+    (1, 'callback')
     """
 
     params: Array
     losses: Array
+    stopped: str | None = None
+
+    def __iter__(self) -> Iterator[Array]:
+        return iter((self.params, self.losses))
 
 
 class FitState(NamedTuple):
@@ -153,6 +167,7 @@ def train(
 ) -> FitResult:
     """Train `network`: see `MLP.fit`."""
     caller = "MLP.fit"
+    stopped = None
     p = network.native_params(caller, as_array(caller, "params", params)).copy()
     losses: list[float] = []
     with _interrupted_with_result(p, losses):  # during the checks, too
@@ -202,14 +217,24 @@ def train(
                 loss = network.reduced(job.all_terms, n)
                 losses.append(loss)
                 speed = n / (perf_counter() - began)
-                if callback is not None and callback(FitState(epoch, loss, p, speed)):
+                if callback is not None and _is_true(callback(FitState(epoch, loss, p, speed))):
+                    early = isinstance(callback, EarlyStopping)
+                    stopped = "early stopping" if early else "callback"
                     break
         if progress:
             bar.finish(
                 f"{len(losses)} epochs  loss {losses[-1]:.4g}  {perf_counter() - start:.3g} s"
             )
         del state  # until here the kernel used it through addresses
-    return FitResult(p, np.array(losses))
+    return FitResult(p, np.array(losses), stopped)
+
+
+def _is_true(answer: Any) -> bool:
+    """Return whether a callback's answer is True, or NumPy's, which comparing NumPy numbers gives.
+
+    Nothing else: a callback that reports (a progress bar's ``update``, a loss) is not asked.
+    """
+    return isinstance(answer, bool | np.bool_) and bool(answer)
 
 
 @contextmanager
@@ -218,5 +243,5 @@ def _interrupted_with_result(p: Array, losses: list[float]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        stop.result = FitResult(p, np.array(losses))  # type: ignore[attr-defined]
+        stop.result = FitResult(p, np.array(losses), "interrupt")  # type: ignore[attr-defined]
         raise

@@ -37,6 +37,7 @@ ORDER = [
         "losses",
     ),
     *("threads", "arrays"),
+    "warning_categories",
     *("reference", "loops"),
     "kernels.user",
     *(

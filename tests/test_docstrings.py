@@ -65,6 +65,8 @@ def sections(name: str) -> list[str]:
     value = DOCUMENTED[name]
     if name in RESULTS:
         wanted = ["Attributes", "Examples"]
+    elif inspect.isclass(value) and issubclass(value, Warning):
+        wanted = ["Examples"]
     else:
         signature = inspect.signature(value)
         takes = [p for p in signature.parameters if p != "self"]

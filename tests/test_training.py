@@ -14,7 +14,7 @@ from conftest import DTYPES, LAYOUTS, Array, rng_of, turn
 from tolerances import TRAINING_RTOL, U
 
 import fastgrad as fg
-from fastgrad import reference
+from fastgrad import loops, reference
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "SGD": {"lr": 0.1},
@@ -159,6 +159,45 @@ def test_callback_sees_each_epoch_and_can_stop() -> None:
     assert all(state.samples_per_second > 0 for state in seen)
 
 
+class Unasked:
+    """What cannot tell whether it is true, as an array of two cannot."""
+
+    def __bool__(self) -> bool:
+        raise AssertionError("asked whether it is true")
+
+
+@pytest.mark.parametrize(
+    "answer", [None, False, 1, 1.5, "yes", [0], np.float64(2), np.bool_(False), Unasked()],
+    ids=lambda answer: type(answer).__name__,
+)  # fmt: skip
+@pytest.mark.parametrize("package", [fg, reference, loops], ids=lambda m: m.__name__)
+def test_only_true_stops(package: Any, answer: Any) -> None:
+    x, target = problem(8)
+    net = package.MLP((4, 2), (None,), "mse", dtype="float64")
+    result = net.fit(net.init(), x, target, epochs=4, callback=lambda _: answer)
+    assert len(result.losses) == 4
+    assert result.stopped is None
+
+
+@pytest.mark.parametrize("answer", [True, np.bool_(True)], ids=repr)
+@pytest.mark.parametrize("package", [fg, reference, loops], ids=lambda m: m.__name__)
+def test_true_stops_and_the_result_says_so(package: Any, answer: Any) -> None:
+    x, target = problem(8)
+    net = package.MLP((4, 2), (None,), "mse", dtype="float64")
+    result = net.fit(net.init(), x, target, epochs=4, callback=lambda _: answer)
+    assert len(result.losses) == 1
+    assert result.stopped == "callback"
+
+
+def test_early_stopping_is_told_apart() -> None:
+    x, target = problem(8)
+    net = fg.MLP((4, 2), (None,), "mse", dtype="float64")
+    stop = fg.EarlyStopping(patience=2, min_delta=1e9)
+    result = net.fit(net.init(), x, target, epochs=9, callback=stop)
+    assert len(result.losses) == 3  # the first is always better than none
+    assert result.stopped == "early stopping"
+
+
 def test_early_stopping_waits_and_starts_afresh() -> None:
     stop = fg.EarlyStopping(patience=2, min_delta=0.1)
     losses = [1.0, 0.5, 0.45, 0.6]
@@ -223,6 +262,7 @@ def test_interrupt_keeps_the_parameters_so_far(batch_size: int) -> None:
     other.join()
     assert waited < 0.5
     result = caught.value.result  # type: ignore[attr-defined]
+    assert result.stopped == "interrupt"
     assert np.isfinite(result.params).all()
     assert not np.array_equal(result.params, start)
     again = net.fit(result.params, x, target, epochs=1, batch_size=batch_size)

@@ -225,7 +225,7 @@ class MLP:
 
         Each epoch takes the samples in the order ``rng.permutation(n)``, or as they are, in
         batches of ``batch_size``; the last may be smaller. Its loss is that over all samples, with
-        the parameters as they were when each was used. A true result of ``callback`` stops.
+        the parameters as they were when each was used. A ``callback`` that returns True stops.
         """
         params = self._params("MLP.fit", params).copy()
         x = self._inputs("MLP.fit", x)

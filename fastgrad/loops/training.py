@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +17,16 @@ from .optimizers import Adam, Optimizer
 __all__ = ["FitResult", "FitState", "train"]
 
 
-class FitResult(NamedTuple):
-    """What training gives: the parameters, and the loss of each epoch."""
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """What training gives: the parameters, the loss of each epoch, and what stopped it."""
 
     params: Array
     losses: Array
+    stopped: str | None = None  # "callback"
+
+    def __iter__(self) -> Iterator[Array]:
+        return iter((self.params, self.losses))
 
 
 class FitState(NamedTuple):
@@ -62,6 +68,7 @@ def train(
     step = optimizer.start(params)
     rng = np.random.default_rng(seed)
     losses: list[float] = []
+    stopped = None
     for epoch in range(epochs):
         start = time.perf_counter()
         order = rng.permutation(n).tolist() if shuffle else list(range(n))
@@ -79,6 +86,9 @@ def train(
                 f"epoch {epoch + 1}/{epochs}  loss {losses[-1]:.4g}  {speed:.3g} samples/s",
                 file=sys.stderr,
             )
-        if callback is not None and callback(FitState(epoch, losses[-1], params, speed)):
-            break
-    return FitResult(params, np.array(losses))
+        if callback is not None:
+            answer = callback(FitState(epoch, losses[-1], params, speed))
+            if isinstance(answer, bool | np.bool_) and answer:  # nothing else that is true
+                stopped = "callback"
+                break
+    return FitResult(params, np.array(losses), stopped)

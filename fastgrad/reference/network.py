@@ -294,14 +294,13 @@ class MLP:
         progress : bool
             Show epoch, loss and samples per second on stderr.
         callback : callable, optional
-            Called with a `FitState` after each epoch; training stops when it returns something
-            true.
+            Called with a `FitState` after each epoch; training stops when it returns True.
 
         Returns
         -------
         FitResult
             ``params`` and ``losses``: per epoch, the loss over its samples with the parameters as
-            they were when each was used.
+            they were when each was used. ``stopped`` is "callback" where that stopped it.
         """
         params = self._check_params("MLP.fit", params).copy()
         x = self._check_x("MLP.fit", x)

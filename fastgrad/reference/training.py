@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -16,11 +17,16 @@ from .optimizers import Adam, Optimizer
 __all__ = ["FitResult", "FitState", "train"]
 
 
-class FitResult(NamedTuple):
-    """What training gives: the parameters, and the loss of each epoch."""
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """What training gives: the parameters, the loss of each epoch, and what stopped it."""
 
     params: Array
     losses: Array
+    stopped: str | None = None  # "callback"
+
+    def __iter__(self) -> Iterator[Array]:
+        return iter((self.params, self.losses))
 
 
 class FitState(NamedTuple):
@@ -61,6 +67,7 @@ def train(
     step = optimizer.start(params)
     rng = np.random.default_rng(seed)
     losses: list[float] = []
+    stopped = None
     for epoch in range(epochs):
         began = perf_counter()
         order = rng.permutation(count) if shuffle else np.arange(count)
@@ -79,6 +86,9 @@ def train(
                 f"epoch {epoch + 1}/{epochs}  loss {losses[-1]:.4g}  {speed:.3g} samples/s",
                 file=sys.stderr,
             )
-        if callback is not None and callback(FitState(epoch, losses[-1], params, speed)):
-            break
-    return FitResult(params, np.array(losses))
+        if callback is not None:
+            answer = callback(FitState(epoch, losses[-1], params, speed))
+            if isinstance(answer, bool | np.bool_) and answer:  # nothing else that is true
+                stopped = "callback"
+                break
+    return FitResult(params, np.array(losses), stopped)

@@ -1,0 +1,25 @@
+"""The categories of fastgrad's warnings, each public: filters and tests name them."""
+
+from __future__ import annotations
+
+__all__ = ["FastgradWarning", "TrainingWarning"]
+
+
+class FastgradWarning(UserWarning):
+    """What all warnings of fastgrad are.
+
+    Examples
+    --------
+    >>> import fastgrad as fg, warnings
+    >>> warnings.simplefilter("error", fg.FastgradWarning)  # every one is an exception
+    """
+
+
+class TrainingWarning(FastgradWarning):
+    """Training went wrong: `MLP.fit` met a loss or parameters that are not finite.
+
+    Examples
+    --------
+    >>> import fastgrad as fg, warnings
+    >>> warnings.simplefilter("ignore", fg.TrainingWarning)
+    """
