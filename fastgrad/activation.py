@@ -271,7 +271,7 @@ class Activation:
         Returns
         -------
         ndarray
-            The shape of z; float32 if both arguments are, float16 if both are, else float64.
+            The shape of z; Of the dtype that NumPy promotes both to; float64 for integers.
 
         Raises
         ------
@@ -325,7 +325,7 @@ class Activation:
         Returns
         -------
         ndarray
-            The shape of y; float32 if both arguments are, float16 if both are, else float64.
+            The shape of y; Of the dtype that NumPy promotes both to; float64 for integers.
 
         Raises
         ------

@@ -83,14 +83,30 @@ def _holds_mask(value: Any, kind: Any) -> bool:
 
 
 def common_dtypes(*arrays: Array) -> Dtypes:
-    """Return the dtypes of a call: NumPy's promotion; ints and bools count as float64."""
+    """Return the dtypes of a call: see `promoted`."""
     return promoted(*[a.dtype for a in arrays])
 
 
 @lru_cache(maxsize=256)  # 0.2 us instead of 1.6
 def promoted(*dtypes: np.dtype[Any]) -> Dtypes:
-    """Return the dtypes of a call of arrays of these dtypes."""
-    common = np.result_type(*[d if d.kind == "f" else FLOAT64 for d in dtypes])
+    """Return the dtypes of a call of arrays of these dtypes: what NumPy promotes them to.
+
+    =======================  =========  =========  =========  ============
+    beside                   float16    float32    float64    no floats
+    =======================  =========  =========  =========  ============
+    bool, int8, uint8        float16    float32    float64    float64
+    int16, uint16            float32    float32    float64    float64
+    int32, uint32 and wider  float64    float64    float64    float64
+    float16                  float16    float32    float64
+    float32                  float32    float32    float64
+    float64                  float64    float64    float64
+    =======================  =========  =========  =========  ============
+
+    But for the last column, where NumPy has integers: sums and slopes have fractions. float16
+    is computed in float32.
+    """
+    floating = any(d.kind == "f" for d in dtypes)
+    common = np.result_type(*dtypes) if floating else FLOAT64
     result = _SINGLETONS[common.itemsize]
     return Dtypes(FLOAT32 if result is FLOAT16 else result, result)
 

@@ -249,7 +249,7 @@ def _converted_backward(
             as_native(grad, dtypes.work), x, w, b, saved, layer.record, flags, layer.columns,
             DenseGrads, None, None, None, None,
         )  # fmt: skip
-    except (AttributeError, TypeError, ValueError):  # a cache whose fields were replaced
+    except (AttributeError, KeyError, TypeError, ValueError):  # a cache of replaced fields
         return None
     if grads is None or grads is True or dtypes.work is dtypes.result:
         return grads if isinstance(grads, DenseGrads) else None

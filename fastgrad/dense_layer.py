@@ -57,7 +57,7 @@ class DenseGrads(NamedTuple):
     x, w, b, z : ndarray or None
         ``dL/dx``, ``dL/dw``, ``dL/db`` (of the shape b was given in) and, on request, ``dL/dz`` of
         the pre-activation (the shape of y). None where not needed, and b where there is no bias.
-        float32 if all arrays of the call are, float16 if all are, else float64.
+        Of the dtype that NumPy promotes all arrays of the call to; float64 for integers.
 
     Examples
     --------

@@ -64,8 +64,8 @@ def dense(
     Returns
     -------
     ndarray
-        y: ``(n, k)``, ``(..., k)`` or ``(k,)``; columns: ``(k, n)`` or ``(k,)``. float32 if all
-        inputs are, float16 if all are, else float64.
+        y: ``(n, k)``, ``(..., k)`` or ``(k,)``; columns: ``(k, n)`` or ``(k,)``. Of the
+        dtype that NumPy promotes the inputs to; float64 where all are integers or bools.
 
     Raises
     ------
@@ -122,8 +122,9 @@ def dense_forward(
     Returns
     -------
     y : ndarray
-        ``(n, k)``, ``(..., k)`` or ``(k,)``; columns: ``(k, n)`` or ``(k,)``. float32 if all
-        inputs are, float16 if all are, else float64. A sample's outputs lie side by side.
+        ``(n, k)``, ``(..., k)`` or ``(k,)``; columns: ``(k, n)`` or ``(k,)``. Of the dtype that
+        NumPy promotes the inputs to; float64 where all are integers or bools. A sample's outputs
+        lie side by side.
     cache : DenseCache
         For `dense_backward`. It refers to `x`, `w` and often `y`: do not change them between.
 

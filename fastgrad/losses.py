@@ -111,7 +111,7 @@ class _Loss:
                 _check_same(caller, array, goal)
         inputs = {first: array} if goal is None else {first: array, "target": goal}
         dtypes = common_dtypes(*([array] if labels or goal is None else [array, goal]))
-        result = common_dtypes(array).result
+        result = common_dtypes(array).result if array.dtype.kind == "f" else dtypes.result
         if out is not None:
             check_out(caller, "out", out, array.shape, result, inputs)
         if array.size == 0:
@@ -229,7 +229,8 @@ class Loss(_Loss):
         value : float
             Accumulated in float64.
         grad : ndarray
-            ``dL/dpred``, of the shape and dtype of `pred` (float64 for integers).
+            ``dL/dpred``, of the shape and dtype of `pred`; for integers of that which NumPy
+            promotes them and `target` to, float64 beside integers.
 
         Raises
         ------

@@ -53,20 +53,27 @@ OPERATIONS = {**FUNCTIONS, **METHODS}
 
 
 def clean(value: Any) -> Array:
-    """Return a C-contiguous native copy; ints and bools become float64."""
+    """Return a C-contiguous native copy."""
     array = np.asarray(value)
-    dtype = array.dtype.newbyteorder("=") if array.dtype.kind == "f" else np.dtype("float64")
-    return np.array(array, dtype.type, order="C", copy=True, subok=False)
+    return np.array(array, array.dtype.type, order="C", copy=True, subok=False)
+
+
+def promoted(*dtypes: Any) -> Any:
+    """Return NumPy's promotion, but float64 where there are only ints and bools."""
+    floating = any(dtype.kind == "f" for dtype in dtypes)
+    return np.result_type(*dtypes) if floating else np.dtype(np.float64)
 
 
 def canonical(op: Operation, values: Values, options: dict[str, Any]) -> tuple[Values, Any]:
     """Return clean copies, each group in the dtype it is computed in, and the results' dtype."""
     copies = {name: clean(v) for name, v in values.items()}
     labels = {"target"} if options.get("labels") else set()
-    floats = {n: a.dtype for n, a in copies.items() if n not in labels}
-    early = [t for n, t in floats.items() if n not in op.late]
-    for name, dtype in floats.items():
-        work = dtype if name in op.late else np.result_type(*early)
+    dtypes = {n: a.dtype for n, a in copies.items() if n not in labels}
+    early = [t for n, t in dtypes.items() if n not in op.late]
+    for name, dtype in dtypes.items():
+        work = promoted(*early) if name not in op.late else dtype
+        if work.kind != "f":
+            work = promoted(*early, dtype)
         copies[name] = copies[name].astype(np.result_type(work, np.float32))
     for name in labels:
         copies[name] = np.array(values[name], np.int64)
@@ -75,8 +82,11 @@ def canonical(op: Operation, values: Values, options: dict[str, Any]) -> tuple[V
         copies |= in_dtype(floating, options["dtype"])
         return copies, np.dtype(options["dtype"])
     if op.result is None:
-        return copies, np.result_type(*floats.values())
-    return copies, floats.get(op.result) or np.dtype(op.result)
+        return copies, promoted(*dtypes.values())
+    if op.result not in dtypes:
+        return copies, np.dtype(op.result)
+    result = dtypes[op.result]
+    return copies, result if result.kind == "f" else promoted(*dtypes.values())
 
 
 def in_dtype(results: Values, dtype: Any) -> Values:

@@ -565,6 +565,16 @@ _KERNELS = [
         "the sign of the target",
     ),
     Fault(
+        "bce-certain", "kernels/loss.py",
+        "line = wide(0) if t == likely else line", "line = wide(0) if t != t else line",
+        "inf - inf where an infinite logit is right",
+    ),
+    Fault(
+        "bce-infinite", "kernels/loss.py",
+        "wide(z) if z == infinity else line", "wide(z) if z != z else line",
+        "inf - inf where a logit of inf is wrong",
+    ),
+    Fault(
         "loss-chunks", "kernels/loss.py",
         "copy_elements(place, slopes, count)\n                total[0] += ",
         "copy_elements(place, slopes, count)\n                total[0] = ",
@@ -822,8 +832,20 @@ _WRAPPERS = [
     ),
     Fault(
         "integer-dtype", "arrays.py",
-        'd.kind == "f" else FLOAT64 for d', 'd.kind == "f" else FLOAT32 for d',
+        "np.result_type(*dtypes) if floating else FLOAT64",
+        "np.result_type(*dtypes) if floating else FLOAT32",
         "ints become float32",
+    ),
+    Fault(
+        "integers-promote", "arrays.py",
+        "common = np.result_type(*dtypes) if floating",
+        'common = np.result_type(*[d if d.kind == "f" else FLOAT64 for d in dtypes]) if floating',
+        "bytes beside float32 become float64",
+    ),
+    Fault(
+        "nn-integers", "nn/layer.py",
+        'others = () if array.dtype.kind == "f" else beside', "others = ()",
+        "a layer of float32 takes bytes as float64",
     ),
     Fault(
         "masked-check", "arrays.py",

@@ -15,7 +15,7 @@ from conftest import DTYPES, FORMS, LAYOUTS, Array, rng_of, same_bits, turn
 from tolerances import GRADIENT_RTOL, LOSS_GRAD_U, LOSS_U, U
 
 import fastgrad as fg
-from fastgrad import reference
+from fastgrad import loops, reference
 from fastgrad.losses import LOSSES, REDUCTIONS, ArrayLoss
 
 NAMES = list(LOSSES)
@@ -223,12 +223,13 @@ def test_classes_of_any_integer_dtype(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["bool", "int64", "uint8"])
 def test_integer_one_hot(kind: str) -> None:
-    """One-hot rows of integers or bools count as float64; the gradient is still float32."""
+    """One-hot rows of integers or bools promote as in NumPy; the gradient is always float32."""
     loss = fg.losses.softmax_cross_entropy
     pred, hot = data(9, 5, "one_hot", "float32")
     assert hot is not None
     value, grad = loss.value_and_grad(pred, hot.astype(kind))
-    expected, slope = loss.value_and_grad(pred.astype(np.float64), hot.astype(np.float64))
+    work = np.result_type(np.float32, kind)
+    expected, slope = loss.value_and_grad(pred.astype(work), hot.astype(work))
     assert value == expected
     assert same_bits(grad, slope.astype(np.float32))
 
@@ -350,14 +351,43 @@ def test_nan_and_infinity_propagate(name: str, kind: str, dtype: str, bad: float
     np.testing.assert_allclose(grad[finite], slope[finite], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("t", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("z", [np.inf, -np.inf], ids=str)
-def test_infinite_logits(z: float, t: float) -> None:
-    """Where the value has a limit it is that limit, else NaN: as the reference has it."""
-    loss = "binary_cross_entropy_with_logits"
-    with np.errstate(all="ignore"):
-        expected = reference.LOSSES[loss]([z], [t])
-    assert repr(LOSSES[loss]([z], [t])) == repr(expected)
+INFINITE_LOGITS = {  # (logit, target) -> the limit of the loss, and of its slope
+    (np.inf, 1.0): (0.0, 0.0),
+    (-np.inf, 0.0): (0.0, 0.0),
+    (np.inf, 0.0): (np.inf, 1.0),
+    (-np.inf, 1.0): (np.inf, -1.0),
+    (np.inf, 0.5): (np.inf, 0.5),
+    (-np.inf, 0.5): (np.inf, -0.5),
+    (np.inf, np.nan): (np.nan, np.nan),
+    (-np.inf, np.nan): (np.nan, np.nan),
+    (np.nan, 1.0): (np.nan, np.nan),
+    (np.nan, 0.0): (np.nan, np.nan),
+}
+
+
+@pytest.mark.parametrize("implementation", [fg, reference, loops], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("logit, target", list(INFINITE_LOGITS), ids=str)
+@pytest.mark.parametrize("dtype", ["float16", *DTYPES])
+def test_infinite_logits(dtype: str, logit: float, target: float, implementation: Any) -> None:
+    """The value is its limit: 0 for the class that the logit speaks for, inf for the other."""
+    loss = implementation.losses.binary_cross_entropy_with_logits
+    expected, slope = INFINITE_LOGITS[logit, target]
+    for shape in ((1,), (1, 1), (5, 7)):
+        z, t = np.zeros(shape, dtype), np.ones(shape, dtype)
+        z.flat[-1], t.flat[-1] = logit, target
+        value, grad = loss.value_and_grad(z, t, "sum")
+        np.testing.assert_allclose(value, expected + math.log(2) * (z.size - 1), rtol=1e-6)
+        assert loss(z, t, "sum") == value or math.isnan(value)
+        assert str(grad.flat[-1]) == str(z.dtype.type(slope))
+
+
+@pytest.mark.parametrize("implementation", [fg, reference, loops], ids=lambda m: m.__name__)
+def test_infinite_logit_beside_a_finite_one(implementation: Any) -> None:
+    loss = implementation.losses.binary_cross_entropy_with_logits
+    with mp.workdps(30):
+        expected = float(mp.log1p(mp.exp(1)) / 2)  # 0.6566308
+    assert loss([[np.inf, 1.0]], [[1.0, 0.0]]) == pytest.approx(expected, rel=1e-15)
+    assert loss([[np.inf], [1.0]], [[1.0], [0.0]], samples="columns") == pytest.approx(expected)
 
 
 # -- shapes, layouts, arrays ---------------------------------------------------------------------
@@ -436,7 +466,10 @@ PROMOTION = [
     ("float64", "float32", "float64", "float64"),
     ("float32", "int64", "float64", "float32"),
     ("int32", "int32", "float64", "float64"),
-    ("bool", "float32", "float64", "float64"),
+    ("bool", "float32", "float32", "float32"),
+    ("float32", "uint8", "float32", "float32"),
+    ("uint16", "float16", "float32", "float32"),
+    ("uint8", "float16", "float32", "float16"),
     ("float16", "float32", "float32", "float16"),
 ]
 
@@ -444,13 +477,14 @@ PROMOTION = [
 @pytest.mark.parametrize("pred_kind, target_kind, work, result", PROMOTION)
 @pytest.mark.parametrize("name", NAMES)
 def test_dtypes(name: str, pred_kind: str, target_kind: str, work: str, result: str) -> None:
-    """Computed in the common dtype; the gradient has pred's."""
+    """Computed in the common dtype; the gradient has pred's, or where that is integers it, too."""
     rng = rng_of("promote")
     pred = rng.integers(0, 2, (5, 4)).astype(pred_kind)
     target = rng.integers(0, 2, (5, 4)).astype(target_kind)
     args = [pred] if name in ONE_ARRAY else [pred, target]
     if name in ONE_ARRAY:
         work = "float32" if pred_kind in ("float16", "float32") else "float64"
+        result = pred_kind if pred_kind.startswith("float") else "float64"
     value, grad = LOSSES[name].value_and_grad(*args, reduction="samples")
     clean, slope = LOSSES[name].value_and_grad(*(a.astype(work) for a in args), reduction="samples")
     assert value == clean

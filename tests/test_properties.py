@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from adversarial import close, equal_bits
+from adversarial import close, equal_bits, promoted
 from conftest import DTYPES, LAYOUTS, Array, same_bits, turn
 from hostile_arrays import HOSTILE
 from hypothesis import HealthCheck, assume, given, settings
@@ -395,9 +395,7 @@ def the_front_door_answers_or_refuses(x: Any, w: Any, out: Any, data: Any) -> No
     except (TypeError, ValueError) as error:
         assert str(error).startswith(("dense: x ", "dense: w ", "dense: out ")), error
         return
-    dtype = np.result_type(
-        *(a.dtype if a.dtype.kind == "f" else "f8" for a in map(np.asarray, (x, w)))
-    )
+    dtype = promoted(*(np.asarray(a).dtype for a in (x, w)))
     work = np.result_type(dtype, np.float32)
     with np.errstate(all="ignore"):
         clean = [np.array(np.asarray(a), work, order="C") for a in (x, w)]

@@ -58,6 +58,7 @@ def elementwise_terms(dtype_name: str, loss: str) -> Terms:
     """Return one row of the table of elementwise losses."""
     real, wide = np.dtype(dtype_name).type, np.float64
     zero, half, one, two = real(0), wide(0.5), real(1), real(2)
+    infinity = real(np.inf)
     m = vector_math(np.dtype(dtype_name))
     exp, log1p, sigmoid, fabs, copysign = m.exp, m.log1p_unit, m.sigmoid, m.abs, m.copysign
 
@@ -79,9 +80,17 @@ def elementwise_terms(dtype_name: str, loss: str) -> Terms:
 
     @inlined
     def cross_entropy(z: Any, t: Any) -> Any:
-        """max(z, 0) - t z + log(1 + exp(-|z|)): nothing overflows."""
+        """max(z, 0) - t z + log(1 + exp(-|z|)): nothing overflows.
+
+        An infinite z needs the other forms of its line, which are exact: for the class that z
+        speaks for it is 0, not inf - inf; for any other, (1 - t) z where z is inf.
+        """
+        likely = one if z > zero else zero
         positive = z if z > zero else (zero if z <= zero else z)
-        return wide(positive) - wide(z) * wide(t) + wide(log1p(exp(-fabs(z))))
+        line = wide(positive) - wide(z) * wide(t)
+        line = (wide(1) - wide(t)) * wide(z) if z == infinity else line
+        line = wide(0) if t == likely else line
+        return line + wide(log1p(exp(-fabs(z))))
 
     @inlined
     def sign(p: Any, t: Any) -> Any:

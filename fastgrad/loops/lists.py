@@ -24,13 +24,15 @@ def is_real(dtype: np.dtype[Any]) -> bool:
 
 
 def result_dtype(*arrays: Array) -> np.dtype[Any]:
-    """Return the dtype of a result: that of the inputs, where ints and bools count as float64."""
-    dtypes = []
+    """Return the dtype of a result: NumPy's promotion, but float64 where there are no floats."""
+    floating = False
     for array in arrays:
         if not is_real(array.dtype):
             raise TypeError(f"{array.dtype} is not supported; use float16, float32 or float64")
-        dtypes.append(array.dtype if array.dtype.kind == "f" else np.dtype(np.float64))
-    return np.result_type(*dtypes)
+        floating = floating or array.dtype.kind == "f"
+    if not floating:
+        return np.dtype(np.float64)
+    return np.result_type(*[array.dtype for array in arrays])
 
 
 def check_same_shape(function: str, arrays: dict[str, Array]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -66,7 +67,7 @@ class Loss:
     ) -> tuple[float, Array]:
         """Return the loss and ``grad_pred = dL/dpred``, in ``out`` if given."""
         pred, target = np.asarray(pred), np.asarray(target)
-        result_dtype(pred, target)  # for the TypeError
+        dtype = _grad_dtype(pred, target)
         check_same_shape(self.name, {"pred": pred, "target": target})
         check_samples(self.name, "pred", pred, samples)
         axis = feature_axis(samples)
@@ -81,7 +82,7 @@ class Loss:
                 total += self._term(pred_rows[i][j], target_rows[i][j])
                 grad_row.append(self._slope(pred_rows[i][j], target_rows[i][j]) * scale)
             grad.append(grad_row)
-        result = from_rows(grad, pred.shape, result_dtype(pred), axis)
+        result = from_rows(grad, pred.shape, dtype, axis)
         return total * scale, deliver(self.name, result, out, pred, target)
 
 
@@ -170,7 +171,8 @@ class SoftmaxCrossEntropy:
     ) -> tuple[float, Array]:
         """Return the loss and ``grad_pred``, in ``out`` if given."""
         pred, target = np.asarray(pred), np.asarray(target)
-        result_dtype(pred, target)
+        classes = target.ndim == pred.ndim - 1
+        dtype = result_dtype(pred) if classes else _grad_dtype(pred, target)
         check_samples(self.name, "pred", pred, samples)
         axis = feature_axis(samples)
         logits = to_rows(pred, axis)
@@ -193,7 +195,7 @@ class SoftmaxCrossEntropy:
                 if t[j] != 0.0:  # a class of probability 0 adds nothing, even if z[j] is -inf
                     total += t[j] * (log_sum - (z[j] - largest))
             grad.append([(exps[j] / exp_sum * t_sum - t[j]) * scale for j in range(len(z))])
-        result = from_rows(grad, pred.shape, result_dtype(pred), axis)
+        result = from_rows(grad, pred.shape, dtype, axis)
         return total * scale, deliver(self.name, result, out, pred, target)
 
     def _weights(self, pred: Array, target: Array, axis: int, n: int) -> list[Row]:
@@ -215,6 +217,12 @@ class SoftmaxCrossEntropy:
             row[label] = 1.0
             weights.append(row)
         return weights
+
+
+def _grad_dtype(pred: Array, target: Array) -> np.dtype[Any]:
+    """Return the dtype of the gradient: that of ``pred``, or for integers of both together."""
+    both = result_dtype(pred, target)
+    return result_dtype(pred) if pred.dtype.kind == "f" else both
 
 
 def _scale(loss: str, reduction: str, terms: int, samples: int) -> float:
@@ -268,7 +276,11 @@ def _huber_slope(pred: float, target: float) -> float:
 def _binary_cross_entropy(z: float, target: float) -> float:
     """``-t log(sigmoid(z)) - (1 - t) log(1 - sigmoid(z))`` per element, z the logit."""
     # = softplus(z) - t z = max(z, 0) - t z + log(1 + exp(-|z|)): nothing here overflows.
-    return max(z, 0.0) - target * z + math.log1p(math.exp(-abs(z)))
+    line = max(z, 0.0) - target * z
+    if math.isinf(z):  # inf - inf and 0 * inf have no value, but the line has
+        share = 1.0 - target if z > 0 else -target
+        line = share * z if share else 0.0
+    return line + math.log1p(math.exp(-abs(z)))
 
 
 def _binary_cross_entropy_slope(z: float, target: float) -> float:

@@ -13,8 +13,8 @@ A layer remembers its last input, so that
 ((3, 4), (4,))
 
 is one step of backpropagation. A vector is cast to one sample, ``(1, n)`` for rows and ``(n, 1)``
-for columns; integers become float64. Arrays are not copied: leave x and y as they are between
-forward and backward.
+for columns; integers become what NumPy promotes them to beside the layer's weights, and float64
+where there are none. Arrays are not copied: leave x and y as they are between forward and backward.
 """
 
 from __future__ import annotations

@@ -122,6 +122,9 @@ class Dense(Layer):
         blocks = slope_blocks(self._act, z_rows, slopes) @ w
         return block_diagonal(blocks, self.samples, z.shape + x.shape)
 
+    def _beside(self) -> tuple[np.dtype[Any], ...]:
+        return (np.asarray(self.w).dtype,)
+
     def _apply(self, x: Array) -> Array:
         return dense(x, self.w, self.b, self._applied, samples=self.samples)
 

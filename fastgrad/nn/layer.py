@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arrays import LAYOUTS, Array, as_array, check_choice, check_samples, common_dtypes
+from fastgrad.arrays import LAYOUTS, Array, as_array, check_choice, check_samples, promoted
 
 __all__ = ["Layer", "as_samples"]
 
@@ -90,7 +90,7 @@ class Layer:
         name = f"{type(self).__name__}.backward"
         if self._y is None:
             raise ValueError(f"{name}: there is no y to go back from: call forward(x) first")
-        grad = as_samples(name, "grad_y", grad_y, self.samples)
+        grad = as_samples(name, "grad_y", grad_y, self.samples, self._y.dtype)
         if grad.shape != self._y.shape:
             raise ValueError(
                 f"{name}: grad_y has shape {grad.shape} but y has shape {self._y.shape}: "
@@ -122,6 +122,10 @@ class Layer:
         """
         raise NotImplementedError
 
+    def _beside(self) -> tuple[np.dtype[Any], ...]:
+        """Return the dtypes of what x is computed with: integers promote as they do beside it."""
+        return ()
+
     def _apply(self, x: Array) -> Array:
         """Return y and remember nothing."""
         raise NotImplementedError
@@ -139,7 +143,7 @@ class Layer:
     def _input(self, method: str, x: ArrayLike) -> Array:
         """Return x as samples, with the right number of features."""
         name, d = f"{type(self).__name__}.{method}", self.input_dim
-        x = as_samples(name, "x", x, self.samples)
+        x = as_samples(name, "x", x, self.samples, *self._beside())
         columns = self.samples == "columns"
         if d is not None and x.shape[0 if columns else -1] != d:
             form = f"({d}, n)" if columns else f"(n, {d})"
@@ -151,10 +155,16 @@ class Layer:
         return f"{type(self).__name__}({', '.join([*map(str, parts), *layout])})"
 
 
-def as_samples(function: str, name: str, value: ArrayLike, samples: str) -> Array:
-    """Return a floating array of at least two axes: a vector is one sample."""
+def as_samples(
+    function: str, name: str, value: ArrayLike, samples: str, *beside: np.dtype[Any]
+) -> Array:
+    """Return a floating array of at least two axes: a vector is one sample.
+
+    Integers become what NumPy promotes them to `beside` these dtypes.
+    """
     array = as_array(function, name, value)
-    array = array.astype(common_dtypes(array).result, copy=False)
+    others = () if array.dtype.kind == "f" else beside
+    array = array.astype(promoted(array.dtype, *others).result, copy=False)
     check_samples(function, name, array, samples)
     if array.ndim > 1:
         return array

@@ -72,7 +72,7 @@ class MSE:
         ValueError
             If the shapes differ.
         """
-        self._pred = as_samples("MSE.forward", "pred", pred, self.samples)
+        self._pred = as_samples("MSE.forward", "pred", pred, self.samples, self.labels.dtype)
         return losses.mse(self._pred, self.labels, self.reduction, self.samples)
 
     def backward(self, pred: ArrayLike | None = None) -> Array:
@@ -98,5 +98,5 @@ class MSE:
         pred = self._pred if pred is None else pred
         if pred is None:
             raise ValueError("MSE.backward: there is no pred: give it, or call forward(pred) first")
-        pred = as_samples("MSE.backward", "pred", pred, self.samples)
+        pred = as_samples("MSE.backward", "pred", pred, self.samples, self.labels.dtype)
         return losses.mse.value_and_grad(pred, self.labels, self.reduction, self.samples)[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -78,6 +79,9 @@ class Sequential(Layer):
             y = before._apply(y)
             total = np.tensordot(layer.jacobian(y), total, axes=y.ndim)
         return total
+
+    def _beside(self) -> tuple[np.dtype[Any], ...]:
+        return self.layers[0]._beside()
 
     def _apply(self, x: Array) -> Array:
         for layer in self.layers:

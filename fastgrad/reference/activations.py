@@ -10,7 +10,8 @@ their scalar formulas are in `formulas`.
 
 Numeric rules, the same in the whole package:
 
-* float32 stays float32. ints and bools become float64; float16 is computed in float32.
+* Arrays promote as in NumPy; where none has floats, they become float64. float16 is computed in
+  float32.
 * Nothing overflows on the way to a finite result, and an infinite ``z`` gives the limit
   (``silu(-inf) = 0``). NaN gives NaN. NumPy never warns: inf and NaN are values here, not events.
 * A kink belongs to its left side: ``relu'(0) = 0``, ``leaky_relu'(0) = 0.01``. (elu has no kink

@@ -26,14 +26,16 @@ def is_real(dtype: np.dtype[Any]) -> bool:
 
 
 def promote(*arrays: Array) -> np.dtype[Any]:
-    """Return the floating dtype of a result made from ``arrays``; ints and bools are float64."""
+    """Return what NumPy promotes ``arrays`` to; where none has floats, float64."""
     dtype = arrays[0].dtype
     if dtype in NATIVE and all(a.dtype is dtype for a in arrays):
         return dtype
     for a in arrays:
         if not is_real(a.dtype):
             raise TypeError(f"dtype {a.dtype} is not supported: give float16, 32, 64, int or bool")
-    return np.result_type(*(a.dtype if a.dtype.kind == "f" else np.float64 for a in arrays))
+    if not any(a.dtype.kind == "f" for a in arrays):
+        return NATIVE[1]
+    return np.result_type(*(a.dtype for a in arrays))
 
 
 def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

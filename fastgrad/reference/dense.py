@@ -113,7 +113,7 @@ def dense_forward(
     Returns
     -------
     y : ndarray
-        float32 if all inputs are; float16 if all are; else float64.
+        Of the dtype that NumPy promotes the inputs to; float64 where there are no floats.
     cache : DenseCache
         For `dense_backward`. It refers to ``x``, ``w`` and often ``y``: do not change them between.
 

@@ -101,8 +101,10 @@ class Loss:
         ValueError
             If the shapes differ, ``out`` is unsuitable, or ``reduction`` or ``samples`` unknown.
         """
-        dtype = promote(pred := np.asarray(pred))
-        (floats, target), _ = as_floats(pred, target)
+        pred = np.asarray(pred)
+        (floats, target), dtype = as_floats(pred, target)
+        if pred.dtype.kind == "f":
+            dtype = promote(pred)
         check_same_shape(self.name, "pred", floats, "target", target)
         scale = _scale(self.name, "pred", floats, reduction, samples)
         if out is not None:
@@ -217,10 +219,12 @@ class SoftmaxCrossEntropy:
         pred, target = np.asarray(pred), np.asarray(target)
         dtype = promote(pred)
         indices = target.ndim == pred.ndim - 1
-        floats = pred.astype(working_dtype(dtype), copy=False)
-        if not indices:
+        if indices:
+            floats = pred.astype(working_dtype(dtype), copy=False)
+        else:
             check_same_shape(self.name, "pred", pred, "target", target)
-            (floats, target), _ = as_floats(floats, target)
+            (floats, target), common = as_floats(pred, target)
+            dtype = dtype if pred.dtype.kind == "f" else common
         # One term per sample: the mean over terms is that over samples.
         per = "samples" if reduction == "mean" else reduction
         scale = _scale(self.name, "pred", pred, per, samples)
@@ -342,7 +346,14 @@ def _binary_cross_entropy(z: Array, target: Array) -> Array:
     """``-t log(sigmoid(z)) - (1 - t) log(1 - sigmoid(z))`` per element, z the logit."""
     # = softplus(z) - t z = max(z, 0) - t z + log(1 + exp(-|z|)): nothing here overflows.
     tail = np.log1p(np.exp(-np.abs(z)))
-    tail += np.maximum(z, 0.0) - target * z
+    line = np.maximum(z, 0.0) - target * z
+    # Where z is infinite that may be inf - inf or 0 * inf: there the line is (1 - t) z or -t z,
+    # and 0 for the class that z speaks for.
+    infinite = np.isinf(z)
+    if infinite.any():
+        share = np.where(z > 0, 1.0 - target, -target)
+        line = np.where(infinite, np.where(share == 0, 0.0, share * z), line)
+    tail += line
     return tail
 
 
