@@ -5,6 +5,7 @@ import importlib
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fastgrad.activations import BUILT_IN
@@ -86,3 +87,48 @@ def test_calls_are_the_same_ones_of_both(capsys, monkeypatch):
     calls.main(seconds=0.0)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[2:6]] == [[g.__name__, "10"] for g in calls.GROUPS]
+
+
+def test_cliffs_have_names_of_their_own_and_calls_that_agree():
+    """What stands beside fastgrad computes the same numbers."""
+    cliffs = importlib.import_module("benchmarks.cliffs")
+    names = []
+    for title, group in cliffs.GROUPS.items():
+        for cliff in group():
+            names.append(f"{title}: {cliff.name}")
+            if title in ("ragged", "fit") or "added" in cliff.name:
+                continue  # large; results in another form; called in turns it adds to the same sums
+            ours, beside = (numbers(call()) for call in (cliff.ours, cliff.beside))
+            assert ours.size == beside.size, cliff.name
+            np.testing.assert_allclose(
+                ours, beside, rtol=2e-4, atol=2e-4 * abs(beside).max(), err_msg=cliff.name
+            )
+    assert len(set(names)) == len(names) > 100
+
+
+def numbers(result):
+    """Return all numbers of a result in one vector, those of each array in order."""
+    parts = result if isinstance(result, tuple) else (result,)
+    arrays = [np.ravel(np.asarray(a, float)) for a in parts if a is not None]
+    return np.concatenate(arrays)
+
+
+def test_cliffs_say_which_bars_are_missed(capsys):
+    cliffs = importlib.import_module("benchmarks.cliffs")
+    found = cliffs.main(["--only", "one output,long sums", "--match", "uniform float32"])
+    out = capsys.readouterr().out
+    missed = [line for line in out.splitlines() if line.endswith("MISSED")]
+    assert found == bool(missed)
+    rows = [line.split() for line in out.splitlines() if line.startswith("RMS error over")]
+    assert [row[3] for row in rows] == list(map(str, cliffs.LENGTHS))
+    assert f"{len(missed)} bars missed" in out or (not missed and "every bar is met" in out)
+    with pytest.raises(SystemExit):
+        cliffs.main(["--only", "sums"])
+
+
+def test_cliffs_do_not_measure_a_numpy_that_was_slowed_down(capsys, monkeypatch):
+    cliffs = importlib.import_module("benchmarks.cliffs")
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    with pytest.raises(SystemExit):
+        cliffs.main([])
+    assert "OPENBLAS_CORETYPE=Haswell" in capsys.readouterr().err

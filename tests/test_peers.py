@@ -330,13 +330,16 @@ def test_load_shows_what_was_written(
 
 
 def test_a_process_that_dies_is_reported(
-    peers: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    peers: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(peers.main, "ROOT", Path("/no/such/place"))
-    monkeypatch.setenv("PYTHONPATH", "/no/such/place/either")
+    (tmp_path / "benchmarks" / "peers").mkdir(parents=True)
+    for name in ("__init__", "peers/__init__"):
+        (tmp_path / "benchmarks" / f"{name}.py").touch()
+    (tmp_path / "benchmarks/peers/worker.py").write_text("raise SystemExit('out of order')")
+    monkeypatch.setattr(peers.main, "ROOT", tmp_path)
     monkeypatch.chdir("/")
     assert peers.main.main(["--quick", "--peers", "numpy", "--match", "tanh 1x8x8"]) == 1
-    assert "NumPy's process died:" in capsys.readouterr().out
+    assert "NumPy's process died:\nout of order" in capsys.readouterr().out
 
 
 def test_threads_are_set_before_anything_is_imported(peers: SimpleNamespace) -> None:

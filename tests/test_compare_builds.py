@@ -1,0 +1,61 @@
+"""Two builds side by side: what became slower is found, and what did not is not."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import environment
+
+ROOT = Path(__file__).parents[1]
+SLEEP = "    import time\n    time.sleep(0.002)\n"
+
+
+def compare(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks.compare_builds", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.fixture
+def slowed(tmp_path: Path) -> Path:
+    """A build whose public `dense` sleeps first."""
+    shutil.copytree(ROOT / "fastgrad", tmp_path / "fastgrad")
+    path = tmp_path / "fastgrad" / "functional.py"
+    source = path.read_text()
+    start = source.index("def dense(")
+    body = source.index('    """\n', source.index('"""', start) + 3) + len('    """\n')
+    path.write_text(source[:body] + SLEEP + source[body:])
+    return tmp_path
+
+
+def test_what_became_slower_is_named(slowed: Path) -> None:
+    cell = "dense, plain: tanh float32 1x8x8 rows"
+    done = compare(str(ROOT), str(slowed), "--groups", "layers", "--match", cell, "--seconds", "0")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"layers, {cell}" in done.stdout
+    assert "1 cells of 1 seemed more than 3% slower; measured 3 times more" in done.stdout
+
+
+def test_what_became_faster_is_no_complaint(slowed: Path) -> None:
+    cell = "dense, plain: tanh float64 1x8x8 rows"
+    done = compare(str(slowed), str(ROOT), "--groups", "layers", "--match", cell, "--seconds", "0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 cells of 1 seemed more than 3% slower" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["HEAD", "--groups", "layer"], "no group is called 'layer': choose from layers"),
+        (["no-such-commit"], "compare_builds: no-such-commit: "),
+    ],
+)
+def test_bad_arguments_are_refused(arguments: list[str], sentence: str) -> None:
+    done = compare(*arguments)
+    assert done.returncode != 0
+    assert sentence in done.stderr.splitlines()[-1]
