@@ -97,6 +97,12 @@ class Activation:
             "backward_y": {},
         }
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute once: kernels, layers and networks have been made by what it was."""
+        if name in self.__dict__:
+            raise AttributeError(f"activation {self.name!r}: {name} can't be changed")
+        super().__setattr__(name, value)
+
     def __repr__(self) -> str:
         return f"<activation {self.name}: {self.formula}>"
 
@@ -126,10 +132,7 @@ class Activation:
         """
         from fastgrad.kernels.library import LIBRARY
 
-        if ACTIVATIONS.get(self.name) is not self:  # made by hand
-            raise ValueError(
-                f"activation {self.name!r} has no kernels: make it by fg.define_activation"
-            )
+        self._check_made()
         kind = "slopes" if function == "backward_z" else "rows"
         return LIBRARY.address(f"{kind}.{self.name}", f"{function}_{self.name}", dtype)
 
@@ -145,7 +148,7 @@ class Activation:
         -------
         ndarray
             int64, ``(3,)``: forward, forward where something is kept for the way back, and back;
-            zeros for the identity. The same array each time: its own address is used, too.
+            zeros for the identity. Read-only, and of the one class that compiled layers take.
 
         Raises
         ------
@@ -154,11 +157,21 @@ class Activation:
         """
         record = self._records.get(dtype)
         if record is None:
+            from fastgrad.kernels.entry import record_of
+
             words = [0, 0, 0]  # the identity has no kernels
+            self._check_made()
             if self.name != "identity":
                 words = [self.address(name, dtype) for name in self._layer_kernels()]
-            record = self._records[dtype] = np.array(words, np.int64)
+            record = self._records[dtype] = record_of(words)
         return record
+
+    def _check_made(self) -> None:
+        """Raise ValueError for an activation made by hand: nothing was compiled for it."""
+        if ACTIVATIONS.get(self.name) is not self:
+            raise ValueError(
+                f"activation {self.name!r} has no kernels: make it by fg.define_activation"
+            )
 
     def _layer_kernels(self) -> tuple[str, str, str]:
         if self.from_output:  # y is kept

@@ -50,6 +50,9 @@ class DefinedActivation(Activation):
     def __deepcopy__(self, memo: Any) -> DefinedActivation:
         return self
 
+    def _check_made(self) -> None:
+        """Its kernels are its own, also when its name has got another meaning."""
+
     def address(self, function: str, dtype: str) -> int:
         """Return the address of a row kernel, compiling it at first use."""
         from fastgrad.kernels.front_end import numba_enabled

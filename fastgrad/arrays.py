@@ -202,12 +202,16 @@ def check_out(
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
     inputs: dict[str, Any],
-) -> None:
-    """Raise unless `out` can receive a result: exact shape and dtype, writeable, no overlap."""
+) -> Array:
+    """Return a view of `out`; raise unless it can receive a result.
+
+    It needs the exact shape and dtype, must be writeable, and share no memory with an input.
+    """
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{function}: {name} is a {type(out).__name__}: give a NumPy array")
     if isinstance(out, _masked_class()):
         raise TypeError(f"{function}: {name} is a masked array: give its data")
+    out = own_view(out)
     if out.shape != shape or out.dtype != dtype:
         raise ValueError(
             f"{function}: {name} has shape {out.shape} and dtype {out.dtype}: "
@@ -220,6 +224,17 @@ def check_out(
     for other, array in inputs.items():
         if isinstance(array, np.ndarray) and np.shares_memory(out, array):
             raise ValueError(f"{function}: {name} shares memory with {other}")
+    return out
+
+
+def own_view(array: Array) -> Array:
+    """Return a plain view of an array, with a header that nobody else can change.
+
+    The properties of a subclass may say what they like; another thread, or a callback, may set
+    the caller's ``x.shape`` or ``x.dtype`` after it has been checked.
+    """
+    plain: Array = np.ndarray.view(array, np.ndarray)
+    return plain
 
 
 def _overlaps_itself(array: Array) -> bool:

@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arrays import INT64, Array, as_array, as_native, as_natives, check_out, deliver
+from fastgrad.arrays import (
+    INT64,
+    Array,
+    as_array,
+    as_native,
+    as_natives,
+    check_out,
+    deliver,
+    own_view,
+)
 from fastgrad.losses import ArrayLoss, are_classes, check_classes, reduced
 from fastgrad.network_job import WINDOW, Job, Samples
 from fastgrad.planned_network import PlannedNetwork
@@ -47,11 +56,13 @@ class CompiledNetwork(PlannedNetwork):
 
     def native_params(self, caller: str, params: Array) -> Array:
         """Return `params` as a contiguous vector of the network's dtype."""
+        params = own_view(params)
         self.check_params(caller, params)
         return np.ascontiguousarray(as_native(params, self.dtype))
 
     def samples(self, caller: str, x: Array, target: Array | None) -> Samples:
         """Return checked inputs and targets; `target` None is right for losses of one array."""
+        x, target = own_view(x), None if target is None else own_view(target)
         inputs = self._inputs(caller, x)
         n, single = len(inputs), x.ndim == 1
         if isinstance(self.loss, ArrayLoss) != (target is None):
@@ -119,17 +130,19 @@ class CompiledNetwork(PlannedNetwork):
             y = self._converted(self.direct_predict, params, x)
             if y is not None:
                 return y  # type: ignore[no-any-return]
+        x = own_view(x)
         p, inputs = self.native_params(caller, params), self._inputs(caller, x)
-        n, k = len(inputs), self.outputs
+        n, k, into = len(inputs), self.outputs, None
         if out is not None:
             shape = (k,) if x.ndim == 1 else (k, n) if self.columns else (n, k)
-            check_out(caller, "out", out, shape, self.dtype, {"params": params, "x": x})
+            into = check_out(caller, "out", out, shape, self.dtype, {"params": params, "x": x})
         y = np.empty((n, k), self.dtype)
         data = Samples(inputs, None, False, self._takes(inputs))
         if n:
             Job(self, p, None, data, n, out=y).run()
         y = y[0] if x.ndim == 1 else y.T if self.columns else y
-        return deliver(y, self.dtype, out)
+        y = deliver(y, self.dtype, into)
+        return y if out is None else out
 
     def value_and_grad(
         self,
@@ -152,17 +165,20 @@ class CompiledNetwork(PlannedNetwork):
             if pair is not None:
                 return pair  # type: ignore[no-any-return]
         p, data = self.native_params(caller, params), self.samples(caller, x, target)
+        into = None
         if out is not None:
             inputs = {"params": params, "x": x, "target": target}
-            check_out(caller, "out", out, (self.size,), self.dtype, inputs)
+            into = check_out(caller, "out", out, (self.size,), self.dtype, inputs)
         n = len(data.x)
         if n == 0:
-            return self.reduced(0.0, 0), deliver(np.zeros(self.size, self.dtype), self.dtype, out)
-        usable = out is not None and out.flags.aligned and out.flags.c_contiguous
-        grad = out if usable and out is not None else np.empty(self.size, self.dtype)
+            grad = deliver(np.zeros(self.size, self.dtype), self.dtype, into)
+            return self.reduced(0.0, 0), grad if out is None else out
+        usable = into is not None and into.flags.aligned and into.flags.c_contiguous
+        grad = into if usable and into is not None else np.empty(self.size, self.dtype)
         job = Job(self, p, grad, data, n)
         job.run()
-        return self.reduced(job.all_terms, n), deliver(grad, self.dtype, out)
+        grad = deliver(grad, self.dtype, into)
+        return self.reduced(job.all_terms, n), grad if out is None else out
 
     def _converted(
         self,

@@ -194,7 +194,7 @@ def checked_backward(
         )
     given = grad
     dtypes = promoted(grad.dtype, saved.dtype if kept is None else kept.result)
-    if dtypes.work != saved.dtype:  # float64 grad_y for a float32 layer, say
+    if dtypes.work != layer.dtype:  # float64 grad_y for a float32 layer, say
         layer = replace(
             compiled_layer(function, layer.activation, layer.samples, dtypes.work),
             function=layer.function,

@@ -36,16 +36,20 @@ class CompiledLayer:
     keeps: bool  # something beside y for the way back
     activation: Activation
     samples: str
+    dtype: np.dtype[Any]
     function: Callable[[Array], Array] | None = None  # a plain Python callable as activation
+
+    def __post_init__(self) -> None:
+        if self.record is not self.activation.record(self.dtype.name):
+            raise ValueError("CompiledLayer: record is not that of the activation")
 
     def __reduce__(self) -> Any:
         """Pickle the settings; the compiled functions belong to a process."""
-        dtype = np.dtype(self.forward.__name__.rpartition("_")[2])
         return compiled_layer, (
             "dense_forward",
             self.activation if self.function is None else self.function,
             self.samples,
-            dtype,
+            self.dtype,
         )
 
 
@@ -145,6 +149,7 @@ def compiled_layer(
         not act.from_output,
         act,
         samples,
+        dtype,
         callable_,
     )
     if callable_ is None:

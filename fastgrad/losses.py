@@ -46,6 +46,12 @@ class _Loss:
         self._flags = PER_SAMPLE if rowwise else 0
         self._kernels: dict[np.dtype[Any], tuple[Callable[..., Any], int]] = {}
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute once: kernels and networks have been made by what it was."""
+        if name in self.__dict__:
+            raise AttributeError(f"loss {self.name!r}: {name} can't be changed")
+        super().__setattr__(name, value)
+
     def __repr__(self) -> str:
         return f"<loss {self.name}: {self.formula}>"
 
@@ -53,9 +59,11 @@ class _Loss:
         return _lookup, (self.name,)
 
     def address(self, dtype: str) -> int:
-        """Return the address of the loss kernel."""
+        """Return the address of the loss kernel; raise ValueError for a loss made by hand."""
         from fastgrad.kernels.library import LIBRARY
 
+        if LOSSES.get(self.name) is not self:
+            raise ValueError(f"loss {self.name!r} has no kernels: take one of fg.losses")
         return LIBRARY.address(f"loss.{self.name}", f"loss_{self.name}", dtype)
 
     def _kernel(self, dtype: np.dtype[Any]) -> tuple[Callable[..., Any], int]:

@@ -34,6 +34,9 @@ from fastgrad.training import FitResult, FitState, train
 __all__ = ["MLP", "LayerParams"]
 
 
+_SETTINGS = ("sizes", "activations", "loss", "reduction", "bias", "samples", "dtype")
+
+
 class LayerParams(NamedTuple):
     """Weights and bias of one layer, views of a flat vector.
 
@@ -152,9 +155,12 @@ class MLP:
         return {name: value for name, value in self.__dict__.items() if name != "_network"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.dtype = native_dtype("MLP", self.dtype)  # NumPy's own object again, for kernels
-        self._network = self._laid_out()
+        lacking = [name for name in _SETTINGS if name not in state]
+        if lacking:
+            raise ValueError(f"MLP: the pickled network lacks {', '.join(lacking)}")
+        # Checked as those of any other network: what kernels read follows from them.
+        MLP.__init__(self, *(state[name] for name in _SETTINGS))
+        self.__dict__.update({n: v for n, v in state.items() if n not in self.__dict__})
 
     def __repr__(self) -> str:
         names = tuple(a.name for a in self.activations)

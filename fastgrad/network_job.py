@@ -52,6 +52,7 @@ class Job:
     ) -> None:
         self.network, self.data, self.batch, self.order = network, data, batch, order
         self.count = len(data.x)
+        self.plan = network.plan()
         self.kept = (params, gradient, optimizer, out)  # the job's words are only addresses
         per_batch = -(-batch // BATCH_BLOCK)
         last = self.count % batch
@@ -60,7 +61,7 @@ class Job:
         shares = threads.shares(self.count * network.cost)
         self.parts = min(shares, self.blocks if out is not None else per_batch)
         words = self.words = np.zeros(at.JOB, INT64)
-        words[at.PLAN], words[at.PARAMS] = network.plan().words.ctypes.data, params.ctypes.data
+        words[at.PLAN], words[at.PARAMS] = self.plan.words.ctypes.data, params.ctypes.data
         words[at.COUNT], words[at.BATCH] = self.count, batch
         words[at.SHARED] = self.parts > 1
         for index, array in ((at.GRADIENT, gradient), (at.UPDATE, optimizer), (at.OUT, out)):
@@ -78,10 +79,7 @@ class Job:
         network = self.network
         spaces = [network.take_space(self.parts > 1) for _ in range(self.parts)]
         work = plain_function("plan", "plan_work", network.dtype.name, words=2)
-        tasks = [
-            partial(work, self.words.ctypes.data, -(-space.ctypes.data // 64) * 64)
-            for space in spaces
-        ]
+        tasks = [partial(self._take_blocks, work, space) for space in spaces]
         piece = max(1, FIRST_PIECE // (min(self.batch, BATCH_BLOCK) * network.cost))
         done = window = 0
         while done < self.blocks:
@@ -103,6 +101,10 @@ class Job:
             if progress is not None:
                 progress(self._position(done))
         network.unused(self.parts > 1).extend(spaces)
+
+    def _take_blocks(self, work: Callable[[int, int], None], space: Array) -> None:
+        # A method, so that whoever runs it holds the job and the workspace, not their addresses.
+        work(self.words.ctypes.data, -(-space.ctypes.data // 64) * 64)
 
     def _position(self, block: int) -> int:
         """Return how many samples the blocks before `block` hold."""

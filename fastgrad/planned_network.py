@@ -48,8 +48,13 @@ class PlannedNetwork:
         self._plan: Plan | None = None
 
     def plan(self) -> Plan:
-        """Return the table the kernel reads; compiles or loads what it refers to."""
+        """Return the table the kernel reads; compiles or loads what it refers to.
+
+        It is made once, whichever threads call first: who runs a job may know it by its address.
+        """
         if self._plan is None:
+            from fastgrad.kernels.library import LIBRARY
+
             dtype = self.dtype.name
             stages = [
                 Stage(
@@ -67,8 +72,10 @@ class PlannedNetwork:
             )
             # Fewer samples are one uninterruptible call in one thread.
             most = max(2, threads.SHARE_FROM // self.cost)
-            plan = make_plan(stages, dtype, self.size, self.columns, most, loss)
-            self._plan, self.words = plan, plan.words
+            with LIBRARY.lock:
+                if self._plan is None:
+                    plan = make_plan(stages, dtype, self.size, self.columns, most, loss)
+                    self.words, self._plan = plan.words, plan
         return self._plan
 
     def unused(self, shared: bool) -> list[Array]:

@@ -1036,6 +1036,24 @@ _NETWORKS = [
         "dtype(settings[DECAY])", "AdamW decays twice",
     ),
     Fault(
+        "plan-once", "planned_network.py", "                if self._plan is None:\n",
+        "                if True:\n", "a second thread's plan replaces the first's",
+    ),
+    Fault(
+        "job-own-x", "compiled_network.py",
+        "x, target = own_view(x), None if target is None else own_view(target)",
+        "x, target = x, target", "a job reads headers that the caller may change",
+    ),
+    Fault(
+        "out-own-view", "arrays.py", "    out = own_view(out)\n", "",
+        "a subclass answers for its own shape",
+    ),
+    Fault(
+        "record-class", "kernels/dense.py",
+        "if type_of(record) != record_type(words):  # of a cache, whose fields may be anything",
+        "if record == 0:", "any array serves as addresses to call",
+    ),
+    Fault(
         "job-position", "network_job.py", "batches * self.batch + part * BATCH_BLOCK",
         "batches * self.batch", "a window starts at the wrong sample",
     ),

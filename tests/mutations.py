@@ -35,8 +35,13 @@ NOT_COPIED = shutil.ignore_patterns(
 # By file: the test files that are likely to notice, the quickest first.
 _DENSE = ("test_dense.py", "test_out.py", "test_dense_arrays.py", "test_dense_gradients.py")
 _PRODUCT = ("test_gemm.py", "test_guard_pages.py", "test_golden.py", *_DENSE, "test_bits.py")
-_NETWORK = ("test_network.py", "test_training.py")
-_ERRORS = ("test_errors.py", "test_known_layers.py", "test_out_refused.py")
+_NETWORK = ("test_network.py", "test_training.py", "test_held_memory.py")
+_ERRORS = (
+    "test_errors.py",
+    "test_known_layers.py",
+    "test_out_refused.py",
+    "test_held_memory.py",
+)
 _LOSS = ("test_losses.py", *_ERRORS, "test_out.py")
 _ACTIVATION = ("test_activations.py", "test_softmax.py", "test_golden.py", *_DENSE)
 LIKELY = {

@@ -44,6 +44,7 @@ from fastgrad.kernels.pyobject import (
     none,
     not_taken,
     receives,
+    record_type,
     release_gil,
     same_batch,
     same_shape,
@@ -119,6 +120,8 @@ def build(dtype_name: str) -> str:
         ok, x, n, d, x_row, x_col = sample_rows(x_object, words, size, columns)
         w_ok, w, w_d, k, w_row, w_col = matrix(w_object, words, size, columns)
         if not (ok and w_ok and d == w_d and dimensions(w_object) == 2):
+            return not_taken(words)
+        if type_of(record) != record_type(words):
             return not_taken(words)
         bias, bias_step = 0, 1
         if b_object != nothing:
@@ -202,6 +205,8 @@ def build(dtype_name: str) -> str:
         if not (g_ok and ok and w_ok and n == x_n and d == w_d and k == w_k):
             return not_taken(words)
         if not same_batch(g_object, x_object) or dimensions(w_object) != 2:
+            return not_taken(words)
+        if type_of(record) != record_type(words):  # of a cache, whose fields may be anything
             return not_taken(words)
         large = n * k * (2 * d + ACTIVATION_COST) >= share_from(words)
         # Only a chain that is finished at once can be added.

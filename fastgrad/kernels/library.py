@@ -50,6 +50,11 @@ class Library:
                 after_in_child=self._renew_lock,
             )
 
+    @property
+    def lock(self) -> Any:
+        """The lock of all loading and compiling: the one lock that a fork waits for."""
+        return self._lock
+
     def _hold_lock(self) -> None:
         # Fork between loads, not in one: the child would find LLVM's lock held for ever. But not
         # at any price: the thread that loads may be waiting for this one.

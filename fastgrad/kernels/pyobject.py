@@ -99,9 +99,10 @@ flags_of = _word_of(FLAGS, 32)
 type_of = _word_of(TYPE)
 descr_of = _word_of(DESCR)
 # The words of `entry.context`, read from its address ``data(self)``.
-array_type, native_descr, none, true, array_maker, type_number, share_from, class_descr = (
-    _word_of(8 * i) for i in range(8)
-)
+(
+    array_type, native_descr, none, true, array_maker, type_number, share_from, class_descr,
+    record_type,
+) = (_word_of(8 * i) for i in range(9))  # fmt: skip
 
 
 @kernel
