@@ -198,20 +198,20 @@ def random_generator(function: str, seed: Any) -> np.random.Generator:
 def check_out(
     function: str,
     name: str,
-    out: Any,
+    given: Any,
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
     inputs: dict[str, Any],
 ) -> Array:
-    """Return a view of `out`; raise unless it can receive a result.
+    """Return a view of `given`, an `out=`; raise unless it can receive a result.
 
     It needs the exact shape and dtype, must be writeable, and share no memory with an input.
     """
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"{function}: {name} is a {type(out).__name__}: give a NumPy array")
-    if isinstance(out, _masked_class()):
+    if not isinstance(given, np.ndarray):
+        raise TypeError(f"{function}: {name} is a {type(given).__name__}: give a NumPy array")
+    if isinstance(given, _masked_class()):
         raise TypeError(f"{function}: {name} is a masked array: give its data")
-    out = own_view(out)
+    out = own_view(given)
     if out.shape != shape or out.dtype != dtype:
         raise ValueError(
             f"{function}: {name} has shape {out.shape} and dtype {out.dtype}: "
