@@ -1119,7 +1119,7 @@ _NETWORKS = [
     ),
     Fault(
         "network-copy", "network.py",
-        'native_dtype("MLP", self.dtype)', "self.dtype",
+        'self.dtype = native_dtype("MLP", dtype)', "self.dtype = np.dtype(dtype)",
         "a copied network takes the checked path for ever",
     ),
     Fault(
