@@ -12,15 +12,21 @@ them: a call into compiled code cannot be stopped.
 Threads are started and waited for within the call (0.1 ms, against 2 ms of work at least; as
 `threading.Thread`, whose `start` waits for the new thread to run, 0.2 ms), and kernels release the
 GIL: there is no pool to survive a fork, to nest or to deadlock.
+
+Whatever ends the call, no thread writes to the caller's arrays afterwards. A signal's handler may
+raise between any two steps of Python in the main thread, also while that waits after an earlier
+one, so no wait written in Python is safe (of 90 calls under an alarm that repeats, 17 left threads
+writing). Hence this thread starts one thread only, which starts the others and waits for them,
+where no handler runs; and after an exception this thread's wait is one call of C.
 """
 
 from __future__ import annotations
 
-import _thread
+import ctypes
 import os
-import threading
+from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from types import BuiltinFunctionType
 from typing import Any
 
 from fastgrad.arrays import check_count
@@ -122,53 +128,149 @@ def share(whole: slice, parts: int, multiple: int) -> list[slice]:
 Steps = Sequence[Callable[[], Any]]
 
 
+# -- running ------------------------------------------------------------------------------------
+
+
+def _c_function(name: str, result: Any, *arguments: Any) -> Any:
+    """Return a function of CPython's stable ABI, called without the GIL."""
+    return ctypes.CFUNCTYPE(result, *arguments)((name, ctypes.pythonapi))
+
+
+# Locks of C: unlike those of `_thread`, they can be waited for without running signal handlers.
+_new_lock = _c_function("PyThread_allocate_lock", ctypes.c_void_p)
+_acquire = _c_function(
+    "PyThread_acquire_lock_timed",
+    ctypes.c_int, ctypes.c_void_p, ctypes.c_longlong, ctypes.c_int,
+)  # fmt: skip
+_release = _c_function("PyThread_release_lock", None, ctypes.c_void_p)
+_FOREVER, _SOME_TIME = -1, 100_000  # microseconds, after which Python looks for signals
+_ACQUIRED = 1
+_gates: list[int] = []  # locked, to be used again
+
+# Not so where gevent or eventlet has put its own in its place: that starts no thread.
+_STARTS_THREADS = isinstance(start_new_thread, BuiltinFunctionType)
+
+_forks = 0  # between this process and the first one
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
 def run(tasks: Sequence[Steps]) -> None:
     """Run the steps of every task in order, the first task in this thread, the others in their own.
 
-    Where the system gives no more threads, what is left runs in this one, too.
+    Where the system gives no more threads, what is left runs in one that there is.
 
-    After an error in any thread, Ctrl-C in this one included, no thread begins another step,
-    and the error is raised when all have ended: nothing still writes to the caller's arrays.
+    After an error in any thread, or an exception that a signal's handler raises in this one, no
+    thread begins another step, and the exception leaves when all have ended: nothing still
+    writes to the caller's arrays.
     """
-    errors: list[BaseException] = []
-    begun: set[int] = set()
-    ended = [threading.Event() for _ in tasks]
-
-    def work(i: int) -> None:
-        begun.add(i)
-        try:
-            for step in tasks[i]:
-                if errors:
-                    return
+    if len(tasks) < 2 or not _STARTS_THREADS:
+        for steps in tasks:
+            for step in steps:
                 step()
-        except BaseException as error:
+        return
+    gate = _gates.pop() if _gates else _new_gate()
+    family = _forks
+    errors: list[BaseException] = []
+    # Each is a fact as soon as it holds something.
+    stop: list[bool] = []
+    begun: list[bool] = []  # the other thread runs: from now on it is waited for
+    refused: list[bool] = []  # there is none
+    ended: list[bool] = []
+
+    def work(steps: Steps) -> None:
+        for step in steps:
+            if stop:
+                return
+            step()
+
+    def others() -> None:
+        begun.append(True)  # before looking: of two threads, one sees what the other did
+        try:
+            if not (refused or stop):
+                _side_by_side(tasks[1:], work, stop, errors)
+        except BaseException as error:  # no memory for a lock
             errors.append(error)
         finally:
-            ended[i].set()
+            ended.append(True)
+            _release(gate)
 
     try:
-        started = 1
-        with suppress(RuntimeError):  # can't start new thread
-            for i in range(1, len(tasks)):
-                _thread.start_new_thread(work, (i,))
-                started += 1
-        for i in (0, *range(started, len(tasks))):
-            work(i)
-        for event in ended:
-            _wait(event)
-    except BaseException as error:  # Ctrl-C while starting or waiting
-        errors.append(error)
-    while errors:  # what has not begun by now will find them and do nothing
         try:
-            for i in begun - {0}:
-                _wait(ended[i])
-            raise errors[0]
-        except KeyboardInterrupt as error:
-            if error is errors[0]:
+            start_new_thread(others, ())
+        except RuntimeError:  # can't start new thread
+            refused += [True]
+            if begun:  # it can: this is from the handler of a signal
                 raise
-            # Ctrl-C once more: they are ending already.
+        for steps in tasks if refused else tasks[:1]:
+            work(steps)
+        if not refused:
+            while _acquire(gate, _SOME_TIME, True) != _ACQUIRED:
+                if family != _forks:
+                    raise RuntimeError(
+                        "fastgrad: the handler of a signal forked this process in the middle of a "
+                        "call, whose other threads did not come along: let it exec or _exit"
+                    )
+            _gates.append(gate)
+        if errors:
+            raise errors[0]
+    except BaseException:
+        # Until the wait ends nothing here calls Python or jumps back, so no handler runs.
+        stop += [True]
+        if begun and not ended and family == _forks:
+            _acquire(gate, _FOREVER, False)
+        raise
+    finally:
+        errors.clear()  # else exception, frame and list keep each other, and the caller's arrays
 
 
-def _wait(event: threading.Event) -> None:
-    while not event.wait(0.1):  # back in Python now and then: a signal's handler runs here
+def _side_by_side(
+    tasks: Sequence[Steps],
+    work: Callable[[Steps], None],
+    stop: list[bool],
+    errors: list[BaseException],
+) -> None:
+    """Run every task, the first one here, the others in threads of their own; return when all end.
+
+    For a thread that is not the main one: no handler of a signal interrupts this.
+    """
+    locks = [allocate_lock() for _ in tasks]
+
+    def run_one(i: int) -> None:
+        try:
+            work(tasks[i])
+        except BaseException as error:
+            errors.append(error)
+            stop.append(True)
+        finally:
+            locks[i].release()
+
+    started = 1
+    for lock in locks:
+        lock.acquire()
+    try:
+        for i in range(1, len(tasks)):
+            start_new_thread(run_one, (i,))
+            started += 1
+    except (RuntimeError, MemoryError):  # can't start new thread
         pass
+    for i in (0, *range(started, len(tasks))):
+        run_one(i)
+    for lock in locks:
+        lock.acquire()
+
+
+def _new_gate() -> int:
+    """Return a lock of C, locked."""
+    gate: int | None = _new_lock()
+    if gate is None:
+        raise MemoryError("fastgrad: no memory for a lock")
+    _acquire(gate, _FOREVER, False)
+    return gate

@@ -1115,7 +1115,28 @@ _NETWORKS = [
     ),
     Fault(
         "threads-refused", "threads.py", "(0, *range(started, len(tasks)))", "(0,)",
+        "where no more threads start, their work is left undone",
+    ),
+    Fault(
+        "threads-none", "threads.py", "tasks if refused else tasks[:1]", "tasks[:1]",
         "where no thread starts, its work is left undone",
+    ),
+    Fault(
+        "threads-alarm", "threads.py",
+        "if begun and not ended and family == _forks:", "if False:",
+        "after an exception threads still write to the caller's arrays",
+    ),
+    Fault(
+        "threads-stop", "threads.py", "        stop += [True]\n", "        stop += []\n",
+        "after an exception threads do all of their work",
+    ),
+    Fault(
+        "threads-cycle", "threads.py", "errors.clear()  #", "pass  #",
+        "an error keeps the caller's arrays until garbage is collected",
+    ),
+    Fault(
+        "threads-forked", "threads.py", "if family != _forks:", "if False:",
+        "a fork in a signal's handler waits for ever",
     ),
     Fault(
         "network-copy", "network.py",

@@ -183,15 +183,23 @@ def test_interrupting_an_import(module: str, tmp_path: Path) -> None:
     assert output(process) == "True"
 
 
+class Working:
+    """Steps of threads, and how many are running."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.running: list[int] = []
+
+    def step(self) -> None:
+        self.begun.append(1)
+        self.running.append(1)
+        time.sleep(0.15)
+        self.running.pop()
+
+
 def test_a_second_interrupt_waits_for_the_threads() -> None:
     """Ctrl-C twice: the exception leaves only when no thread works any more."""
-    running, begun = [], []
-
-    def step() -> None:
-        begun.append(1)
-        running.append(1)
-        time.sleep(0.15)
-        running.pop()
+    working = Working()
 
     def twice() -> None:
         for _ in range(2):
@@ -201,7 +209,74 @@ def test_a_second_interrupt_waits_for_the_threads() -> None:
     sender = threading.Thread(target=twice)
     with pytest.raises(KeyboardInterrupt):
         sender.start()
-        threads.run([[lambda: time.sleep(0.01)], [step] * 20, [step] * 20])
-    assert running == []
-    assert len(begun) <= 4
+        threads.run([[lambda: time.sleep(0.01)], [working.step] * 20, [working.step] * 20])
+    assert working.running == []
+    assert len(working.begun) <= 4
     sender.join()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in a finalizer
+@pytest.mark.parametrize("interval", [0, 2e-4, 0.02])
+def test_an_alarm_waits_for_the_threads(interval: float) -> None:
+    """Whatever the handler raises, and however often: nobody works when it leaves."""
+    working, live = Working(), [True]
+
+    def handler(*_: Any) -> None:
+        if live[0]:
+            raise TimeoutError("alarm")
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05, interval)
+        threads.run([[lambda: time.sleep(0.01)], *([working.step] * 20 for _ in range(7))])
+    except TimeoutError:
+        live[0] = False  # no call comes before this
+        running = list(working.running)
+    finally:
+        live[0] = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert running == []
+    assert len(working.begun) <= 14
+
+
+@pytest.mark.parametrize("kind", ["ctrl-c", "alarm"])
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.exhaustive)])
+def test_bursts_of_signals(kind: str, count: int) -> None:
+    """Calls that eight threads share: none hangs, none is written to after the exception."""
+    here = str(Path(__file__).parent)
+    process = start(
+        f"import sys; sys.path.insert(0, {here!r})\n"
+        f"import interruptions; interruptions.main({kind!r}, {count})"
+    )
+    assert output(process, timeout=120 + count) == f"{count} exceptions, all right"
+
+
+FORKING = """
+import os, signal, sys, time, warnings
+warnings.simplefilter("ignore")  # Python 3.12: fork beside threads
+from fastgrad import threads
+def handler(*_):
+    global child
+    child = os.fork()
+    if child == 0 and {child!r} == "exits":
+        sys.exit(7)
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.1)
+end = []
+try:
+    threads.run([[lambda: None], [lambda: time.sleep(0.5), lambda: end.append(1)]])
+except RuntimeError as error:
+    assert child == 0 and "forked" in str(error)
+    os._exit(7)
+assert child != 0 and end == [1]
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+print("all right")
+"""
+
+
+@pytest.mark.parametrize("child", ["exits", "goes on"])
+def test_a_handler_that_forks(child: str) -> None:
+    """The child has none of the threads: it gets an error instead of waiting for ever."""
+    process = start(FORKING.format(child=child))
+    assert output(process, timeout=30) == "all right"

@@ -7,8 +7,11 @@ outputs and features, and along both. Nothing is compared with a tolerance.
 from __future__ import annotations
 
 import _thread
+import gc
 import threading
 import time
+import weakref
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -248,24 +251,36 @@ def test_steps_of_a_task_run_in_order_and_the_first_task_here() -> None:
     assert places[0] not in places[1:]
 
 
-def test_without_more_threads_the_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    start, seen, ended = _thread.start_new_thread, [], threading.Event()
+@pytest.mark.parametrize("allowed", [0, 1, 2])
+def test_without_more_threads_the_work_is_done_all_the_same(
+    allowed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, seen, starts = _thread.start_new_thread, [], []
 
     def refuses(function: Any, arguments: Any) -> Any:
-        if arguments[0] > 1:
+        starts.append(1)
+        if len(starts) > allowed:
             raise RuntimeError("can't start new thread")
         return start(function, arguments)
 
-    monkeypatch.setattr(_thread, "start_new_thread", refuses)
-    tasks: list[Any] = [[lambda t=t: seen.append((t, threading.get_ident()))] for t in range(4)]
-    tasks[1] = [ended.set]
+    monkeypatch.setattr(threads, "start_new_thread", refuses)
+    tasks: list[Any] = [[lambda t=t: seen.append((t, threading.get_ident()))] for t in range(5)]
     # In a thread of its own: what is never done would be waited for without end.
     runs = threading.Thread(target=threads.run, args=(tasks,), daemon=True)
     runs.start()
     runs.join(20)
     assert not runs.is_alive()
-    assert ended.is_set()
-    assert seen == [(t, runs.ident) for t in (0, 2, 3)]
+    assert sorted(t for t, _ in seen) == [0, 1, 2, 3, 4]
+    assert (0, runs.ident) in seen
+    assert len({thread for _, thread in seen}) <= allowed + 1
+
+
+def test_where_threads_are_simulated_the_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As gevent does it: what it starts would run only when this thread lets it."""
+    monkeypatch.setattr(threads, "_STARTS_THREADS", False)
+    seen: list[int] = []
+    threads.run([[lambda t=t, i=i: seen.append((t, i)) for i in range(2)] for t in range(3)])
+    assert seen == [(t, i) for t in range(3) for i in range(2)]
 
 
 @pytest.mark.parametrize("where", [0, 1])
@@ -289,6 +304,43 @@ def test_after_an_error_nothing_begins(where: int) -> None:
         threads.run(tasks)
     assert len(begun) <= 4
     assert running == []
+
+
+@pytest.mark.parametrize("where", [0, 1, 2])
+def test_an_error_keeps_no_array(where: int) -> None:
+    """Without garbage collection: no cycle of exception, frame and list."""
+    array = np.ones(3)
+    alive = weakref.ref(array)
+
+    def fails(_: Any) -> None:
+        raise MemoryError("planted")
+
+    tasks: list[Any] = [[lambda: None], [lambda: None]]
+    tasks.insert(where, [partial(fails, array)])
+    del array
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(MemoryError, match="planted"):
+            threads.run(tasks)
+        tasks.clear()
+        end = time.monotonic() + 10
+        while alive() is not None and time.monotonic() < end:
+            time.sleep(0.01)  # the thread itself may end a little later
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+def test_threads_within_threads() -> None:
+    """A step may share work itself."""
+    seen: list[tuple[int, int]] = []
+
+    def inner(t: int) -> None:
+        threads.run([[lambda i=i: seen.append((t, i))] for i in range(3)])
+
+    threads.run([[lambda t=t: inner(t)] for t in range(4)])
+    assert sorted(seen) == [(t, i) for t in range(4) for i in range(3)]
 
 
 @pytest.mark.parametrize("name", ["gelu", "softmax"])
