@@ -351,6 +351,15 @@ _KERNELS = [
         "the shape of outputs in columns",
     ),
     Fault(
+        "header-check", "kernels/entry.py", "    check()\n", "",
+        "a NumPy that lays out its arrays otherwise is read at the old places",
+    ),
+    Fault(
+        "header-gil", "kernels/headers.py",
+        'if not getattr(sys, "_is_gil_enabled", lambda: True)():', "if False:",
+        "arrays are read while other threads change them",
+    ),
+    Fault(
         "batch-axes", "kernels/pyobject.py",
         "for i in range(dimensions(a) - 1 if dimensions(a) > 2 else 0):", "for i in range(0):",
         "leading batch axes need only hold as many samples",

@@ -59,6 +59,8 @@ LIKELY = {
     "kernels/rows.py": _ACTIVATION,
     "kernels/softmax.py": ("test_softmax.py", *_ACTIVATION),
     "kernels/pyobject.py": ("test_strided.py", *_LOSS, *_DENSE, "test_network.py"),
+    "kernels/entry.py": ("test_headers.py",),
+    "kernels/headers.py": ("test_headers.py",),
     "kernels/reductions.py": (
         "test_softmax.py",
         "test_activations.py",

@@ -64,6 +64,7 @@ ORDER = [
         "kernels.units",
         "kernels.front_end",
         "kernels.plan_table",
+        "kernels.headers",
         "kernels.flags",
         "kernels.target",
     ),

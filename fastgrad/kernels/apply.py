@@ -14,11 +14,10 @@ from numba import types
 from fastgrad.kernels import gather as gathering
 from fastgrad.kernels.compile import assemble, kernel
 from fastgrad.kernels.flags import COLUMNS, ELEMENTWISE, ONES, UNCHECKED
+from fastgrad.kernels.headers import C_ORDER, F_ORDER
 from fastgrad.kernels.pointers import address_of, call_address, least, scratch
 from fastgrad.kernels.pyobject import (
-    C_ORDER,
     ENTRY,
-    F_ORDER,
     RELEASE_FROM,
     acquire_gil,
     arguments,

@@ -14,10 +14,10 @@ from fastgrad.kernels import gather as gathering
 from fastgrad.kernels.apply import one_piece, row_views
 from fastgrad.kernels.compile import assemble, kernel
 from fastgrad.kernels.flags import COLUMNS, PER_SAMPLE, UNCHECKED, WANT_GRAD
+from fastgrad.kernels.headers import C_ORDER
 from fastgrad.kernels.loss import divisor
 from fastgrad.kernels.pointers import address_of, call_address, least, read_word, scratch
 from fastgrad.kernels.pyobject import (
-    C_ORDER,
     ENTRY,
     RELEASE_FROM,
     acquire_gil,

@@ -20,10 +20,10 @@ from fastgrad.kernels.flags import (
     WANT_X,
     WANT_Z,
 )
+from fastgrad.kernels.headers import C_ORDER
 from fastgrad.kernels.microkernel import ADD
 from fastgrad.kernels.pointers import read_word
 from fastgrad.kernels.pyobject import (
-    C_ORDER,
     ENTRY,
     RELEASE_FROM,
     acquire_gil,

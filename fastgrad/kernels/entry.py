@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastgrad.kernels.headers import check
 from fastgrad.kernels.library import LIBRARY
 
 
@@ -51,6 +52,7 @@ def context(dtype: str, share_from: int) -> Any:
 
     Order: as `pyobject` reads them.
     """
+    check()
     capsule = importlib.import_module("numpy._core._multiarray_umath")._ARRAY_API
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]

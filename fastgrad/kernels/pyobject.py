@@ -7,12 +7,11 @@ array's header and, where all of them are in the form the kernels take, runs; ot
 returns None (or True: too much work for one call) and touches nothing, and Python goes on. `self`
 is the table of words made by `entry.context`.
 
-Header offsets are NumPy's ``PyArrayObject_fields`` and CPython's ``PyObject``, both stable ABI.
+Where things lie in an object's header is in `headers`.
 """
 
 from __future__ import annotations
 
-import struct
 from typing import Any
 
 from llvmlite import ir
@@ -20,24 +19,33 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastgrad.kernels.compile import kernel
+from fastgrad.kernels.headers import (
+    ALIGNED,
+    BETWEEN,
+    C_ORDER,
+    DATA,
+    DESCR,
+    F_ORDER,
+    FLAGS,
+    ITEMS,
+    MOST_AXES,
+    NDIM,
+    SHAPE,
+    STRIDES,
+    TYPE,
+    UNHASHED,
+    WRITEABLE,
+)
 from fastgrad.kernels.pointers import I64, address_of, read_word, scratch
 
 WORD = types.intp
 ENTRY = WORD(WORD, WORD, WORD)  # self, args, how many
 
-HEADER = object.__basicsize__  # reference count and type; the type is its last word
-assert struct.calcsize("P") == 8, "fastgrad needs a 64-bit Python"
-TYPE = HEADER - 8
-DATA, NDIM, SHAPE, STRIDES, DESCR, FLAGS = (HEADER + o for o in (0, 8, 16, 24, 40, 48))
-C_ORDER, F_ORDER = 0x0001, 0x0002  # NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_F_CONTIGUOUS
-ALIGNED, WRITEABLE = 0x0100, 0x0400  # NPY_ARRAY_ALIGNED, NPY_ARRAY_WRITEABLE
-MOST_AXES = 64  # NPY_MAXDIMS
-
 increment = types.ExternalFunction("Py_IncRef", types.void(WORD))
 decrement = types.ExternalFunction("Py_DecRef", types.void(WORD))
 no_memory = types.ExternalFunction("PyErr_NoMemory", WORD())
 tuple_new = types.ExternalFunction("PyTuple_New", WORD(WORD))
-instance_new = types.ExternalFunction("PyType_GenericAlloc", WORD(WORD, WORD))  # class, items
+_instance_new = types.ExternalFunction("PyType_GenericAlloc", WORD(WORD, WORD))  # class, items
 as_integer = types.ExternalFunction("PyLong_AsSsize_t", WORD(WORD))
 float_new = types.ExternalFunction("PyFloat_FromDouble", WORD(types.float64))
 release_gil = types.ExternalFunction("PyEval_SaveThread", WORD())
@@ -84,11 +92,33 @@ def tuple_set(typingctx: Any, made: Any, index: Any, item: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         made, index, item = args
-        first = builder.inttoptr(builder.add(made, I64(tuple.__basicsize__)), I64.as_pointer())
+        first = builder.inttoptr(builder.add(made, I64(ITEMS)), I64.as_pointer())
         builder.store(item, builder.gep(first, [index]))
         return context.get_dummy_value()
 
     return types.void(WORD, WORD, WORD), codegen
+
+
+@intrinsic
+def _set_unhashed(typingctx: Any, made: Any) -> Any:
+    """Write what ``tuple.__new__`` writes into an instance beside its items."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        for i, value in enumerate(UNHASHED):
+            at = builder.add(args[0], I64(BETWEEN + 8 * i))
+            builder.store(I64(value), builder.inttoptr(at, I64.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(WORD), codegen
+
+
+@kernel
+def instance_new(kind: int, count: int) -> int:
+    """Return a new instance of a subclass of tuple, its items still null (0: no memory)."""
+    made = _instance_new(kind, count)
+    if made != 0:
+        _set_unhashed(made)
+    return made
 
 
 data = _word_of(DATA)  # address of an array's first element
