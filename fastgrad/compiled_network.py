@@ -69,13 +69,13 @@ class CompiledNetwork(PlannedNetwork):
             rule = "takes no target" if target is not None else "needs a target"
             raise TypeError(f"{caller}: the loss {self.loss.name} {rule}")
         if target is None:
-            return Samples(inputs, None, False, self._takes(inputs))
+            return Samples(inputs, None, False, self.takes(inputs))
         shape = (self.outputs,) if single else (n, self.outputs)
         if self.columns and not single:
             shape = shape[::-1]
         if self.loss.rowwise and target.ndim == len(shape) - 1:
             classes = self._classes(caller, target.reshape(-1) if single else target, n)
-            return Samples(inputs, classes, True, self._takes(inputs))
+            return Samples(inputs, classes, True, self.takes(inputs))
         if target.shape != shape:
             classes_too = f", or classes of shape ({n},)" if self.loss.rowwise else ""
             raise ValueError(
@@ -83,7 +83,7 @@ class CompiledNetwork(PlannedNetwork):
                 f"x of shape {x.shape} has shape {shape}{classes_too}"
             )
         goal = target[None] if single else target.T if self.columns else target
-        return Samples(inputs, goal, False, self._takes(inputs, goal))
+        return Samples(inputs, goal, False, self.takes(inputs, goal))
 
     def _inputs(self, caller: str, array: Array) -> Array:
         """Return x with one sample a row."""
@@ -109,7 +109,8 @@ class CompiledNetwork(PlannedNetwork):
         """Raise unless there are as many outputs as the classes need."""
         check_classes(caller, classes, self.outputs, f"the network has {self.outputs} outputs")
 
-    def _takes(self, *arrays: Array) -> bool:
+    def takes(self, *arrays: Array) -> bool:
+        """Return whether the kernel reads these arrays as they are."""
         return all(
             a.dtype == self.dtype
             and a.flags.aligned
@@ -137,9 +138,9 @@ class CompiledNetwork(PlannedNetwork):
             shape = (k,) if x.ndim == 1 else (k, n) if self.columns else (n, k)
             into = check_out(caller, "out", out, shape, self.dtype, {"params": params, "x": x})
         y = np.empty((n, k), self.dtype)
-        data = Samples(inputs, None, False, self._takes(inputs))
+        data = Samples(inputs, None, False, self.takes(inputs))
         if n:
-            Job(self, p, None, data, n, out=y).run()
+            Job(self, p, None, data, n, out=y).begin().run()
         y = y[0] if x.ndim == 1 else y.T if self.columns else y
         y = deliver(y, self.dtype, into)
         return y if out is None else out
@@ -175,10 +176,10 @@ class CompiledNetwork(PlannedNetwork):
             return self.reduced(0.0, 0), grad if out is None else out
         usable = into is not None and into.flags.aligned and into.flags.c_contiguous
         grad = into if usable and into is not None else np.empty(self.size, self.dtype)
-        job = Job(self, p, grad, data, n)
+        job = Job(self, p, grad, data, n).begin()
         job.run()
         grad = deliver(grad, self.dtype, into)
-        return self.reduced(job.all_terms, n), grad if out is None else out
+        return self.reduced(job.terms, n), grad if out is None else out
 
     def _converted(
         self,
@@ -203,6 +204,6 @@ class CompiledNetwork(PlannedNetwork):
         self.spaces.append(space)
         return result
 
-    def reduced(self, terms: float, n: int) -> float:
-        """Return the loss of n samples whose terms add up to `terms`."""
+    def reduced(self, terms: Any, n: int) -> Any:
+        """Return the loss of n samples whose terms add up to `terms`, a number or an array."""
         return reduced(terms, self.reduction, self.loss.rowwise, n, n * self.outputs)

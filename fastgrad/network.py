@@ -29,7 +29,8 @@ from fastgrad.losses import REDUCTIONS, ArrayLoss, Loss
 from fastgrad.optimizers import Optimizer
 from fastgrad.planned_network import NetworkLayer
 from fastgrad.settings import activations_of, loss_of, widths
-from fastgrad.training import FitResult, FitState, train
+from fastgrad.training import FitResult, FitState
+from fastgrad.training_run import train
 
 __all__ = ["MLP", "LayerParams"]
 
@@ -407,7 +408,7 @@ class MLP:
 
     def fit(
         self,
-        params: ArrayLike,
+        params: ArrayLike | None,
         x: ArrayLike,
         target: ArrayLike | None = None,
         optimizer: Optimizer | None = None,
@@ -417,38 +418,56 @@ class MLP:
         seed: int = 0,
         progress: bool = False,
         callback: Callable[[FitState], Any] | None = None,
+        resume: FitResult | None = None,
     ) -> FitResult:
         """Train, and return new parameters and the loss of each epoch.
 
         Parameters
         ----------
         params : array_like
-            Where to start; not changed.
+            Where to start; not changed. With `resume` None, or the result's own.
         x, target : array_like
-            As in `value_and_grad`. They are never copied or reordered as a whole, but for
-            classes that are not contiguous int64.
+            As in `value_and_grad`. They are never reordered, and used where they lie. What is not
+            of the network's dtype is converted once if that makes at most 64 MiB, else a few
+            samples at a time; classes that are not contiguous int64 always once.
         optimizer : SGD, Adam or AdamW, optional
-            Default: ``Adam()``.
+            Default: ``Adam()``; with `resume` that of the result.
         epochs : int
-            Passes over all samples.
+            Passes over all samples; with `resume` how many more.
         batch_size : int
             Samples per step; the last batch of an epoch may be smaller.
         shuffle : bool
             Take the samples in a new random order each epoch.
         seed : int
-            Of these orders.
+            Of these orders. Every call of `fit` begins them anew, and the optimizer's momentum,
+            moments and step count, too: ``epochs=1`` ten times takes ten times the same order,
+            and is not ``epochs=10``. To train in pieces give `resume`, which leaves `seed` aside;
+            or at least another seed, or one ``np.random.Generator``, whose orders go on.
         progress : bool
             Show epoch, loss and samples per second on stderr.
         callback : callable, optional
             Called with a `FitState` after each epoch; training stops when it returns True (or
             NumPy's True, as a comparison gives). Whatever else it returns means nothing.
             `EarlyStopping` makes such a callback.
+        resume : FitResult, optional
+            What an earlier call returned, or the ``result`` of a KeyboardInterrupt: go on as if
+            it had not ended. 2 and 3 epochs are 5 epochs, to the bit, with the same samples and
+            settings. `losses` holds the earlier epochs, too, and the epochs that callbacks are
+            told go on. An optimizer of the same kind may have other settings. An epoch begun
+            before an interrupt is ended first, and is one of `epochs`.
 
         Returns
         -------
         FitResult
             ``params`` and ``losses``: per epoch, the loss over its samples with the parameters as
             they were when each was used. ``stopped`` says what ended training before its time.
+
+        Warns
+        -----
+        TrainingWarning
+            Once, if an epoch gives a loss or parameters that are not finite: training stops there,
+            and the result is that of the epochs before. It names the first sample that is not
+            finite, if there is one. Parameters that are not finite from the start are no reason.
 
         Raises
         ------
@@ -469,5 +488,5 @@ class MLP:
         """
         return train(
             self._network, params, x, target, optimizer, epochs, batch_size, shuffle, seed,
-            progress, callback,
+            progress, callback, resume,
         )  # fmt: skip

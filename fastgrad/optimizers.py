@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,17 @@ from fastgrad.arrays import Array, check_number
 from fastgrad.kernels import plan_table as at
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
+
+
+class Memory(NamedTuple):
+    """What an optimizer remembers of the steps before."""
+
+    vectors: list[Array]  # of the parameters' shape and dtype
+    powers: list[float]  # Adam's betas to the number of steps
+
+    def copy(self) -> Memory:
+        """Return a copy."""
+        return Memory([vector.copy() for vector in self.vectors], list(self.powers))
 
 
 class Optimizer:
@@ -26,17 +37,27 @@ class Optimizer:
     def _settings(self) -> dict[int, float]:
         raise NotImplementedError
 
-    def table(self, size: int, dtype: str) -> tuple[Array, list[Array]]:
-        """Return the kernel's table for a vector of `size`, and the state it refers to."""
+    def _remembers(self) -> int:
+        """Return how many vectors a step needs of the ones before."""
+        raise NotImplementedError
+
+    def begin(self, size: int, dtype: str) -> Memory:
+        """Return what there is to remember before the first step of `size` parameters."""
+        return Memory([np.zeros(size, dtype) for _ in range(self._remembers())], [1.0, 1.0])
+
+    def table(self, memory: Memory, dtype: str) -> Array:
+        """Return the kernel's table; it refers to the vectors of `memory`, and has its powers."""
         from fastgrad.kernels.library import LIBRARY
 
-        table, state = np.zeros(at.OPTIMIZER), [np.zeros(size, dtype) for _ in range(2)]
+        table = np.zeros(at.OPTIMIZER)
         for index, value in self._settings().items():
             table[index] = value
+        table[at.POWERS] = memory.powers
         addresses = table.view(np.int64)
-        addresses[at.FIRST], addresses[at.SECOND] = (vector.ctypes.data for vector in state)
+        for index, vector in zip((at.FIRST, at.SECOND), memory.vectors, strict=False):
+            addresses[index] = vector.ctypes.data
         addresses[at.STEP] = LIBRARY.address("update", self.kernel, dtype)
-        return table, state
+        return table
 
     def _check(self, **bounds: tuple[float, float]) -> None:
         """Raise unless each named setting is a number from its first bound to below its second."""
@@ -101,6 +122,9 @@ class SGD(Optimizer):
             at.DECAY: self.weight_decay,
         }
 
+    def _remembers(self) -> int:
+        return 1 if self.momentum else 0
+
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
@@ -152,12 +176,13 @@ class Adam(Optimizer):
             at.RATE: self.lr,
             at.BETA1: self.betas[0],
             at.BETA2: self.betas[1],
-            at.POWER1: 1.0,
-            at.POWER2: 1.0,
             at.EPS: self.eps,
             at.DECAY: self.weight_decay,
             at.DECOUPLED: self.decoupled,
         }
+
+    def _remembers(self) -> int:
+        return 2
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ from typing import Any, TextIO
 
 __all__ = ["Progress", "duration", "factor", "table"]
 
+# What streams raise that have no reader or no room, are closed or cannot encode, are no streams.
+NOT_WRITABLE = (OSError, ValueError, AttributeError)
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str] | None], left: int = 1) -> str:
     """Return an aligned table.
@@ -72,7 +75,10 @@ def _three_digits(value: float) -> str:
 
 
 class Progress:
-    """A progress bar on standard error, where that is a terminal.
+    """A progress bar on standard error where that is a terminal, else a line now and then.
+
+    Whatever goes wrong with the stream (it is closed, its reader is gone, its disk is full): there
+    is no progress to see any more, and no error; the work goes on.
 
     Parameters
     ----------
@@ -89,34 +95,53 @@ class Progress:
     """
 
     WIDTH = 24
+    BETWEEN_LINES = 10.0  # seconds, in a log file
 
     def __init__(self, show: bool | None = None, stream: TextIO | None = None) -> None:
-        stream = sys.stderr if stream is None else stream  # None in a process without a console
-        self._stream: Any = stream
-        self._show = stream is not None and (stream.isatty() if show is None else show)
+        self._stream: Any = sys.stderr if stream is None else stream  # None without a console
+        self._terminal = self._is_terminal()
+        self._show = self._stream is not None and (self._terminal if show is None else show)
         self._start = time.monotonic()
+        self._next_line = self._start
+
+    def _is_terminal(self) -> bool:
+        try:
+            return bool(self._stream.isatty())
+        except NOT_WRITABLE:
+            return False
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._show:  # leave no trace: clear the line
-            self._stream.write("\r\033[K")
-            self._stream.flush()
+        if self._terminal:  # leave no trace: clear the line
+            self._write("\r\033[K")
 
     def update(self, done: int, total: int, name: str) -> None:
         """Draw the bar: so many steps are finished, and `name` is the next."""
         if not self._show:
             return
-        filled = self.WIDTH * done // max(1, total)
-        bar = "#" * filled + "." * (self.WIDTH - filled)
-        elapsed = time.monotonic() - self._start
-        text = f"[{bar}] {done}/{total}  {elapsed:.0f} s  {name}"
-        self._stream.write(f"\r{text[: shutil.get_terminal_size().columns - 1]}\033[K")
-        self._stream.flush()
+        now = time.monotonic()
+        text = f"{done}/{total}  {now - self._start:.0f} s  {name}"
+        if self._terminal:
+            filled = self.WIDTH * done // max(1, total)
+            text = f"[{'#' * filled}{'.' * (self.WIDTH - filled)}] {text}"
+            self._write(f"\r{text[: shutil.get_terminal_size().columns - 1]}\033[K")
+        elif now >= self._next_line:
+            self._next_line = now + self.BETWEEN_LINES
+            self._write(text + "\n")
 
     def finish(self, text: str) -> None:
         """Leave one line behind instead of the bar."""
-        if self._show:
-            self._stream.write(f"\r{text}\033[K\n")
+        self._write(f"\r{text}\033[K\n" if self._terminal else text + "\n")
+
+    def _write(self, text: str) -> None:
+        if not self._show:
+            return
+        try:
+            self._stream.write(text)
             self._stream.flush()
+        except TimeoutError:  # of an alarm's handler, not of the stream
+            raise
+        except NOT_WRITABLE:
+            self._show = False

@@ -1,23 +1,37 @@
-"""Training a network: epochs of compiled steps, progress, early stopping."""
+"""What training gives and tells: its result, what a callback is told, early stopping."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from time import perf_counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from fastgrad.arrays import Array, as_array, check_count, check_number, random_generator
-from fastgrad.compiled_network import CompiledNetwork
-from fastgrad.network_job import Job
-from fastgrad.optimizers import Adam, Optimizer
-from fastgrad.terminal import Progress
+from fastgrad.arrays import Array, check_count, check_number
+from fastgrad.network_job import Reached
+from fastgrad.optimizers import Memory, Optimizer
 
-__all__ = ["EarlyStopping", "FitResult", "FitState", "train"]
+__all__ = ["EarlyStopping", "FitResult", "FitState"]
+
+
+class BegunEpoch(NamedTuple):
+    """An epoch that was interrupted: how far it had come, and what it was doing."""
+
+    reached: Reached
+    gradient: Array  # of the batch's blocks so far
+    order: Array | None
+    samples: int
+    batch_size: int
+
+
+class TrainingState(NamedTuple):
+    """What training needs to go on as if it had not ended."""
+
+    optimizer: Optimizer
+    memory: Memory
+    generator: tuple[type[np.random.BitGenerator], Any]  # and its state; of the orders to come
+    begun: BegunEpoch | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +49,10 @@ class FitResult:
         each sample was used.
     stopped : str or None
         What ended training before all epochs were done: ``"callback"``, ``"early stopping"`` (the
-        callback was an `EarlyStopping`), ``"interrupt"`` (Ctrl-C); else None.
+        callback was an `EarlyStopping`), ``"diverged"`` (a loss or parameters that are not finite),
+        ``"interrupt"`` (Ctrl-C); else None.
+    state : object
+        What ``fit(resume=result)`` needs to go on. A result can be pickled with it.
 
     Examples
     --------
@@ -52,6 +69,7 @@ class FitResult:
     params: Array
     losses: Array
     stopped: str | None = None
+    state: TrainingState | None = field(default=None, repr=False)
 
     def __iter__(self) -> Iterator[Array]:
         return iter((self.params, self.losses))
@@ -63,7 +81,7 @@ class FitState(NamedTuple):
     Attributes
     ----------
     epoch : int
-        From 0.
+        From 0; with ``resume`` it goes on from the epochs before.
     loss : float
         Of this epoch, as in `FitResult`.
     params : ndarray
@@ -102,7 +120,7 @@ class EarlyStopping:
     Attributes
     ----------
     best : float
-        The least loss so far in this call of `MLP.fit`; inf before it.
+        The least loss so far since epoch 0; inf before it.
     waited : int
         Epochs since.
 
@@ -150,98 +168,3 @@ class EarlyStopping:
         else:
             self.waited += 1
         return self.waited >= self.patience
-
-
-def train(
-    network: CompiledNetwork,
-    params: ArrayLike,
-    x: ArrayLike,
-    target: ArrayLike | None,
-    optimizer: Optimizer | None,
-    epochs: int,
-    batch_size: int,
-    shuffle: bool,
-    seed: int,
-    progress: bool,
-    callback: Callable[[FitState], Any] | None,
-) -> FitResult:
-    """Train `network`: see `MLP.fit`."""
-    caller = "MLP.fit"
-    stopped = None
-    p = network.native_params(caller, as_array(caller, "params", params)).copy()
-    losses: list[float] = []
-    with _interrupted_with_result(p, losses):  # during the checks, too
-        x = as_array(caller, "x", x)
-        data = network.samples(
-            caller, x, None if target is None else as_array(caller, "target", target)
-        )
-        optimizer = Adam() if optimizer is None else optimizer
-        if not isinstance(optimizer, Optimizer):
-            given = type(optimizer).__name__
-            raise TypeError(f"{caller}: optimizer is a {given}: give fg.SGD, fg.Adam or fg.AdamW")
-        if callback is not None and not callable(callback):
-            raise TypeError(f"{caller}: callback is a {type(callback).__name__}: give a function")
-        epochs, batch_size = (
-            check_count(caller, "epochs", epochs),
-            check_count(caller, "batch_size", batch_size),
-        )
-        n = len(data.x)
-        if n == 0:
-            raise ValueError(f"{caller}: x has shape {x.shape}: there are no samples")
-        batch_size = min(batch_size, n)
-        rng = random_generator(caller, seed)
-        gradient = np.empty(network.size, network.dtype)
-        table, state = optimizer.table(network.size, network.dtype.name)
-        shown = 0.0
-
-        def note(done: int) -> None:
-            nonlocal shown
-            if perf_counter() - shown < 0.1:  # drawing takes longer than a short epoch
-                return
-            shown = perf_counter()
-            before = len(losses) * n
-            speed = (before + done) / (perf_counter() - start)
-            loss = f"loss {losses[-1]:.4g}  " if losses else ""
-            text = f"epoch {len(losses) + 1}/{epochs}  {loss}{speed:.3g} samples/s"
-            bar.update(before + done, epochs * n, text)
-
-        start = perf_counter()
-        with Progress(bool(progress)) as bar:
-            for epoch in range(epochs):
-                began = perf_counter()
-                if epoch and data.labels and data.target is not None:  # a callback may change them
-                    network.check_classes(caller, data.target)
-                order = rng.permutation(n) if shuffle else None
-                job = Job(network, p, gradient, data, batch_size, order=order, optimizer=table)
-                job.run(note if progress else None)
-                loss = network.reduced(job.all_terms, n)
-                losses.append(loss)
-                speed = n / (perf_counter() - began)
-                if callback is not None and _is_true(callback(FitState(epoch, loss, p, speed))):
-                    early = isinstance(callback, EarlyStopping)
-                    stopped = "early stopping" if early else "callback"
-                    break
-        if progress:
-            bar.finish(
-                f"{len(losses)} epochs  loss {losses[-1]:.4g}  {perf_counter() - start:.3g} s"
-            )
-        del state  # until here the kernel used it through addresses
-    return FitResult(p, np.array(losses), stopped)
-
-
-def _is_true(answer: Any) -> bool:
-    """Return whether a callback's answer is True, or NumPy's, which comparing NumPy numbers gives.
-
-    Nothing else: a callback that reports (a progress bar's ``update``, a loss) is not asked.
-    """
-    return isinstance(answer, bool | np.bool_) and bool(answer)
-
-
-@contextmanager
-def _interrupted_with_result(p: Array, losses: list[float]) -> Iterator[None]:
-    """Give Ctrl-C's exception what there is by then."""
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        stop.result = FitResult(p, np.array(losses), "interrupt")  # type: ignore[attr-defined]
-        raise

@@ -1072,15 +1072,56 @@ _NETWORKS = [
         "the mean over elements is one over samples",
     ),
     Fault(
-        "training-order", "training.py", "rng.permutation(n) if shuffle else None", "None",
-        "no shuffling",
+        "training-order", "training_run.py", "elif self.shuffle:", "elif False:", "no shuffling",
+    ),
+    Fault(
+        "training-true", "training_run.py", "isinstance(answer, bool | np.bool_) and bool(answer)",
+        "bool(answer)", "whatever is true stops training",
+    ),
+    Fault(
+        "training-go-back", "training_run.py", "np.copyto(now, kept)", "pass",
+        "after an epoch that diverged, the parameters are its own",
+    ),
+    Fault(
+        "training-rewind", "training_run.py", "self.rng.permutation(self.n)\n\n", "pass\n\n",
+        "after an interrupt, the orders of epochs already done are taken again",
+    ),
+    Fault(
+        "training-finite", "training_run.py",
+        "or (self.finite and not np.isfinite(self.p).all())", "",
+        "parameters that are not finite are not seen where the loss is",
+    ),
+    Fault(
+        "training-halves", "training_run.py", "if passes == 1:\n                    self.stopped",
+        "if passes > 0:\n                    self.stopped",
+        "good epochs of the job that diverged are lost",
+    ),
+    Fault(
+        "job-reached", "network_job.py", "= start.terms, start.all_terms", "= 0.0, 0.0",
+        "the loss of an epoch begun before an interrupt lacks its first samples",
+    ),
+    Fault(
+        "plan-order-of-pass", "kernels/plan.py", "order = orders + 8 * this_pass * count",
+        "order = orders", "every epoch of a job takes the order of the first",
+    ),
+    Fault(
+        "plan-pass-terms", "kernels/plan.py", "total[at.ALL_TERMS] = 0.0", "pass",
+        "an epoch's loss holds those before",
+    ),
+    Fault(
+        "optimizer-powers", "optimizers.py", "table[at.POWERS] = memory.powers",
+        "table[at.POWERS] = 1.0", "resumed, Adam counts its steps from 0",
+    ),
+    Fault(
+        "terminal-broken", "terminal.py", "            self._show = False", "            raise",
+        "a full disk or a closed pipe ends training",
     ),
     Fault(
         "network-init", "network.py", "np.sqrt(gain / layer.inputs)",
         "np.sqrt(gain / layer.outputs)", "weights scaled by the wrong width",
     ),
     Fault(
-        "training-batch", "training.py", "batch_size = min(batch_size, n)", "pass",
+        "training-batch", "training_run.py", "min(batch_size, n)", "batch_size",
         "a huge batch_size wraps around",
     ),
     Fault(
@@ -1096,7 +1137,7 @@ _NETWORKS = [
         "a class spoilt after its check is read far before the row",
     ),
     Fault(
-        "training-relabelled", "training.py", "if epoch and data", "if not epoch and data",
+        "training-relabelled", "training_run.py", "if epoch > begin and", "if epoch == begin and",
         "classes are looked at before the first epoch only",
     ),
     Fault(

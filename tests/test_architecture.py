@@ -23,7 +23,15 @@ ROOT = Path(fg.__file__).parent
 # A file imports only what stands beneath it. Public things first, the compiler last.
 ORDER = [
     *("__main__", "cli", "chart", "compare", "machine", "cases", "bounds", "data"),
-    *("network", "settings", "training", "compiled_network", "network_job", "planned_network"),
+    *(
+        "network",
+        "settings",
+        "training_run",
+        "training",
+        "compiled_network",
+        "network_job",
+        "planned_network",
+    ),
     *("optimizers", "terminal"),
     *("nn", "jacobians", "verify", "differences", "running"),
     "__init__",

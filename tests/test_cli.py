@@ -19,7 +19,6 @@ from fastgrad.activations import BUILT_IN
 from fastgrad.bounds import Bounds
 from fastgrad.cases import NETS, layer_case, net_case
 from fastgrad.machine import THREAD_VARIABLES
-from fastgrad.terminal import Progress
 
 TINY = ["compare", "--quick", "--shapes", "3x4x5", "--dtype", "float32"]
 
@@ -277,14 +276,3 @@ def test_warmup_asks_for_the_dtypes_and_shows_how_far_it_is(
     assert "1/2" in err
     assert "gemm" in err
     assert "cached: " in out
-
-
-def test_progress_draws_and_wipes_its_bar(capsys: Capture) -> None:
-    with Progress(show=True) as progress:
-        progress.update(0, 2, "tanh")
-        progress.update(1, 2, "relu")
-    drawn = capsys.readouterr().err
-    assert "0/2" in drawn
-    assert "1/2" in drawn
-    assert "relu" in drawn
-    assert drawn.endswith("\r\033[K")

@@ -75,13 +75,13 @@ def test_a_job_holds_what_its_words_point_to() -> None:
 
     net = fg.MLP((5, 3), (None,), "mse", dtype="float64")
     data = net._network.samples("test", np.ones((4, 5)), np.ones((4, 3)))
-    job = Job(net._network, net.init(), np.empty(net.size), data, 4)
+    job = Job(net._network, net.init(), np.empty(net.size), data, 4).begin()
     assert job.plan is net._network.plan()
     tasks: list[Any] = []
     run = job._take_blocks
     job._take_blocks = lambda *a: (tasks.append(a), run(*a))  # type: ignore[method-assign]
     job.run()
-    ((_, space),) = tasks
+    ((space,),) = tasks
     assert isinstance(space, np.ndarray)  # a task holds the workspace, not its address
 
 

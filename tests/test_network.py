@@ -17,7 +17,7 @@ from conftest import DTYPES, LAYOUTS, Array, rng_of, size, turn
 from tolerances import GRADIENT_RTOL
 
 import fastgrad as fg
-from fastgrad import compiled_network, network_job, reference, threads
+from fastgrad import compiled_network, network_job, reference, threads, training_run
 from fastgrad.activations import BUILT_IN
 from fastgrad.losses import LOSSES, REDUCTIONS, ArrayLoss
 
@@ -307,6 +307,7 @@ def test_foreign_dtypes_are_converted_in_windows(
     """Bytes in a read-only file: the same numbers as their float copy, never converted whole."""
     for module in (compiled_network, network_job):
         monkeypatch.setattr(module, "WINDOW", 1 << 14)
+    monkeypatch.setattr(training_run, "CONVERTED", 1 << 14)
     net, params, _, target = make((6, 8, 3), ("tanh", None), n=1500)
     small = rng_of("bytes").integers(0, 4, (1500, 6)).astype(np.uint8)
     (tmp_path / "x").write_bytes(small.tobytes())

@@ -60,6 +60,7 @@ def job_opener(dtype_name: str) -> Any:
         job[at.X_AT], job[at.X_ROW], job[at.X_COL] = x, x_row, x_col
         job[at.COUNT], job[at.BATCH], job[at.SHARED] = n, n, 0
         job[at.STOP] = (n + BATCH_BLOCK - 1) // BATCH_BLOCK
+        job[at.PASS], job[at.PASS_TERMS] = job[at.STOP], 0
         job[at.NEXT], job[at.COMMITTED], job[at.STEPS] = 0, 0, 0
         as_pointer(job_at, wide)[at.ALL_TERMS] = 0.0
         return n

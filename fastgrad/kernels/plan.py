@@ -4,12 +4,13 @@ A plan is run depth first: a block of BATCH_BLOCK samples goes forward through a
 the loss and backward through all layers, adding to the gradient, before the next block starts. So
 every activation is read while it is in cache, and the workspace does not grow with the batch.
 
-Blocks are numbered through the whole call, over all batches of an epoch. Several threads may
-work on one job: each takes the next block, computes its part of the gradient in a workspace of
-its own, and adds it when all blocks before have been added. The order of the additions, and so
-every bit, is that of one thread. Whoever adds the last block of a batch updates the parameters;
-blocks of the next batch wait for that. A thread that never starts takes no block, so nobody waits
-for it. `plan_table` says what the words of a plan and a job are.
+Blocks are numbered through the whole call, over all batches of all epochs in it: one epoch of a
+few samples takes less time than a call from Python. Several threads may work on one job: each
+takes the next block, computes its part of the gradient in a workspace of its own, and adds it when
+all blocks before have been added. The order of the additions, and so every bit, is that of one
+thread. Whoever adds the last block of a batch updates the parameters; blocks of the next batch wait
+for that. A thread that never starts takes no block, so nobody waits for it. `plan_table` says what
+the words of a plan and a job are.
 """
 
 from __future__ import annotations
@@ -174,9 +175,9 @@ def build(dtype_name: str) -> str:
                     target[j] = source[j * a_col]
 
     @kernel
-    def loss_terms(job: int, space: int, first: int, m: int, batch: int) -> float:
+    def loss_terms(job: int, order: int, space: int, first: int, m: int, batch: int) -> float:
         """Put the gradient of the last output of m samples at GRAD; return the sum of terms."""
-        plan, order = word(job, at.PLAN), word(job, at.ORDER)
+        plan = word(job, at.PLAN)
         last = plan + FIRST + (word(plan, at.LAYERS) - 1) * ROW
         k = word(last, at.OUTPUTS)
         target, row, labels = word(job, at.T_AT), word(job, at.T_ROW), word(job, at.LABELS)
@@ -207,8 +208,11 @@ def build(dtype_name: str) -> str:
         return cells[1]
 
     @kernel
-    def commit(job: int, space: int, terms: float, opens: bool, closes: bool) -> None:
-        """Add a block's part to the batch's; after the last one, update the parameters."""
+    def commit(job: int, space: int, terms: float, opens: bool, closes: bool, ended: int) -> None:
+        """Add a block's part to the batch's; after the last one, update the parameters.
+
+        `ended` is the number of the pass whose last block this is, or -1.
+        """
         plan, gradient = word(job, at.PLAN), word(job, at.GRADIENT)
         count = word(plan, at.SIZE)
         total = as_pointer(job, wide)
@@ -228,12 +232,16 @@ def build(dtype_name: str) -> str:
                 call_address(
                     word(optimizer, at.STEP), (word(job, at.PARAMS), gradient, count, optimizer)
                 )
+        passes = word(job, at.PASS_TERMS)
+        if ended >= 0 and passes != 0:
+            as_pointer(passes, wide)[ended] = total[at.ALL_TERMS]
+            total[at.ALL_TERMS] = 0.0
 
     def work(job: int, space: int) -> None:
         """Take blocks of a job until STOP."""
-        plan, params, order = word(job, at.PLAN), word(job, at.PARAMS), word(job, at.ORDER)
+        plan, params, orders = word(job, at.PLAN), word(job, at.PARAMS), word(job, at.ORDER)
         count, batch, stop = word(job, at.COUNT), word(job, at.BATCH), word(job, at.STOP)
-        shared, out = word(job, at.SHARED), word(job, at.OUT)
+        shared, out, per_pass = word(job, at.SHARED), word(job, at.OUT), word(job, at.PASS)
         x_at, d = word(job, at.X_AT), word(plan + FIRST, at.INPUTS)
         k = word(plan + FIRST + (word(plan, at.LAYERS) - 1) * ROW, at.OUTPUTS)
         gradient = space + word(plan, at.PARTIAL) if shared else word(job, at.GRADIENT)
@@ -244,10 +252,18 @@ def build(dtype_name: str) -> str:
             block = fetch_add(job + 8 * at.NEXT, 1)
             if block >= stop:
                 return
-            step = block // per_batch
-            part = (block - step * per_batch) * BATCH_BLOCK
-            first = step * batch + part
-            in_batch = least(batch, count - step * batch)
+            this_pass, within, order, step = 0, block, orders, 0
+            if block >= per_pass:
+                this_pass = block // per_pass
+                within = block - this_pass * per_pass
+                step = this_pass * ((count + batch - 1) // batch)
+                if orders != 0:
+                    order = orders + 8 * this_pass * count
+            number = within // per_batch
+            step += number
+            part = (within - number * per_batch) * BATCH_BLOCK
+            first = number * batch + part
+            in_batch = least(batch, count - number * batch)
             m = least(BATCH_BLOCK, in_batch - part)
             fresh = step != packed_for
             if fresh:
@@ -266,14 +282,15 @@ def build(dtype_name: str) -> str:
             forward(plan, params, space, x, x_row, x_col, m, y, fresh)
             opens, closes, terms = part == 0, part + m == in_batch, 0.0
             if out == 0:
-                terms = loss_terms(job, space, first, m, in_batch)
+                terms = loss_terms(job, order, space, first, m, in_batch)
                 add = 0 if opens or shared else 1
                 backward(plan, params, space, x, x_row, x_col, m, gradient, add, fresh)
             if shared:
                 while read_shared(job + 8 * at.COMMITTED) < block:
                     yield_processor()
             if out == 0:
-                commit(job, space, terms, opens, closes)
+                ended = this_pass if within == per_pass - 1 else -1
+                commit(job, space, terms, opens, closes, ended)
             if closes:
                 write_shared(job + 8 * at.STEPS, step + 1)
             write_shared(job + 8 * at.COMMITTED, block + 1)

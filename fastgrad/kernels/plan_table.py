@@ -37,14 +37,16 @@ SUM, SAMPLES = 1, 2  # REDUCTION, as losses.REDUCTIONS counts them; 0 is the mea
 (
     PLAN, PARAMS, GRADIENT, UPDATE,  # addresses; UPDATE: an optimizer's table, or 0
     X_AT, X_ROW, X_COL, T_AT, T_ROW, T_COL, LABELS,  # LABELS: the target is one int64 per sample
-    ORDER,  # address of the order of the samples, int64; 0 is their own
+    ORDER,  # address of the order of the samples, int64, of each pass; 0 is their own
     COUNT, BATCH,  # samples in all, and per step
+    PASS,  # blocks of a pass over all samples: training makes several
+    PASS_TERMS,  # address of float64, one for each pass: its sum of the loss's terms; or 0
     OUT,  # predict: where to, rows side by side; 0 for value and gradient
     SHARED,  # whether several threads work on it
     STOP, NEXT, COMMITTED, STEPS,  # blocks of BATCH_BLOCK samples; steps are batches
-    TERMS, ALL_TERMS,  # float64: sums of the loss's terms over this batch, over all samples
+    TERMS, ALL_TERMS,  # float64: sums of the loss's terms over this batch, over this pass so far
     JOB,
-) = range(23)  # fmt: skip
+) = range(25)  # fmt: skip
 
 # -- an optimizer: float64 settings; FIRST and SECOND are the addresses of its state vectors -----
 (
@@ -54,6 +56,7 @@ SUM, SAMPLES = 1, 2  # REDUCTION, as losses.REDUCTIONS counts them; 0 is the mea
     FIRST, SECOND, STEP,  # STEP: address of the kernel
     OPTIMIZER,
 ) = range(14)  # fmt: skip
+POWERS = slice(POWER1, POWER2 + 1)
 
 # Bytes between places: most are whole pages long, and without a gap all would start in the same
 # lines of L1 (an Adam epoch of 4-32-16-4: 1.97 to 1.58 ms).

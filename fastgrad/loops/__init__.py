@@ -39,7 +39,7 @@ from .dense import DenseGrads, dense, dense_backward, dense_forward
 from .losses import LOSSES
 from .network import MLP, LayerParams
 from .optimizers import SGD, Adam, AdamW
-from .training import FitResult, FitState
+from .training import FitResult, FitState, TrainingWarning
 
 __all__ = [
     "ACTIVATIONS",
@@ -52,6 +52,7 @@ __all__ = [
     "FitResult",
     "FitState",
     "LayerParams",
+    "TrainingWarning",
     "activations",
     "dense",
     "dense_backward",

@@ -26,7 +26,7 @@ from .dense import dense, dense_backward, dense_forward
 from .lists import Array, check_out, feature_axis
 from .losses import ArrayLoss, SoftmaxCrossEntropy
 from .optimizers import Optimizer
-from .training import FitResult, FitState, train
+from .training import FitResult, FitState, resumed, train
 
 __all__ = ["MLP", "LayerParams"]
 
@@ -210,7 +210,7 @@ class MLP:
 
     def fit(
         self,
-        params: ArrayLike,
+        params: ArrayLike | None,
         x: ArrayLike,
         target: ArrayLike | None = None,
         optimizer: Optimizer | None = None,
@@ -220,14 +220,19 @@ class MLP:
         seed: int = 0,
         progress: bool = False,
         callback: Callable[[FitState], Any] | None = None,
+        resume: FitResult | None = None,
     ) -> FitResult:
         """Train, and return new parameters and the loss of each epoch.
 
         Each epoch takes the samples in the order ``rng.permutation(n)``, or as they are, in
         batches of ``batch_size``; the last may be smaller. Its loss is that over all samples, with
-        the parameters as they were when each was used. A ``callback`` that returns True stops.
+        the parameters as they were when each was used. Training stops where a ``callback`` returns
+        True, and before an epoch that gives a loss or parameters that are not finite. ``resume``,
+        an earlier result, goes on where that ended, with ``params`` None; else orders and optimizer
+        begin anew in every call.
         """
-        params = self._params("MLP.fit", params).copy()
+        start: Any = params if resume is None else resumed(resume, params, self.dtype)
+        params = self._params("MLP.fit", start).copy()
         x = self._inputs("MLP.fit", x)
         target = self._target("MLP.fit", target, x)
         if x.size == 0:
@@ -245,7 +250,7 @@ class MLP:
         averaged = self.reduction != "sum"
         return train(
             params, len(inputs), value_and_grad, averaged, optimizer, epochs, batch_size, shuffle,
-            seed, progress, callback,
+            seed, progress, callback, resume,
         )  # fmt: skip
 
     def _one_by_one(self, array: Array, single: bool) -> list[Array]:

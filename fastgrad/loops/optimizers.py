@@ -1,8 +1,8 @@
 """Gradient descent one parameter at a time: SGD, Adam and AdamW as PyTorch defines them.
 
 Every formula is in Python floats, so the moments are float64; a parameter is rounded to its dtype
-once per step. An optimizer is only its settings: ``start(params)`` returns ``step(grad)``, which
-owns the moments and changes ``params`` in place.
+once per step. An optimizer is only its settings: ``start(params, memory)`` returns ``step(grad)``,
+which changes ``params`` and its ``memory`` in place; without one it begins afresh.
 """
 
 from __future__ import annotations
@@ -17,15 +17,24 @@ import numpy as np
 
 from .lists import Array, Row
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
+__all__ = ["SGD", "Adam", "AdamW", "Memory", "Optimizer"]
 
 Step = Callable[[Array], None]
+
+
+class Memory:
+    """What a method remembers: two numbers per parameter, and how many steps it has made."""
+
+    def __init__(self, size: int) -> None:
+        self.m = [0.0] * size
+        self.v = [0.0] * size
+        self.t = 0
 
 
 class Optimizer:
     """What all optimizers are: settings that `start` a training."""
 
-    def start(self, params: Array) -> Step:
+    def start(self, params: Array, memory: Memory | None = None) -> Step:
         """Return ``step(grad)``, which changes ``params`` in place."""
         raise NotImplementedError
 
@@ -61,9 +70,9 @@ class SGD(Optimizer):
         if self.nesterov and not self.momentum > 0:
             raise ValueError("SGD: nesterov is True but momentum is 0: give a positive momentum")
 
-    def start(self, params: Array) -> Step:
+    def start(self, params: Array, memory: Memory | None = None) -> Step:
         """Return ``step(grad)``."""
-        velocity = [0.0] * len(params)
+        velocity = (memory or Memory(len(params))).m
 
         def step(grad: Array) -> None:
             p = params.tolist()
@@ -112,18 +121,19 @@ class Adam(Optimizer):
         _require_number(name, "eps", self.eps, 0.0, math.inf, zero=False)
         _require_number(name, "weight_decay", self.weight_decay, 0.0, math.inf)
 
-    def start(self, params: Array) -> Step:
+    def start(self, params: Array, memory: Memory | None = None) -> Step:
         """Return ``step(grad)``."""
-        return self._descend(params, self.weight_decay, 0.0)
+        return self._descend(params, memory or Memory(len(params)), self.weight_decay, 0.0)
 
-    def _descend(self, params: Array, decay_in_gradient: float, decay_of_params: float) -> Step:
+    def _descend(
+        self, params: Array, memory: Memory, decay_in_gradient: float, decay_of_params: float
+    ) -> Step:
         b1, b2 = self.betas
-        m, v = [0.0] * len(params), [0.0] * len(params)
-        t = 0
+        m, v = memory.m, memory.v
 
         def step(grad: Array) -> None:
-            nonlocal t
-            t += 1
+            memory.t += 1
+            t = memory.t
             p = params.tolist()
             for i, g in enumerate(grad.tolist()):
                 g += decay_in_gradient * p[i]
@@ -156,9 +166,9 @@ class AdamW(Adam):
 
     weight_decay: float = 1e-2
 
-    def start(self, params: Array) -> Step:
+    def start(self, params: Array, memory: Memory | None = None) -> Step:
         """Return ``step(grad)``."""
-        return self._descend(params, 0.0, self.weight_decay)
+        return self._descend(params, memory or Memory(len(params)), 0.0, self.weight_decay)
 
 
 def _write(params: Array, values: Row) -> None:

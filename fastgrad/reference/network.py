@@ -36,7 +36,7 @@ from .arrays import Array, check_out
 from .dense import dense, dense_backward, dense_forward
 from .losses import ArrayLoss, SoftmaxCrossEntropy
 from .optimizers import Optimizer
-from .training import FitResult, FitState, train
+from .training import FitResult, FitState, resumed, train
 
 __all__ = ["MLP", "LayerParams"]
 
@@ -263,7 +263,7 @@ class MLP:
 
     def fit(
         self,
-        params: ArrayLike,
+        params: ArrayLike | None,
         x: ArrayLike,
         target: ArrayLike | None = None,
         optimizer: Optimizer | None = None,
@@ -273,13 +273,14 @@ class MLP:
         seed: int = 0,
         progress: bool = False,
         callback: Callable[[FitState], Any] | None = None,
+        resume: FitResult | None = None,
     ) -> FitResult:
         """Train, and return new parameters and the loss of each epoch.
 
         Parameters
         ----------
         params : array_like
-            Where to start; not changed.
+            Where to start; not changed. None with ``resume``.
         x, target : array_like
             As in `value_and_grad`.
         optimizer : SGD, Adam or AdamW, optional
@@ -290,19 +291,26 @@ class MLP:
             Take the samples in a new random order each epoch, ``rng.permutation(n)`` with
             ``rng = np.random.default_rng(seed)``.
         seed : int
-            Of these orders.
+            Of these orders, which begin anew in every call, as the optimizer does: to train in
+            pieces, give ``resume``.
         progress : bool
             Show epoch, loss and samples per second on stderr.
         callback : callable, optional
             Called with a `FitState` after each epoch; training stops when it returns True.
+        resume : FitResult, optional
+            What an earlier call returned, to go on as if it had not ended: with its parameters,
+            optimizer, orders and losses.
 
         Returns
         -------
         FitResult
             ``params`` and ``losses``: per epoch, the loss over its samples with the parameters as
-            they were when each was used. ``stopped`` is "callback" where that stopped it.
+            they were when each was used. ``stopped`` is "callback" where that stopped it,
+            and "diverged" (with a TrainingWarning) if an epoch gave a loss or parameters that are
+            not finite: the result is that of the epochs before.
         """
-        params = self._check_params("MLP.fit", params).copy()
+        start: Any = params if resume is None else resumed(resume, params, self.dtype)
+        params = self._check_params("MLP.fit", start).copy()
         x = self._check_x("MLP.fit", x)
         target = self._check_target("MLP.fit", target, x)
         axis = 0 if self.samples == "rows" else -1  # of the samples, in classes (n,) too
@@ -322,7 +330,7 @@ class MLP:
         averaged = self.reduction != "sum"
         return train(
             params, n, value_and_grad, averaged, optimizer, epochs, batch_size, shuffle, seed,
-            progress, callback,
+            progress, callback, resume,
         )  # fmt: skip
 
     # ---- what goes in --------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """Gradient descent in plain NumPy: SGD, Adam and AdamW as PyTorch defines them.
 
-An optimizer is only its settings. ``start(params)`` returns a function ``step(grad)`` that owns
-what the method remembers (momentum, moments, the number of steps) and changes ``params`` in place;
-so every training starts afresh. ``step`` uses ``grad`` as scratch space.
+An optimizer is only its settings. What the method remembers (momentum, moments, the number of
+steps) is a `Memory`; ``start(params)`` begins with an empty one, ``start(params, memory)`` goes on.
+Both return a function ``step(grad)`` that changes ``params`` and the memory in place, and uses
+``grad`` as scratch space.
 
 With p the parameters and g their gradient, everything is computed in the dtype of p; scalars such
 as ``lr / (1 - beta1**t)`` are Python floats, which NumPy rounds to that dtype.
@@ -20,17 +21,31 @@ import numpy as np
 
 from .arrays import Array
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
+__all__ = ["SGD", "Adam", "AdamW", "Memory", "Optimizer"]
 
 Step = Callable[[Array], None]
+
+
+@dataclass
+class Memory:
+    """What a method remembers from step to step."""
+
+    first: Array  # momentum, or the mean of gradients
+    second: Array  # the mean of their squares; unused by SGD
+    steps: int = 0
 
 
 class Optimizer:
     """What all optimizers are: settings that `start` a training."""
 
-    def start(self, params: Array) -> Step:
+    def start(self, params: Array, memory: Memory | None = None) -> Step:
         """Return ``step(grad)``, which changes ``params`` in place and uses up ``grad``."""
         raise NotImplementedError
+
+    @staticmethod
+    def begin(params: Array) -> Memory:
+        """Return what there is to remember before the first step."""
+        return Memory(np.zeros_like(params), np.zeros_like(params))
 
 
 @dataclass(frozen=True)
@@ -75,9 +90,10 @@ class SGD(Optimizer):
         if self.nesterov and self.momentum == 0:
             raise ValueError("SGD: nesterov is True but momentum is 0: give a positive momentum")
 
-    def start(self, params: Array) -> Step:
+    def start(self, params: Array, memory: Memory | None = None) -> Step:
         """Return ``step(grad)``."""
-        velocity = np.zeros_like(params) if self.momentum else None
+        memory = self.begin(params) if memory is None else memory
+        velocity = memory.first if self.momentum else None
         scratch = np.empty_like(params)
 
         def step(grad: Array) -> None:
@@ -143,16 +159,17 @@ class Adam(Optimizer):
         _check(name, "eps", self.eps, positive=True)
         _check(name, "weight_decay", self.weight_decay)
 
-    def start(self, params: Array) -> Step:
+    def start(self, params: Array, memory: Memory | None = None) -> Step:
         """Return ``step(grad)``."""
         beta1, beta2 = self.betas
-        mean, square = np.zeros_like(params), np.zeros_like(params)
+        kept = self.begin(params) if memory is None else memory
+        mean, square = kept.first, kept.second
         scratch = np.empty_like(params)
-        t = 0
 
         def step(grad: Array) -> None:
-            nonlocal t, params, mean, square, scratch  # the arrays are changed in place
-            t += 1
+            nonlocal params, mean, square, scratch  # changed in place
+            kept.steps += 1
+            t = kept.steps
             self._decay(params, grad, scratch)
             mean *= beta1
             mean += np.multiply(grad, 1 - beta1, out=scratch)
