@@ -1,7 +1,8 @@
 """Derivatives by differences, to hold analytic ones against.
 
-A difference needs a step. With ``eps`` the rounding of the numbers `f` returns and ``s`` for
-``max(1, |x|)``, the steps that balance the error of the formula against that of the arithmetic are
+A difference needs a step. With ``eps`` the relative rounding error of the numbers `f` returns and
+``s`` for ``max(1, |x|)``, the steps that balance the error of the formula against that of the
+arithmetic are
 
 =============  =================================  =================  =====================
 method         derivative                         step ``h``         error, about
@@ -11,6 +12,10 @@ method         derivative                         step ``h``         error, abou
 ``"complex"``  ``imag(f(x + ih)) / h``            ``s 1e-30``        ``eps``
 =============  =================================  =================  =====================
 
+``eps`` is that of the dtype `f` returns, unless what `noise` measures is 32 times as large: a
+Python float from a float32 network has the digits of float32. Such an `f` is asked at points that
+float32 has, too, as it may round them.
+
 The complex step subtracts nothing, so it is exact to rounding; but `f` must be plain NumPy without
 ``abs``, ``maximum`` or the like, and fastgrad's own functions take no complex numbers.
 At a kink (relu at 0) no difference is right: check gradients away from it.
@@ -18,18 +23,23 @@ At a kink (relu at 0) no difference is right: check gradients away from it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad.arrays import Array, as_array, check_choice, check_number
+from fastgrad.noise import ignores_argument, measured_noise, scales, unit_of
 
-__all__ = ["deriv", "jacobian", "numerical_grad", "scalar_differences"]
+__all__ = ["Function", "deriv", "jacobian", "numerical_grad"]
 
 METHODS = ("central", "forward", "complex")
 COMPLEX_STEP = 1e-30
+# From this relative noise on f is taken to compute in float32: 1/2000 of eps of float32.
+COARSE = 2.0**-34
 
 
 def deriv(func: Callable[[Array], ArrayLike], x: ArrayLike, delta: float = 1e-3) -> Any:
@@ -101,8 +111,8 @@ def numerical_grad(
     x : array_like
         Where to differentiate; never written.
     delta : float, optional
-        The step, the same for all entries. By default that of the module's table, with the
-        ``eps`` of the dtype that `f` returns.
+        The step, the same for all entries. By default that of the module's table, for which a
+        dozen values of `f` near `x` are taken, some more if it is not exact.
     method : {"central", "forward", "complex"}
         See the module's table.
 
@@ -114,10 +124,11 @@ def numerical_grad(
     Raises
     ------
     ValueError
-        If `f` does not return one number, or not a complex one for the complex step; if `delta`
-        is not positive or too small to change `x`; if `method` is unknown.
+        If `f` does not return one number, or not a complex one for the complex step; if it
+        ignores its argument, as one does that reads the array from outside; if `delta` is not
+        positive or too small to change `x`; if `method` is unknown.
     TypeError
-        If `x` is not of real numbers.
+        If `x` is not of real numbers, or is more than one array.
 
     Examples
     --------
@@ -128,7 +139,7 @@ def numerical_grad(
     >>> fg.numerical_grad(lambda x: np.sum(np.exp(x)), [0.0, 1.0], method="complex").tolist()
     [1.0, 2.718281828459045]
     """
-    return scalar_differences("numerical_grad", f, x, delta, method)[1]
+    return _differences("numerical_grad", f, x, delta, method, scalar=True)
 
 
 def jacobian(
@@ -158,10 +169,11 @@ def jacobian(
     Raises
     ------
     ValueError
-        If `f` does not keep to one shape, or to complex numbers for the complex step; if `delta`
-        is not positive or too small to change `x`; if `method` is unknown.
+        If `f` does not keep to one shape, or to complex numbers for the complex step; if it
+        ignores its argument; if `delta` is not positive or too small to change `x`; if `method`
+        is unknown.
     TypeError
-        If `x`, or what `f` returns, is not of real numbers.
+        If `x`, or what `f` returns, is not of real numbers, or `x` is more than one array.
 
     Examples
     --------
@@ -170,87 +182,184 @@ def jacobian(
     >>> fg.jacobian(lambda x: np.array([x[0] + x[1], x[0] * x[1]]), [2.0, 3.0]).round(6).tolist()
     [[1.0, 1.0], [3.0, 2.0]]
     """
-    return _differences("jacobian", f, x, delta, method)[1]
+    return _differences("jacobian", f, x, delta, method)
 
 
 # -- what they share --------------------------------------------------------------------------
 
 
-def _differences(
-    function: str, f: Callable[[Array], Any], x: ArrayLike, delta: float | None, method: str
-) -> tuple[Array, Array, float]:
-    """Return ``f(x)``, ``dy/dx`` of shape ``y.shape + x.shape``, and its typical relative error."""
-    check_choice(function, "method", method, METHODS)
-    if delta is not None:
-        delta = _check_delta(function, delta)
-    point = _float64(as_array(function, "x", x))
+class Function:
+    """A function at a point: its values, checked, and how exact they are.
 
-    def numbers(x: Array) -> Array:
-        return _float64(as_array(function, "f(x)", f(x)))
+    Attributes
+    ----------
+    point, y : ndarray
+        float64: where it is differentiated, and its value there.
+    unit : float
+        eps of the dtype it returns.
+    noise : ndarray
+        The rounding error of y, root mean square; until `measure` that of its dtype.
+    eps : float
+        The same, relative: what the module's table calls so.
+    coarse : bool
+        Whether it computes in float32, or no better than that, whatever dtype it returns.
+    """
 
-    found = as_array(function, "f(x)", f(point.copy()))
-    eps = float(np.finfo(found.dtype if found.dtype.kind == "f" else np.float64).eps)
-    step = {"central": eps ** (1 / 3), "forward": eps**0.5, "complex": COMPLEX_STEP}[method]
-    if delta is not None:
-        step = delta
-    error = {"central": step * step + eps / step, "forward": step + eps / step, "complex": eps}[
-        method
-    ]
+    def __init__(
+        self, caller: str, f: Callable[[Array], Any], x: ArrayLike, scalar: bool = False
+    ) -> None:
+        self.caller, self._f, self._scalar = caller, f, scalar
+        self.point = _float64(one_array(caller, "x", x))
+        found = self._real(f(self.point.copy()))
+        self.unit = self.eps = unit_of(found.dtype)
+        self.y = _float64(found)  # a copy, here and below: f may return a buffer of its own
+        self.noise = np.zeros_like(self.y)
+        self.coarse = False
 
-    y = _float64(found)  # a copy, here and below: f may return a buffer of its own
-    result = np.empty((*y.shape, *point.shape))
+    def __call__(self, x: Array) -> Array:
+        """Return ``f(x)`` for a private `x`, as float64."""
+        return self._same_shape(_float64(self._real(self._f(x))))
 
-    def same_shape(moved: Array) -> Array:
-        if moved.shape != y.shape:
+    def at(self, index: tuple[int, ...], value: float) -> Array:
+        """Return f where one entry of the point has another value."""
+        return self(_moved(self.point, index, value))
+
+    def complex_slope(self, index: tuple[int, ...], step: float) -> Array:
+        """Return the derivative with respect to one entry by the complex step."""
+        point = self.point.astype(np.complex128)
+        y = self._f(_moved(point, index, complex(point[index].real, step)))
+        moved = self._one(np.asarray(y) if np.iscomplexobj(y) else as_array(self.caller, "f(x)", y))
+        if moved.dtype.kind != "c":
+            self.check_used()
             raise ValueError(
-                f"{function}: f returned shape {moved.shape} after {y.shape}: "
-                "it must return one shape whatever x is"
+                f"{self.caller}: f returned dtype {moved.dtype} for a complex argument: "
+                "method='complex' needs an f that keeps complex numbers"
             )
-        return moved
+        self.eps = max(self.eps, unit_of(moved.dtype))
+        slope: Array = self._same_shape(moved).imag / step
+        return slope
 
-    for index in np.ndindex(point.shape):
-        here = float(point[index])
-        h = step if delta is not None else step * max(1.0, abs(here))
-        column = (..., *index)
-        if method == "complex":
-            moved = np.asarray(f(_moved(point.astype(np.complex128), index, complex(here, h))))
-            if moved.dtype.kind != "c":
-                raise ValueError(
-                    f"{function}: f returned dtype {moved.dtype} for a complex argument: "
-                    "method='complex' needs an f that keeps complex numbers"
-                )
-            result[column] = same_shape(moved).imag / h
-            continue
-        below = here - h if method == "central" else here
-        above = here + h
-        if above == below and np.isfinite(here):
-            raise ValueError(_vanished(function, h, point))
-        y_above = same_shape(numbers(_moved(point, index, above)))
-        y_below = y
-        if method == "central":
-            y_below = same_shape(numbers(_moved(point, index, below)))
-        with np.errstate(all="ignore"):
-            result[column] = (y_above - y_below) / (above - below)
-    return y, result, error
+    def check_used(self) -> None:
+        """Raise ValueError if f gives the same whatever its argument is."""
+        if ignores_argument(self, self.point, self.y):
+            raise ValueError(
+                f"{self.caller}: f ignores its argument: it returns the same for any. It is given "
+                "changed copies of x, and x itself is never written: let f compute with its "
+                "argument, not with an array from outside"
+            )
 
+    def measure(self) -> None:
+        """Find out how exact f is; if not more than float32, round the point to float32."""
+        self.noise = measured_noise(self, self.point, self.y, self.unit)
+        if not np.isfinite(self.y).all():
+            return
+        noise, size = (float(np.max(np.abs(a), initial=0.0)) for a in (self.noise, self.y))
+        if noise > COARSE * size:  # or y is near a root: what counts is how far it moves
+            size = max(size, self._reach())
+        if noise <= 32 * self.unit * size:
+            return
+        self.eps = min(noise / size, 2.0**-6) if size else 2.0**-6
+        self.coarse = self.eps > COARSE
+        if self.coarse:
+            with np.errstate(all="ignore"):
+                rounded = _float64(self.point.astype(np.float32))
+            if np.isfinite(rounded).all() and np.any(rounded != self.point):
+                self.point = rounded
+                self.y = self(rounded.copy())
 
-def scalar_differences(
-    function: str, f: Callable[[Array], Any], x: ArrayLike, delta: float | None, method: str
-) -> tuple[float, Array, float]:
-    """Return the number ``f(x)``, its gradient, and the gradient's typical relative error."""
+    def step(self, method: str) -> float:
+        """Return the step of the module's table for ``s = 1``."""
+        powers = {"central": 1 / 3, "forward": 1 / 2}
+        return float(self.eps ** powers[method]) if method in powers else COMPLEX_STEP
 
-    def number(x: Array) -> Any:
-        y = f(x)
-        y = np.asarray(y) if np.iscomplexobj(y) else as_array(function, "f(x)", y)
+    def _reach(self) -> float:
+        """Return how far f moves over a sixteenth of the scale of x, 0 where it cannot be asked."""
+        step = scales(self.point) / 16
+        with suppress(Exception), np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            moves = [np.abs(self(self.point + turn * step) - self.y) for turn in (1, -1)]
+            return float(np.nan_to_num(moves, nan=0.0, posinf=0.0).max(initial=0.0))
+        return 0.0
+
+    def _real(self, y: Any) -> Array:
+        if self._scalar and np.iscomplexobj(y):
+            self._one(np.asarray(y))
+        return self._one(as_array(self.caller, "f(x)", y))
+
+    def _one(self, y: Array) -> Array:
+        if not self._scalar:
+            return y
         if y.size != 1:
             raise ValueError(
-                f"{function}: f returned shape {y.shape}: it must return one number "
+                f"{self.caller}: f returned shape {y.shape}: it must return one number "
                 "(jacobian differentiates arrays)"
             )
         return y.reshape(())
 
-    value, gradient, error = _differences(function, number, x, delta, method)
-    return float(value), gradient, error
+    def _same_shape(self, moved: Array) -> Array:
+        if moved.shape != self.y.shape:
+            raise ValueError(
+                f"{self.caller}: f returned shape {moved.shape} after {self.y.shape}: "
+                "it must return one shape whatever x is"
+            )
+        return moved
+
+
+def check_method(caller: str, delta: float | None, method: str) -> float | None:
+    """Return `delta` as a float, or None; raise for a bad one and for an unknown method."""
+    check_choice(caller, "method", method, METHODS)
+    return None if delta is None else _check_delta(caller, delta)
+
+
+def one_array(caller: str, name: str, value: Any) -> Array:
+    """Return `value` as an array of real numbers, or say that it is several arrays."""
+    several = isinstance(value, dict)
+    if isinstance(value, list | tuple) and any(isinstance(v, np.ndarray | dict) for v in value):
+        several = len({np.shape(v) for v in value}) > 1 or isinstance(value[0], dict)
+    if several:
+        raise TypeError(
+            f"{caller}: {name} is a {type(value).__name__} of arrays: give one array, so check "
+            "each with the others fixed, or join them, "
+            "np.concatenate([np.ravel(a) for a in arrays]), and let f take them apart"
+        )
+    return as_array(caller, name, value)
+
+
+def _differences(
+    caller: str,
+    func: Callable[[Array], Any],
+    x: ArrayLike,
+    delta: float | None,
+    method: str,
+    scalar: bool = False,
+) -> Array:
+    """Return ``dy/dx`` of shape ``y.shape + x.shape``."""
+    delta = check_method(caller, delta, method)
+    f = Function(caller, func, x, scalar)
+    if delta is None and method != "complex":
+        f.measure()
+    step = f.step(method) if delta is None else delta
+    result = np.empty((*f.y.shape, *f.point.shape))
+    for index in np.ndindex(f.point.shape):
+        column = (..., *index)
+        here = float(f.point[index])
+        h = step if delta is not None else step * max(1.0, abs(here))
+        if method == "complex":
+            result[column] = f.complex_slope(index, h)
+            continue
+        below = here - h if method == "central" else here
+        above = here + h
+        if f.coarse:
+            below, above = float(np.float32(below)), float(np.float32(above))
+        if above == below and np.isfinite(here):
+            raise ValueError(_vanished(f.caller, h, f.point))
+        y_above = f.at(index, above)
+        y_below = f.at(index, below) if method == "central" else f.y
+        with np.errstate(all="ignore"):
+            result[column] = (y_above - y_below) / (above - below)
+    if result.size and not result.any():
+        f.check_used()
+    return result
 
 
 def _float64(array: Array) -> Array:

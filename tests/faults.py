@@ -917,9 +917,25 @@ _WRAPPERS = [
     ),
     Fault(
         "check-nan", "verify.py",
-        "ok=bool(np.all(_right(analytic, numerical, tolerance)))",
-        "ok=not np.any(difference > tolerance)",
+        "wrong = ~_right(analytic, numerical, limit)", "wrong = difference > limit",
         "a NaN gradient is called right",
+    ),
+    Fault(
+        "check-cannot-tell", "verify.py",
+        "doubtful = limit > TOLD * scale", "doubtful = np.zeros_like(limit, bool)",
+        "a check that cannot tell says ok",
+    ),
+    Fault(
+        "check-kink", "slopes.py", "return kink, True", "return best, False",
+        "a kink at x is called a wrong gradient",
+    ),
+    Fault(
+        "check-noise", "noise.py", "(noise, _along(", "(least, _along(",
+        "the rounding of a float32 network is taken for that of its Python float",
+    ),
+    Fault(
+        "check-ignored", "noise.py", "np.array_equal(f(probe), y)", "np.array_equal(probe, y)",
+        "a function that ignores its argument has the gradient zero",
     ),
     Fault(
         "difference-step", "differences.py",

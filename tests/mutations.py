@@ -123,8 +123,10 @@ LIKELY = {
     "nn/sequential.py": ("test_nn.py",),
     "nn/mse.py": ("test_nn.py",),
     "jacobians.py": ("test_nn.py",),
-    "verify.py": ("test_verify.py",),
-    "differences.py": ("test_verify.py",),
+    "verify.py": ("test_verify.py", "test_check_grad.py"),
+    "differences.py": ("test_verify.py", "test_check_grad.py"),
+    "slopes.py": ("test_check_grad.py",),
+    "noise.py": ("test_check_grad.py",),
 }
 
 

@@ -33,7 +33,7 @@ ORDER = [
         "planned_network",
     ),
     *("optimizers", "terminal"),
-    *("nn", "jacobians", "verify", "differences", "running"),
+    *("nn", "jacobians", "verify", "slopes", "differences", "noise", "running"),
     "__init__",
     *(
         "functional",
