@@ -9,15 +9,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import fastgrad
 from fastgrad.activations import BUILT_IN
+from fastgrad.blas import slowed
 from fastgrad.cases import NETS, layer_case, net_case
 from fastgrad.machine import THREAD_VARIABLES, facts
-from fastgrad.running import show
+from fastgrad.running import described
 from fastgrad.terminal import Progress
 
 __all__ = ["main"]
@@ -47,23 +49,64 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 if a check of ``compare`` fails; 2 for bad arguments, or no room for what they ask;
-        130 after Ctrl-C.
+        0; 1 if a check of ``compare`` fails; 2 for bad arguments, no room for what they ask, or
+        nobody who takes the output; 130 after Ctrl-C.
     """
+    try:
+        status = _run(argv)
+    except KeyboardInterrupt:
+        return 130
+    except (OSError, MemoryError) as error:
+        _complain(str(error))
+        return 2
+    return status if _printed(end="") else 2
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         args = _parser().parse_args(argv)
     except SystemExit as stop:  # argparse has said why, or printed the help
         return int(stop.code or 0)
-    try:
-        if argv is None and args.command is _compare and not _pinned(args.threads):
+    if args.command is _compare:
+        if sentence := slowed():
+            _complain(sentence)
+            return 2
+        if argv is None and not _pinned(args.threads):
             return _with_pinned_threads(args.threads)
-        command: Callable[[argparse.Namespace], int] = args.command
-        return command(args)
-    except KeyboardInterrupt:
-        return 130
-    except (OSError, MemoryError) as error:
-        print(f"fastgrad: {error}", file=sys.stderr)
-        return 2
+    command: Callable[[argparse.Namespace], int] = args.command
+    return command(args)
+
+
+# -- output that nobody takes ------------------------------------------------------------------
+
+
+def _complain(sentence: str) -> None:
+    with suppress(OSError):  # standard error may be what is broken
+        print(f"fastgrad: {sentence}", file=sys.stderr, flush=True)
+
+
+def _printed(text: str = "", end: str = "\n") -> bool:
+    """Print it, with what was printed before. Where nobody takes it, say so and return False."""
+    try:
+        print(text, end=end, flush=True)
+    except OSError as error:
+        _complain(f"cannot print: {error.strerror or error}")
+        with suppress(OSError, ValueError):  # Python would try again when it ends, and complain
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+        return False
+    return True
+
+
+def _written(path: Path, write: Callable[[], None]) -> bool:
+    """Write a file and print that it is there. If that fails, say so and return False."""
+    try:
+        write()
+    except OSError as error:
+        _complain(f"cannot write {path}: {error.strerror or error}")
+        return False
+    return _printed(f"wrote {path}")
 
 
 # -- arguments ---------------------------------------------------------------------------------
@@ -187,12 +230,16 @@ def _pinned(count: int) -> bool:
 
 
 def _with_pinned_threads(count: int) -> int:
-    """Run this very command line again, in a process whose BLAS starts with `count` threads.
+    """Run this very command line again, as a process whose BLAS starts with `count` threads.
 
-    A BLAS library reads its variables when NumPy is imported, which has happened here.
+    A BLAS library reads its variables when NumPy is imported, which has happened here. The new
+    program takes the place of this one, so that no signal can end one without the other.
     """
-    pinned = dict.fromkeys(THREAD_VARIABLES, str(count))
-    return subprocess.call([sys.executable, *sys.orig_argv[1:]], env={**os.environ, **pinned})
+    command = [sys.executable, *sys.orig_argv[1:]]
+    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(count))}
+    if sys.platform != "win32":  # where it would go on beside us
+        os.execve(sys.executable, command, environment)
+    return subprocess.call(command, env=environment)
 
 
 # -- commands ----------------------------------------------------------------------------------
@@ -229,12 +276,12 @@ def _compare(args: argparse.Namespace) -> int:
 
     measured = (
         f"Forward and backward (networks: and loss), median times. fastgrad {about['fastgrad']}, "
-        f"NumPy {about['numpy']}, {about['processor']}. "
+        f"NumPy {about['numpy']} ({about['BLAS']}), {about['processor']}. "
         f"Threads: {about['threads']}, BLAS {about['BLAS threads']}."
     )
-    print(f"{measured}\n\n{report(results)}\n{len(plan)} cases in {elapsed:.0f} s")
     ok = not any(r.failures for r in results)
-    if args.json is not None:
+
+    def write_json() -> None:
         content: dict[str, Any] = {
             "ok": ok,
             "machine": about,
@@ -243,18 +290,25 @@ def _compare(args: argparse.Namespace) -> int:
             "cases": [r.as_dict() for r in results],
         }
         args.json.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-        print(f"wrote {args.json}")
-    if args.plot is not None:
+
+    def draw() -> None:
         from fastgrad.chart import draw
 
         draw(results, args.plot, measured)
-        print(f"wrote {args.plot}")
-    return 0 if ok else 1
+
+    text = f"{measured}\n\n{report(results)}\n{len(plan)} cases in {elapsed:.0f} s"
+    # Each is tried, whatever becomes of the others: minutes of work are in them.
+    through = [_printed(text)]
+    through += [
+        _written(path, write)
+        for path, write in ((args.json, write_json), (args.plot, draw))
+        if path is not None
+    ]
+    return int(not ok) if all(through) else 2
 
 
 def _info(args: argparse.Namespace) -> int:
-    show(facts())
-    return 0
+    return 0 if _printed(described(facts())) else 2
 
 
 def _warmup(args: argparse.Namespace) -> int:
@@ -266,6 +320,5 @@ def _warmup(args: argparse.Namespace) -> int:
         fastgrad.warmup(_dtypes(args.dtype), progress=progress.update)
     compiled = len(LIBRARY.compiled) - before
     about = facts()
-    print(f"compiled {compiled} kernels in {time.monotonic() - start:.1f} s")
-    print(f"cached: {about['cached']} in {about['cache']}")
-    return 0
+    took = f"compiled {compiled} kernels in {time.monotonic() - start:.1f} s"
+    return 0 if _printed(f"{took}\ncached: {about['cached']} in {about['cache']}") else 2

@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from fastgrad.blas import blas
 from fastgrad.running import configuration
 
 __all__ = ["THREAD_VARIABLES", "blas_threads", "facts", "processor"]
@@ -40,7 +41,7 @@ def blas_threads() -> str:
 
 
 def facts() -> dict[str, Any]:
-    """Return `fastgrad.running.configuration`, the processor's name, and what BLAS may use."""
+    """Return `fastgrad.running.configuration`, the processor's name, and NumPy's BLAS."""
     from fastgrad.kernels.target import host
 
     has = set(host().features.split(","))
@@ -49,5 +50,6 @@ def facts() -> dict[str, Any]:
         "processor": processor(),
         "features": " ".join(name for name in _FEATURES if f"+{name}" in has),
         "cores": os.cpu_count(),
+        "BLAS": blas(),
         "BLAS threads": blas_threads(),
     }

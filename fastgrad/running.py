@@ -14,7 +14,7 @@ from fastgrad.kernels.units import DTYPES, UNITS, unit
 from fastgrad.losses import LOSSES
 from fastgrad.threads import get_num_threads
 
-__all__ = ["configuration", "show", "show_config", "warmup"]
+__all__ = ["configuration", "described", "show_config", "warmup"]
 
 
 def units() -> list[str]:
@@ -100,11 +100,10 @@ def configuration() -> dict[str, Any]:
     }
 
 
-def show(facts: Mapping[str, Any]) -> None:
-    """Print facts by their names, a line each."""
+def described(facts: Mapping[str, Any]) -> str:
+    """Return facts by their names, a line each."""
     width = max(map(len, facts))
-    for name, value in facts.items():
-        print(f"{name:{width}}  {value}")
+    return "\n".join(f"{name:{width}}  {value}" for name, value in facts.items())
 
 
 def show_config() -> None:
@@ -121,4 +120,4 @@ def show_config() -> None:
     >>> printed.getvalue().splitlines()[0].split() == ["fastgrad", fg.__version__]
     True
     """
-    show(configuration())
+    print(described(configuration()))

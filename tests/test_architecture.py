@@ -22,7 +22,7 @@ ROOT = Path(fg.__file__).parent
 
 # A file imports only what stands beneath it. Public things first, the compiler last.
 ORDER = [
-    *("__main__", "cli", "chart", "compare", "machine", "cases", "bounds", "data"),
+    *("__main__", "cli", "chart", "compare", "machine", "blas", "cases", "bounds", "data"),
     *(
         "network",
         "settings",

@@ -5,21 +5,26 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import environment
 
 import fastgrad
-from fastgrad import cli, compare, reference
+from fastgrad import blas, cli, compare, reference
 from fastgrad.activations import BUILT_IN
 from fastgrad.bounds import Bounds
 from fastgrad.cases import NETS, layer_case, net_case
 from fastgrad.machine import THREAD_VARIABLES
 
+ROOT = Path(cli.__file__).parents[1]
 TINY = ["compare", "--quick", "--shapes", "3x4x5", "--dtype", "float32"]
 
 Capture = pytest.CaptureFixture[str]
@@ -197,15 +202,97 @@ def test_a_full_disk_is_said_so(capsys: Capture) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     assert cli.main([*TINY, "--layers", "relu", "--json", "/dev/full"]) == 2
-    assert capsys.readouterr().err == "fastgrad: [Errno 28] No space left on device\n"
+    out, err = capsys.readouterr()
+    assert err == "fastgrad: cannot write /dev/full: No space left on device\n"
+    assert rows_of(out)  # what was measured is shown all the same
+
+
+COMMAND = [sys.executable, "-m", "fastgrad"]
+SMALL = ["compare", "--quick", "--layers", "relu", "--shapes", "1x2x3", "--dtype", "float32"]
+
+
+@pytest.mark.parametrize("where", ["full disk", "broken pipe", "nowhere"])
+@pytest.mark.parametrize(
+    ("arguments", "unbuffered"),
+    [(SMALL, None), (SMALL, "1"), (["info"], None), (["info"], "1"), (["--help"], None)],
+    ids=["compare", "compare -u", "info", "info -u", "--help"],
+)
+def test_output_that_nobody_takes_ends_with_a_sentence(
+    arguments: list[str], unbuffered: str | None, where: str, tmp_path: Path
+) -> None:
+    if where == "full disk" and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    if where == "nowhere" and arguments == ["--help"]:
+        pytest.skip("argparse prints it on standard error then")
+    path = tmp_path / "out.json"
+    arguments = [*arguments, "--json", str(path)] if arguments is SMALL else arguments
+    variables = environment(PYTHONUNBUFFERED=unbuffered)
+    if where == "nowhere":  # closed from the start: Python has no standard output then
+        shell = f"{shlex.join([*COMMAND, *arguments])} >&-"
+        done = subprocess.run(["sh", "-c", shell], env=variables, cwd=ROOT, timeout=60,
+                              stderr=subprocess.PIPE, text=True)  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+    else:
+        read, write = os.pipe()
+        os.close(read)
+        with open("/dev/full" if where == "full disk" else write, "w") as out:
+            done = subprocess.run([*COMMAND, *arguments], env=variables, cwd=ROOT, timeout=60,
+                                  stdout=out, stderr=subprocess.PIPE, text=True)  # fmt: skip
+            if where == "full disk":
+                os.close(write)
+        reason = {"full disk": "No space left on device", "broken pipe": "Broken pipe"}[where]
+        assert done.returncode == 2
+        (sentence,) = done.stderr.splitlines()
+        assert sentence == f"fastgrad: cannot print: {reason}"
+    if path.name in " ".join(arguments):
+        assert json.loads(path.read_text())["ok"] is True
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="no process groups here")
+def test_sigterm_leaves_no_process_behind() -> None:
+    """The process that pins the threads of BLAS is not another one beside the first."""
+    free = {name: value for name, value in environment().items() if name not in THREAD_VARIABLES}
+    process = subprocess.Popen([*COMMAND, "compare", "--progress"], env=free, cwd=ROOT,
+                               start_new_session=True, stderr=subprocess.PIPE)  # fmt: skip
+    try:
+        assert process.stderr is not None
+        assert process.stderr.read(1)  # it measures
+        process.terminate()
+        assert process.wait(timeout=30) == -signal.SIGTERM
+        with pytest.raises(ProcessLookupError):  # nobody of its group is left
+            os.killpg(process.pid, 0)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_no_figure_of_a_blas_that_was_slowed_down(monkeypatch: Patch, capsys: Capture) -> None:
+    for name, value in (("OPENBLAS_CORETYPE", "Haswell"), ("OPENBLAS_L2_SIZE", "1024")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            assert cli.main(TINY) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith(f"fastgrad: {name}={value} is set: NumPy may run another processor's")
+        assert err.endswith("Unset it and measure again\n")
+
+
+def test_the_kernels_of_blas_are_those_that_threadpoolctl_finds() -> None:
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    home = Path(np.__file__).parents[1]
+    found = [info["architecture"] for info in threadpoolctl.threadpool_info()
+             if info["internal_api"] == "openblas" and Path(info["filepath"]).is_relative_to(home)
+             and "scipy.libs" not in info["filepath"]]  # fmt: skip
+    assert [blas.kernel()] == (found or [None])
+    if found:
+        assert blas.blas().endswith(f", {found[0]} kernels")
 
 
 def test_a_new_process_pins_the_threads_of_blas() -> None:
     free = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
-    command = [sys.executable, "-m", "fastgrad", "compare", "--quick", "--layers", "relu"]
-    command += ["--shapes", "1x2x3", "--dtype", "float32"]
-    root = Path(cli.__file__).parents[1]
-    done = subprocess.run(command, env=free, cwd=root, capture_output=True, text=True, timeout=60)
+    command = [*COMMAND, *SMALL]
+    done = subprocess.run(command, env=free, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "Threads: 1, BLAS 1." in done.stdout
 
@@ -239,10 +326,11 @@ def test_bounds_are_not_generous(name: str) -> None:
 
 def test_info_prints_versions(capsys: Capture) -> None:
     assert cli.main(["info"]) == 0
-    facts = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    facts = dict(re.split("  +", line, maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert facts["fastgrad"] == fastgrad.__version__
     assert facts["numpy"] == np.__version__
     assert {"python", "numba", "cpu", "cache", "threads"} <= facts.keys()
+    assert facts["BLAS"] == blas.blas()
 
 
 @pytest.mark.parametrize("name", ["y" * 300, "file/below"])
