@@ -19,7 +19,7 @@ import fastgrad as fg
 from fastgrad import reference
 from fastgrad.terminal import Progress, duration, factor, table
 
-from .common import ACTIVATIONS, DTYPES, LOSSES, LOSSES_OF_ONE_ARRAY, Call, normal
+from .common import ACTIVATIONS, DTYPES, LOSSES, LOSSES_OF_ONE_ARRAY, Call, measured_on, normal
 from .timing import compare
 
 Calls = Iterator[tuple[str, Call]]
@@ -169,6 +169,7 @@ GROUPS: tuple[Callable[[ModuleType], Calls], ...] = (layers, activations, losses
 
 def main(seconds: float = 0.03) -> None:
     """Time every pair for so many seconds, and print the tables."""
+    machine = measured_on()
     fg.set_num_threads(1)
     summary, slower = [], []
     with Progress() as bar:
@@ -191,6 +192,7 @@ def main(seconds: float = 0.03) -> None:
     if slower:
         rows = [[*what, factor(ratio)] for ratio, what in sorted(slower)]
         print("\n" + table(["slower than NumPy", "fastgrad", "NumPy", "ratio"], rows))
+    print(f"\n{machine}, one thread")
 
 
 if __name__ == "__main__":

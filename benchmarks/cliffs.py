@@ -10,7 +10,6 @@ everything that is public; these are the places where something was found.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
@@ -22,7 +21,7 @@ import fastgrad as fg
 from fastgrad import reference
 from fastgrad.terminal import Progress, duration, factor, table
 
-from .common import ACTIVATIONS, DTYPES, Call, normal
+from .common import ACTIVATIONS, DTYPES, Call, measured_on, normal
 from .page_faults import large_gradients
 from .timing import compare
 
@@ -352,8 +351,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = options.only.split(",")
     if unknown := [name for name in chosen if name not in ROWS]:
         parser.error(f"no group is called {unknown[0]!r}: choose from {', '.join(ROWS)}")
-    if blas := os.environ.get("OPENBLAS_CORETYPE"):
-        parser.error(f"OPENBLAS_CORETYPE={blas} slows NumPy down: unset it, then measure")
+    print(f"{measured_on()}, one thread\n")
     fg.set_num_threads(1)
     missed = 0
     with Progress() as bar:

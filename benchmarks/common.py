@@ -9,6 +9,8 @@ import numpy as np
 
 import fastgrad.loops
 import fastgrad.reference
+from fastgrad.blas import blas, slowed
+from fastgrad.machine import processor
 
 from .timing import compare
 
@@ -130,6 +132,13 @@ def loss_call(name: str, loss: str, dtype: str, shape: str) -> Call:
     call = lambda: function(*arrays)  # noqa: E731
     call()
     return call
+
+
+def measured_on() -> str:
+    """Return what figures beside NumPy are of; end the command where they would say nothing."""
+    if sentence := slowed():
+        raise SystemExit(f"benchmarks: {sentence}")
+    return f"{processor()}, NumPy {np.__version__} on {blas()}"
 
 
 def ratio(fast: Call, plain: Call, seconds: float = 0.1) -> float:

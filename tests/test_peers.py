@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from conftest import environment
 
+from fastgrad.blas import blas
+
 ROOT = Path(__file__).parents[1]
 CELL = {"workload": "layers", "name": "tanh", "shape": "1x8x8", "dtype": "float32", "mode": "both"}
 
@@ -81,6 +83,16 @@ def test_order_is_that_of_fit(peers: SimpleNamespace) -> None:
 # -- arguments -------------------------------------------------------------------------------------
 
 
+def test_a_blas_that_was_slowed_down_is_not_measured(
+    peers: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    assert peers.main.main(["--quick"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "OPENBLAS_CORETYPE=Haswell is set: NumPy may run another" in err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -90,6 +102,7 @@ def test_order_is_that_of_fit(peers: SimpleNamespace) -> None:
         (["--json", "/no/such/out.json"], "cannot write /no/such/out.json"),
         (["--match", "no such cell"], "no cell is called 'no such cell'"),
         (["--load", "/no/such/in.json"], "cannot read /no/such/in.json"),
+        (["--documents", "--quick"], "--documents writes tables of all cells"),
     ],
 )
 def test_bad_arguments_are_refused(
@@ -167,8 +180,12 @@ def test_markdown_has_the_readmes_rows(peers: SimpleNamespace) -> None:
         "A peer is faster in 0 of 3 comparisons.",
     ]
     text = peers.report.markdown(rows(peers, [record("numpy", 0.5)]))
-    loss = "A peer is faster in 1 of 1 comparisons: tanh 1x8x8 float32 both (NumPy 0.50x)."
-    assert text.splitlines()[-1] == loss
+    assert text.splitlines()[-3:] == [
+        "A peer is faster in 1 of 1 comparisons, in 1 beyond the spread of the samples "
+        "(quartiles):",
+        "",
+        "- tanh 1x8x8 float32 both (NumPy 0.50x, 0.45-0.55)",
+    ]
 
 
 def test_spread_and_interleaving(peers: SimpleNamespace) -> None:
@@ -283,6 +300,7 @@ def test_one_cell_beside_numpy_end_to_end(peers: SimpleNamespace, tmp_path: Path
     found = json.loads(path.read_text())
     assert found["ok"] is True
     assert found["about"]["versions"] == {"numpy": np.__version__}
+    assert f"(NumPy on {blas()})" in done.stdout.splitlines()[0]
     (one,) = found["records"]
     assert (one["cell"], one["status"]) == (CELL, "timed")
     assert one["ratio"][1] <= one["ratio"][0] <= one["ratio"][2]
@@ -386,3 +404,36 @@ for _, name, _ in pkgutil.walk_packages(benchmarks.__path__, "benchmarks."):
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_documents_are_written_in_place(peers: SimpleNamespace, tmp_path: Path) -> None:
+    """Between the marks of the real documents; everything else stays."""
+    documents = importlib.import_module("benchmarks.peers.documents")
+    (tmp_path / "docs").mkdir()
+    names = ("README.md", "docs/performance.md")
+    for name in names:
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    measured = rows(peers, [
+        record("numpy", 6.0), record("torch", 4.0, shape="32x64x64"),
+        record("numpy", 0.5, name="softmax", shape="32x16x16"),
+        record("jax", 2.0, name="gelu", shape="4096x64x64", dtype="float64"),
+    ])  # fmt: skip
+    about = {"processor": "an abacus", "python": "3", "versions": {"numpy": "2"}, "threads": 1,
+             "BLAS": "beads, Abacus kernels"}  # fmt: skip
+    documents.write(measured, about, 500.0, tmp_path)
+    readme, page = ((tmp_path / name).read_text() for name in names)
+    for text, name in zip((readme, page), names, strict=True):
+        old = (ROOT / name).read_text()
+        for mark, part in zip(documents.MARKS, (0, 1), strict=True):
+            assert text.split(mark)[part] == old.split(mark)[part]
+        assert (
+            "One thread of an abacus, Python 3, numpy 2;\nNumPy on beads, Abacus kernels." in text
+        )
+        assert "| tanh 1x8x8, layer | float32 | 1.00 us | **6.00x** |" in text
+    assert "(8 minutes, after" in readme
+    assert "In 1 of 4 comparisons a\npeer was faster" in readme
+    assert "softmax 32x16x16 float32 both (NumPy 0.50x, 0.45-0.55)" in page
+    table = page.split(documents.MARKS[0])[1].split(documents.MARKS[1])[0]
+    only_there = set(table.splitlines()) - set(readme.splitlines())
+    assert any("softmax 32x16x16" in line for line in only_there)
+    assert any("gelu 4096x64x64, layer | float64" in line for line in only_there)

@@ -17,9 +17,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from fastgrad.blas import slowed
 from fastgrad.cli import output_path, thread_count
 from fastgrad.terminal import Progress
 
+from . import documents
 from .bars import checklist, verdicts
 from .implementations import PEERS
 from .report import markdown, means, report, rows_of
@@ -37,6 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     try:
         args = parser.parse_args(argv)
+        if args.load is None and (sentence := slowed()):
+            parser.error(sentence)
+        if args.documents and (args.match or args.quick or args.workloads != list(WORKLOADS)):
+            parser.error("--documents writes tables of all cells: leave the choice of cells out")
         plan = cells(args.workloads, args.quick, args.match)
         if not plan:
             parser.error(f"no cell is called {args.match!r}")
@@ -79,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         "--seconds",
         type=float,
         metavar="S",
-        help="of timing per cell and peer (default: 0.3; quick: 0.05)",
+        help="of timing per cell and peer (default: 0.3; documents: 0.2; quick: 0.05)",
     )
     add("--quick", action="store_true", help="a few small cells and three peers")
     add(
@@ -96,6 +102,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write the table of docs/performance.md there",
     )
+    add("--documents", action="store_true",
+        help="write the tables of README.md and docs/performance.md, in place: all cells, beside "
+        f"{','.join(documents.PEERS)} unless told otherwise (some 9 minutes)")  # fmt: skip
     add("--progress", action=argparse.BooleanOptionalAction,
         help="show a progress bar (default: if standard error is a terminal)")  # fmt: skip
     return parser
@@ -127,9 +136,10 @@ def _input(text: str) -> dict[str, Any]:
 
 
 def _measure(args: argparse.Namespace, plan: Sequence[Cell]) -> dict[str, Any]:
-    wanted = args.peers or list(QUICK_PEERS if args.quick else PEERS)
+    usual = documents.PEERS if args.documents else QUICK_PEERS if args.quick else PEERS
+    wanted = args.peers or list(usual)
     there = [name for name in wanted if find_spec(PEERS[name].module)]
-    seconds = args.seconds or (0.05 if args.quick else 0.3)
+    seconds = args.seconds or (0.05 if args.quick else 0.2 if args.documents else 0.3)
     records: list[dict[str, Any]] = []
     crashed: dict[str, str] = {}
     start = time.monotonic()
@@ -203,6 +213,7 @@ def _about(peers: Sequence[str], args: argparse.Namespace, seconds: float) -> di
     return {
         "fastgrad": about["fastgrad"],
         "processor": about["processor"],
+        "BLAS": about["BLAS"],
         "python": about["python"],
         "versions": {PEERS[name].package: version(PEERS[name].package) for name in peers},
         "threads": args.threads,
@@ -217,12 +228,6 @@ def _about(peers: Sequence[str], args: argparse.Namespace, seconds: float) -> di
 def _show(found: dict[str, Any], args: argparse.Namespace) -> int:
     rows = rows_of((Cell(**cell) for cell in found["cells"]), found["records"])
     footnote = footnote_of(found["about"])
-    print(f"{footnote}\n\n{report(rows)}\n\n{checklist(rows)}\n")
-    for name in found["missing"]:
-        print(f"{PEERS[name].title} is not installed: pip install '.[peers]'")
-    for name, error in found["crashed"].items():
-        print(f"{PEERS[name].title}'s process died:\n{error}")
-    print(f"{len(rows)} cells, {len(found['records'])} comparisons in {found['elapsed']:.0f} s")
     failed = {peer for row in rows for peer in row.reasons if peer not in row.wrong} - MAY_FAIL
     ok = not (found["crashed"] or failed or any(row.wrong for row in rows))
     if args.json is not None:
@@ -236,6 +241,15 @@ def _show(found: dict[str, Any], args: argparse.Namespace) -> int:
         from .chart import draw
 
         draw(rows, args.chart, footnote)
+    if args.documents:
+        documents.write(rows, found["about"], found["elapsed"], ROOT)
+    # Last: whoever reads it may stop.
+    print(f"{footnote}\n\n{report(rows)}\n\n{checklist(rows)}\n")
+    for name in found["missing"]:
+        print(f"{PEERS[name].title} is not installed: pip install '.[peers]'")
+    for name, error in found["crashed"].items():
+        print(f"{PEERS[name].title}'s process died:\n{error}")
+    print(f"{len(rows)} cells, {len(found['records'])} comparisons in {found['elapsed']:.0f} s")
     for path in filter(None, (args.json, args.markdown, args.chart)):
         print(f"wrote {path}")
     return 0 if ok else 1
@@ -244,11 +258,12 @@ def _show(found: dict[str, Any], args: argparse.Namespace) -> int:
 def footnote_of(about: dict[str, Any]) -> str:
     """Return what was measured on what, in a sentence or two."""
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    blas = f" (NumPy on {about['BLAS']})" if "BLAS" in about else ""  # not in files of old
     threads = "one thread" if about["threads"] == 1 else f"{about['threads']} threads"
     arrays = "peers convert from and to NumPy" if about["from NumPy"] else "peers' own arrays"
     return (
-        f"{about['processor']}, {threads}, {arrays}. fastgrad {about['fastgrad']}, {versions}. "
-        "Medians of interleaved samples."
+        f"{about['processor']}, {threads}, {arrays}. fastgrad {about['fastgrad']}, "
+        f"{versions}{blas}. Medians of interleaved samples."
     )
 
 

@@ -179,14 +179,20 @@ def markdown(rows: Sequence[Row]) -> str:
         cells = [factor(of[peer]) if peer in of else "" for peer in peers]
         group = group.replace("both", "forward + backward")
         lines.append(f"| *geometric mean, {group} ({count})* | | | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", _lost(rows)]) + "\n"
+
+
+def _lost(rows: Sequence[Row]) -> str:
+    """Return a sentence, and a line for each cell that a peer wins, with its quartiles."""
     timed, lost = sum(len(row.ratios) for row in rows), losing(rows)
-    named = "; ".join(f"{r.cell.label} ({PEERS[p].title} {s.median:.2f}x)" for r, p, s in lost)
-    lines += ["", f"A peer is faster in {len(lost)} of {timed} comparisons" + _after(": ", named)]
-    return "\n".join(lines) + "\n"
-
-
-def _after(separator: str, text: str) -> str:
-    return f"{separator}{text}." if text else "."
+    sure = sum(spread.p75 < 1 for _, _, spread in lost)
+    sentence = f"A peer is faster in {len(lost)} of {timed:,} comparisons"
+    if not lost:
+        return f"{sentence}."
+    named = [f"- {row.cell.label} ({PEERS[peer].title} {s.median:.2f}x, {s.p25:.2f}-{s.p75:.2f})"
+             for row, peer, s in lost]  # fmt: skip
+    return "\n".join([f"{sentence}, in {sure} beyond the spread of the samples (quartiles):", "",
+                      *named])  # fmt: skip
 
 
 def _is_shown(cell: Cell) -> bool:
