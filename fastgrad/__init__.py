@@ -25,7 +25,7 @@ from fastgrad.activations import (
 )
 from fastgrad.functional import DenseCache, DenseGrads, dense, dense_backward, dense_forward
 from fastgrad.threads import get_num_threads, set_num_threads
-from fastgrad.warning_categories import FastgradWarning, TrainingWarning
+from fastgrad.warning_categories import FastgradWarning, SettingsWarning, TrainingWarning
 
 __version__ = "0.1.0"
 
@@ -56,6 +56,7 @@ __all__ = [
     "DenseCache",
     "DenseGrads",
     "FastgradWarning",
+    "SettingsWarning",
     "TrainingWarning",
     "activations",
     "define_activation",

@@ -82,6 +82,7 @@ class CompiledNetwork(PlannedNetwork):
                 f"{caller}: target has shape {target.shape} but the network's output for "
                 f"x of shape {x.shape} has shape {shape}{classes_too}"
             )
+        self.loss.check_target(caller, target)
         goal = target[None] if single else target.T if self.columns else target
         return Samples(inputs, goal, False, self.takes(inputs, goal))
 

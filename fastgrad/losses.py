@@ -30,7 +30,14 @@ from fastgrad.arrays import (
     common_dtypes,
     deliver,
 )
-from fastgrad.kernels.flags import COLUMNS, PER_SAMPLE, UNCHECKED, WANT_GRAD
+from fastgrad.kernels.flags import (
+    COLUMNS,
+    PER_SAMPLE,
+    PROBABILITIES,
+    TARGET_SLACK,
+    UNCHECKED,
+    WANT_GRAD,
+)
 
 REDUCTIONS = ("mean", "sum", "samples")
 _CODES = {name: code for code, name in enumerate(REDUCTIONS)}
@@ -40,10 +47,19 @@ _COLUMNS = {"rows": 0, "columns": COLUMNS}
 class _Loss:
     """What all losses share: the kernel's address, and calls of it on canonical arrays."""
 
-    def __init__(self, name: str, formula: str, *, rowwise: bool = False, note: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        formula: str,
+        *,
+        rowwise: bool = False,
+        probabilities: bool = False,
+        note: str = "",
+    ) -> None:
         self.name, self.formula, self.rowwise = name, formula, rowwise
+        self.probabilities = probabilities
         self.__doc__ = f"{name}: {formula}" + (f"\n\n{note}" if note else "")
-        self._flags = PER_SAMPLE if rowwise else 0
+        self._flags = (PER_SAMPLE if rowwise else 0) + (PROBABILITIES if probabilities else 0)
         self._kernels: dict[np.dtype[Any], tuple[Callable[..., Any], int]] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -73,6 +89,22 @@ class _Loss:
         found = entry("apply_loss", "apply_loss", dtype.name), self.address(dtype.name)
         self._kernels[dtype] = found
         return found
+
+    def check_target(self, caller: str, target: Array) -> None:
+        """Raise if a target must hold probabilities and does not: the loss would have no minimum.
+
+        Rounding is no reason, and NaN gives NaN.
+        """
+        if not self.probabilities or not target.size:
+            return
+        with np.errstate(all="ignore"):
+            low, high = np.fmin.reduce(target, axis=None), np.fmax.reduce(target, axis=None)
+        if low < -TARGET_SLACK or high > 1 + TARGET_SLACK:
+            hint = ": of these labels make (target + 1) / 2" if (low, high) == (-1, 1) else ""
+            raise ValueError(
+                f"{caller}: target has values from {low} to {high}: {self.name} takes "
+                f"probabilities from 0 to 1{hint}"
+            )
 
     def _direct(
         self, pred: Any, target: Any, reduction: str, samples: str, out: Any, flags: int
@@ -117,6 +149,7 @@ class _Loss:
                 _check_labels(caller, array, goal, columns)
             else:
                 _check_same(caller, array, goal)
+                self.check_target(caller, goal)
         inputs = {first: array} if goal is None else {first: array, "target": goal}
         dtypes = common_dtypes(*([array] if labels or goal is None else [array, goal]))
         result = common_dtypes(array).result if array.dtype.kind == "f" else dtypes.result
@@ -191,7 +224,7 @@ class Loss(_Loss):
         TypeError
             For a dtype fastgrad does not compute in, or no target.
         ValueError
-            For shapes, names or classes that do not fit.
+            For shapes, names, classes or probabilities that do not fit.
 
         Examples
         --------
@@ -223,7 +256,7 @@ class Loss(_Loss):
             Logits for the cross-entropies.
         target : array_like
             Of the shape of `pred`. For softmax cross-entropy also integer classes, one per
-            sample.
+            sample. For the binary cross-entropy from 0 to 1.
         reduction : {"mean", "sum", "samples"}
             Divide the sum of all terms by their number, by one, or by the number of samples.
         samples : {"rows", "columns"}
@@ -245,7 +278,7 @@ class Loss(_Loss):
         TypeError
             For a dtype fastgrad does not compute in, no target, or an `out` that is no array.
         ValueError
-            For shapes, names, classes or an `out` that do not fit.
+            For shapes, names, classes, probabilities or an `out` that do not fit.
 
         Examples
         --------
@@ -426,6 +459,7 @@ huber = Loss(
 binary_cross_entropy_with_logits = Loss(
     "binary_cross_entropy_with_logits",
     "log(1 + exp(pred)) - target * pred",
+    probabilities=True,
     note="Computed as ``max(pred, 0) - target * pred + log(1 + exp(-|pred|))``, which does not "
     "overflow. The\ngradient is ``sigmoid(pred) - target``.",
 )
@@ -435,7 +469,7 @@ softmax_cross_entropy = Loss(
     rowwise=True,
     note="Computed as ``sum(target * (log(sum(exp(pred - top))) + top - pred))`` with ``top = "
     "max(pred)``,\nwhich does not overflow. The gradient is ``softmax(pred) * sum(target) - "
-    "target``.",
+    "target``. Of one class both are 0.",
 )
 sum = ArrayLoss("sum", "y")
 squared_l2 = ArrayLoss("squared_l2", "y**2")

@@ -28,7 +28,7 @@ from fastgrad.compiled_network import CompiledNetwork
 from fastgrad.losses import REDUCTIONS, ArrayLoss, Loss
 from fastgrad.optimizers import Optimizer
 from fastgrad.planned_network import NetworkLayer
-from fastgrad.settings import activations_of, loss_of, widths
+from fastgrad.settings import activations_of, check_learns, loss_of, warn_of_logits, widths
 from fastgrad.training import FitResult, FitState
 from fastgrad.training_run import train
 
@@ -92,7 +92,14 @@ class MLP:
     Raises
     ------
     TypeError, ValueError
-        For settings that do not fit.
+        For settings that do not fit, or with which nothing can be learnt: softmax, or its
+        cross-entropy, of one output.
+
+    Warns
+    -----
+    SettingsWarning
+        If the last activation makes probabilities, and the loss takes logits and applies that
+        activation itself.
 
     Notes
     -----
@@ -125,9 +132,24 @@ class MLP:
         samples: str = "rows",
         dtype: Any = "float32",
     ) -> None:
+        self._settle(sizes, activations, loss, reduction, bias, samples, dtype)
+        warn_of_logits(self.activations[-1], self.loss)
+
+    def _settle(
+        self,
+        sizes: Sequence[int],
+        activations: Sequence[Any],
+        loss: str | Loss | ArrayLoss,
+        reduction: str,
+        bias: bool,
+        samples: str,
+        dtype: Any,
+    ) -> None:
+        """Check the settings and lay the network out."""
         self.sizes = widths(sizes)
         self.activations = activations_of(activations, len(self.sizes) - 1)
         self.loss = loss_of(loss)
+        check_learns(self.sizes, self.activations, self.loss)
         check_choice("MLP", "reduction", reduction, REDUCTIONS)
         check_choice("MLP", "samples", samples, LAYOUTS)
         self.dtype = native_dtype("MLP", dtype)
@@ -160,7 +182,7 @@ class MLP:
         if lacking:
             raise ValueError(f"MLP: the pickled network lacks {', '.join(lacking)}")
         # Checked as those of any other network: what kernels read follows from them.
-        MLP.__init__(self, *(state[name] for name in _SETTINGS))
+        self._settle(*(state[name] for name in _SETTINGS))  # what was warned of was warned of
         self.__dict__.update({n: v for n, v in state.items() if n not in self.__dict__})
 
     def __repr__(self) -> str:

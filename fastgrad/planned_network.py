@@ -69,6 +69,7 @@ class PlannedNetwork:
                 REDUCTIONS.index(self.reduction),
                 self.loss.rowwise,
                 isinstance(self.loss, ArrayLoss),
+                self.loss.probabilities,
             )
             # Fewer samples are one uninterruptible call in one thread.
             most = max(2, threads.SHARE_FROM // self.cost)

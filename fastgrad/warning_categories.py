@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FastgradWarning", "TrainingWarning"]
+__all__ = ["FastgradWarning", "SettingsWarning", "TrainingWarning"]
 
 
 class FastgradWarning(UserWarning):
@@ -22,4 +22,14 @@ class TrainingWarning(FastgradWarning):
     --------
     >>> import fastgrad as fg, warnings
     >>> warnings.simplefilter("ignore", fg.TrainingWarning)
+    """
+
+
+class SettingsWarning(FastgradWarning):
+    """Settings that hardly can be meant, though they have a meaning: `MLP` of a softmax twice.
+
+    Examples
+    --------
+    >>> import fastgrad as fg, warnings
+    >>> warnings.simplefilter("ignore", fg.SettingsWarning)
     """

@@ -39,7 +39,7 @@ from hostile_arrays import (
     special,
 )
 from operations import OPERATIONS as FUNCTIONS
-from operations import Operation, Rng, Values
+from operations import Operation, Rng, Values, are_probabilities
 from operations_network import OPERATIONS as METHODS
 from tolerances import TAME_U, U
 
@@ -191,6 +191,8 @@ def value_case(rng: Rng, name: str) -> Case:
     floats = [n for n, v in values.items() if v.dtype.kind == "f"]
     for argument in {pick(rng, floats), pick(rng, floats)}:
         values[argument] = special(rng, values[argument], kind)
+    if "loss" in options and not are_probabilities(values, options):
+        options["refused"] = ("target",)
     for argument in floats:
         values[argument], _ = hostile(rng, values[argument])
     return Case(

@@ -584,6 +584,30 @@ _KERNELS = [
         "inf - inf where a logit of inf is wrong",
     ),
     Fault(
+        "probabilities-above", "kernels/loss.py",
+        "t[i] | (most_bits - t[i])", "t[i]", "targets above 1 are taken",
+    ),
+    Fault(
+        "probabilities-strided", "kernels/loss.py",
+        "t[j * col] < least or t[j * col] > most", "t[j] < least or t[j] > most",
+        "other elements are looked at than are used",
+    ),
+    Fault(
+        "probabilities-network", "kernels/network.py",
+        "if word(plan, at.PROBABILITIES) and", "if 0 and",
+        "later calls of a network take targets outside of 0 to 1",
+    ),
+    Fault(
+        "probabilities-fit", "compiled_network.py",
+        "        self.loss.check_target(caller, target)\n", "",
+        "training takes targets outside of 0 to 1",
+    ),
+    Fault(
+        "softmax-twice", "settings.py",
+        "own is not None and last in _PROBABILITIES", "own is not None and last == own == 1",
+        "a softmax that the loss applies again is taken without a word",
+    ),
+    Fault(
         "loss-chunks", "kernels/loss.py",
         "copy_elements(place, slopes, count)\n                total[0] += ",
         "copy_elements(place, slopes, count)\n                total[0] = ",

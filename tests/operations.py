@@ -206,6 +206,21 @@ def make_labels(rng: Rng, values: Values, options: dict[str, Any]) -> None:
             options["refused"] = ("target",)
             if values["target"].size == 0:
                 del options["refused"]
+    else:
+        make_probabilities(values, options)
+
+
+def make_probabilities(values: Values, options: dict[str, Any]) -> None:
+    """Make targets of -1 to 1 positive where the loss takes no others."""
+    if LOSSES[options["loss"]].probabilities:
+        values["target"] = np.asarray(abs(values["target"]))
+
+
+def are_probabilities(values: Values, options: dict[str, Any]) -> bool:
+    """Return whether the target, if there is one, is one that the loss takes."""
+    if "target" not in values or not LOSSES[options["loss"]].probabilities:
+        return True
+    return not ((values["target"] < -1e-6) | (values["target"] > 1 + 1e-6)).any()
 
 
 def module_shapes(rng: Rng, options: dict[str, Any]) -> Shapes:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from conftest import LAYOUTS, Array
 from hostile_arrays import pick, wider
-from operations import AMBIGUOUS, SIZES, Operation, Rng, Shapes, Values
+from operations import AMBIGUOUS, SIZES, Operation, Rng, Shapes, Values, make_probabilities
 
 import fastgrad as fg
 from fastgrad import reference
@@ -18,6 +18,7 @@ from fastgrad.losses import LOSSES, REDUCTIONS
 # Behind the first layer, z is rounded: only smooth ones give nearly the same gradients.
 FIRST = [None, *fg.activations.BUILT_IN]
 SMOOTH = [n for n in FIRST if n not in ("relu", "leaky_relu")]
+LOGITS = ("softmax_cross_entropy", "binary_cross_entropy_with_logits")
 SMOOTH_LOSSES = [n for n in LOSSES if n != "mae"]
 
 
@@ -28,9 +29,17 @@ def shapes(rng: Rng, options: dict[str, Any]) -> Shapes:
     n = int(pick(rng, SIZES))
     loss = pick(rng, SMOOTH_LOSSES)
     bias = bool(rng.random() < 0.8)
+    if LOSSES[loss].rowwise:  # of one output: refused
+        widths[-1] = max(2, widths[-1])
+    activations = [pick(rng, SMOOTH if i else FIRST) for i in range(layers)]
+    if loss in LOGITS and activations[-1] in ("softmax", "sigmoid"):  # warned of
+        activations[-1] = "tanh"
+    for i, width in enumerate(widths[1:]):
+        if activations[i] == "softmax" and width == 1:  # refused
+            activations[i] = "softsign"
     options |= {
         "sizes": tuple(widths),
-        "activations": [pick(rng, SMOOTH if i else FIRST) for i in range(layers)],
+        "activations": activations,
         "loss": loss,
         "reduction": pick(rng, REDUCTIONS),
         "bias": bias,
@@ -83,6 +92,8 @@ def make_labels(rng: Rng, values: Values, options: dict[str, Any]) -> None:
         kind = pick(rng, ["int64", "int8", "uint8", "int32", ">i8"])
         shape = values["target"].shape
         values["target"] = np.array(rng.integers(0, options["classes"], shape), kind)
+    elif "target" in values:
+        make_probabilities(values, options)
 
 
 def network(options: dict[str, Any]) -> fg.MLP:

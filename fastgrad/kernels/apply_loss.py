@@ -13,9 +13,9 @@ from numba import types
 from fastgrad.kernels import gather as gathering
 from fastgrad.kernels.apply import one_piece, row_views
 from fastgrad.kernels.compile import assemble, kernel
-from fastgrad.kernels.flags import COLUMNS, PER_SAMPLE, UNCHECKED, WANT_GRAD
+from fastgrad.kernels.flags import COLUMNS, PER_SAMPLE, PROBABILITIES, UNCHECKED, WANT_GRAD
 from fastgrad.kernels.headers import C_ORDER
-from fastgrad.kernels.loss import divisor
+from fastgrad.kernels.loss import divisor, target_check
 from fastgrad.kernels.pointers import address_of, call_address, least, read_word, scratch
 from fastgrad.kernels.pyobject import (
     ENTRY,
@@ -67,6 +67,7 @@ def build(dtype_name: str) -> str:
     size = getattr(types, dtype_name).bitwidth // 8
     rows_of, result, writable = row_views(dtype_name)
     gather, rows_at_once, room = gathering.build(dtype_name)
+    probabilities = target_check(dtype_name)
 
     @kernel
     def gathered(
@@ -100,8 +101,8 @@ def build(dtype_name: str) -> str:
         """(pred, target or None, grad or None, kernel address, reduction, flags) -> the loss.
 
         The target is an array like pred, or an int64 class per sample. The flags are COLUMNS,
-        UNCHECKED (of a user's `grad`), PER_SAMPLE (one term per sample) and WANT_GRAD: then the
-        result is (loss, grad).
+        UNCHECKED (of a user's `grad`), PER_SAMPLE (one term per sample), PROBABILITIES (the
+        array holds no others) and WANT_GRAD: then the result is (loss, grad).
         """
         words = data(self)
         nothing = none(words)
@@ -130,6 +131,8 @@ def build(dtype_name: str) -> str:
                 order = one_piece(flags_of(target), flags)
                 ok, t_at, _, _, t_row, t_col = rows_of(target, words, order, columns)
                 if not ok:
+                    return not_taken(words)
+                if flags & PROBABILITIES and not probabilities(t_at, t_row, t_col, m, n):
                     return not_taken(words)
         if flags & UNCHECKED:
             if not writable(given, pred, nothing if labels else target, words):

@@ -9,6 +9,8 @@ ONES = 8  # grad_y is not looked at and stands for ones
 # Of `apply_loss`.
 PER_SAMPLE = 16  # one term per sample, and a target may be one class per sample
 WANT_GRAD = 32
+PROBABILITIES = 64  # the target must lie between 0 and 1
+TARGET_SLACK = 2.0**-20  # outside of that: sums of probabilities are rounded
 
 # What `dense_backward` is to compute.
 WANT_X, WANT_W, WANT_B, WANT_Z = 1, 2, 4, 8

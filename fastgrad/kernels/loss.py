@@ -18,6 +18,7 @@ import numpy as np
 from numba import types
 
 from fastgrad.kernels.compile import assemble, inlined, kernel
+from fastgrad.kernels.flags import TARGET_SLACK
 from fastgrad.kernels.plan_table import SAMPLES, SUM
 from fastgrad.kernels.pointers import (
     address_of,
@@ -44,6 +45,45 @@ def divisor(reduction: int, per_sample: int, m: int, n: int) -> int:
     if reduction == SUM:
         return 1
     return m if reduction == SAMPLES or per_sample else m * n
+
+
+def target_check(dtype_name: str) -> Any:
+    """Return ``probabilities(target, row, col, m, n)``: whether all are from 0 to 1, or NaN.
+
+    Rows are `row` elements apart, elements `col`.
+    """
+    dtype, size = getattr(types, dtype_name), np.dtype(dtype_name).itemsize
+    real, whole = np.dtype(dtype_name).type, np.dtype(f"int{8 * size}").type
+    bits = getattr(types, f"int{8 * size}")
+    least, most = real(-TARGET_SLACK), real(1 + TARGET_SLACK)
+    most_bits, none = most.view(whole), whole(0)
+
+    @kernel
+    def surely(t: Any, n: int) -> bool:
+        """Return whether all are: of the bits as integers, a vector takes a third of the time.
+
+        Those of positive numbers have the numbers' order, and a sign bit is a sign bit, be it -0.0
+        or a NaN's.
+        """
+        signs = none
+        for i in range(n):
+            signs |= t[i] | (most_bits - t[i])
+        return signs >= none
+
+    @kernel
+    def probabilities(target: int, row: int, col: int, m: int, n: int) -> bool:
+        if col == 1 and row == n:
+            m, n = 1, m * n
+        for r in range(m):
+            at = target + r * row * size
+            if col != 1 or not surely(as_pointer(at, bits), n):
+                t = as_pointer(at, dtype)
+                for j in range(n):
+                    if t[j * col] < least or t[j * col] > most:
+                        return False
+        return True
+
+    return probabilities
 
 
 @dataclass(frozen=True)

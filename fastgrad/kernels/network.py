@@ -8,7 +8,7 @@ from numba import types
 
 from fastgrad.kernels import plan_table as at
 from fastgrad.kernels.compile import assemble, external, kernel
-from fastgrad.kernels.loss import divisor
+from fastgrad.kernels.loss import divisor, target_check
 from fastgrad.kernels.plan import FIRST, ROW, WORK
 from fastgrad.kernels.pointers import address_of, as_pointer, round_up, scratch, word
 from fastgrad.kernels.pyobject import (
@@ -74,6 +74,7 @@ def build(dtype_name: str) -> str:
     size = dtype.bitwidth // 8
     work = external("plan_work", dtype_name, WORK)
     open_job = job_opener(dtype_name)
+    probabilities = target_check(dtype_name)
 
     def network_value_and_grad(self: int, args: int, count: int) -> int:
         """(params, x, target, grad, plan, workspace) -> (value, grad).
@@ -102,6 +103,8 @@ def build(dtype_name: str) -> str:
             ok, t, t_n, t_k, t_row, t_col = matrix(target, words, size, columns)
             if ok:
                 if t_n != n or t_k != k or dimensions(target) != dimensions(x_object):
+                    return not_taken(words)
+                if word(plan, at.PROBABILITIES) and not probabilities(t, t_row, t_col, n, k):
                     return not_taken(words)
             else:
                 if word(plan, at.PER_SAMPLE) == 0 or dimensions(target) != 1:

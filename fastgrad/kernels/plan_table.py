@@ -20,9 +20,10 @@ from fastgrad.kernels.target import BATCH_BLOCK, tile
     LAYERS, SIZE, COLUMNS,
     MOST,  # samples from which on Python runs the job: in pieces, over threads
     LOSS, REDUCTION, PER_SAMPLE, ONE_ARRAY,  # the loss has a term a sample; it takes no target
+    PROBABILITIES,  # its targets must lie between 0 and 1
     GRAD, OTHER_GRAD, X_ROWS, TARGET_ROWS, A_SPACE, B_SPACE, PARTIAL,  # places in the workspace
     HEADER,
-) = range(16)  # fmt: skip
+) = range(17)  # fmt: skip
 (
     INPUTS, OUTPUTS,
     FORWARD, FORWARD_KEEPING, BACKWARD,  # addresses of the activation's row kernels
@@ -91,12 +92,12 @@ def make_plan(
     size: int,
     columns: bool,
     most: int,
-    loss: tuple[int, int, bool, bool],
+    loss: tuple[int, int, bool, bool, bool],
 ) -> Plan:
     """Return the plan of a network of `size` parameters.
 
-    `most` is the word MOST; `loss` is the address of its kernel, the reduction, PER_SAMPLE and
-    ONE_ARRAY.
+    `most` is the word MOST; `loss` is the address of its kernel, the reduction, PER_SAMPLE,
+    ONE_ARRAY and PROBABILITIES.
     """
     t = tile(dtype)
     used = 2 * ONE
@@ -126,7 +127,7 @@ def make_plan(
         row[Y] = place(rows(k))
         row[KEPT] = place(rows(k)) if stage.keeps else 0
     words[[LAYERS, SIZE, COLUMNS, MOST]] = len(stages), size, columns, most
-    words[[LOSS, REDUCTION, PER_SAMPLE, ONE_ARRAY]] = loss
+    words[[LOSS, REDUCTION, PER_SAMPLE, ONE_ARRAY, PROBABILITIES]] = loss
     words[GRAD], words[OTHER_GRAD] = place(rows(max(widths[1:]))), place(rows(max(widths[1:])))
     words[X_ROWS] = place(rows(widths[0]))
     words[TARGET_ROWS] = place(max(rows(widths[-1]), BATCH_BLOCK * 8))

@@ -43,9 +43,10 @@ class Loss:
     (5.0, [[2.0, 4.0]])
     """
 
-    def __init__(self, name: str, term: Term, slope: Term) -> None:
+    def __init__(self, name: str, term: Term, slope: Term, probabilities: bool = False) -> None:
         self.name = name
         self._term, self._slope = term, slope
+        self._probabilities = probabilities  # targets must lie between 0 and 1
         self.__doc__ = term.__doc__
 
     def __repr__(self) -> str:
@@ -72,6 +73,8 @@ class Loss:
         check_samples(self.name, "pred", pred, samples)
         axis = feature_axis(samples)
         pred_rows, target_rows = to_rows(pred, axis), to_rows(target, axis)
+        if self._probabilities:
+            _require_probabilities(self.name, target_rows)
         scale = _scale(self.name, reduction, pred.size, len(pred_rows))
 
         total = 0.0
@@ -225,6 +228,14 @@ def _grad_dtype(pred: Array, target: Array) -> np.dtype[Any]:
     return result_dtype(pred) if pred.dtype.kind == "f" else both
 
 
+def _require_probabilities(loss: str, rows: list[Row]) -> None:
+    """Raise where a target is less than 0 or more than 1, by more than rounding."""
+    for row in rows:
+        for value in row:
+            if value < -(2.0**-20) or value > 1.0 + 2.0**-20:
+                raise ValueError(f"{loss}: target has {value}: give probabilities from 0 to 1")
+
+
 def _scale(loss: str, reduction: str, terms: int, samples: int) -> float:
     """Return what the sum of the terms is multiplied by; the last two are how many there are."""
     counts = {"mean": terms, "sum": 1, "samples": samples}
@@ -298,7 +309,10 @@ mse = Loss("mse", _square, _square_slope)
 mae = Loss("mae", _absolute, _absolute_slope)
 huber = Loss("huber", _huber, _huber_slope)
 binary_cross_entropy_with_logits = Loss(
-    "binary_cross_entropy_with_logits", _binary_cross_entropy, _binary_cross_entropy_slope
+    "binary_cross_entropy_with_logits",
+    _binary_cross_entropy,
+    _binary_cross_entropy_slope,
+    probabilities=True,
 )
 softmax_cross_entropy = SoftmaxCrossEntropy()
 sum = ArrayLoss("sum", _itself, formulas.one)

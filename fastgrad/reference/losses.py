@@ -51,6 +51,8 @@ class Loss:
         derivative with respect to ``pred``.
     prepare : callable
         ``prepare(pred, target)`` returns their ``basis``; by default ``pred - target``.
+    probabilities : bool
+        Targets must lie between 0 and 1: else there is no minimum.
 
     Examples
     --------
@@ -68,8 +70,10 @@ class Loss:
         terms: Callable[[Array, Array], Array],
         slope: Callable[[Array, Array], Array],
         prepare: Callable[[Array, Array], Array] = np.subtract,
+        probabilities: bool = False,
     ) -> None:
         self.name = name
+        self._probabilities = probabilities
         self._prepare, self._terms, self._slope = prepare, terms, slope
         self.__doc__ = terms.__doc__
 
@@ -82,6 +86,8 @@ class Loss:
         """Return the loss as a Python float."""
         (pred, target), _ = as_floats(pred, target)
         check_same_shape(self.name, "pred", pred, "target", target)
+        if self._probabilities:
+            _check_probabilities(self.name, target)
         scale = _scale(self.name, "pred", pred, reduction, samples)
         with np.errstate(all="ignore"):
             return _total(self._terms(self._prepare(pred, target), target)) * scale
@@ -106,6 +112,8 @@ class Loss:
         if pred.dtype.kind == "f":
             dtype = promote(pred)
         check_same_shape(self.name, "pred", floats, "target", target)
+        if self._probabilities:
+            _check_probabilities(self.name, target)
         scale = _scale(self.name, "pred", floats, reduction, samples)
         if out is not None:
             check_out(self.name, out, floats.shape, dtype, pred, target)
@@ -291,6 +299,13 @@ def _scaled(slope: Array, scale: float, dtype: np.dtype[Any], out: Array | None)
     return np.multiply(slope, scale, out=out, casting="same_kind")
 
 
+def _check_probabilities(name: str, target: Array) -> None:
+    """Raise unless a target lies between 0 and 1, but for rounding; NaN goes through."""
+    slack = 2.0**-20
+    if np.any(target < -slack) or np.any(target > 1.0 + slack):
+        raise ValueError(f"{name}: target has values outside of 0 to 1: give probabilities")
+
+
 def _check_indices(name: str, target: Array, pred: Array, n: int, classes: int) -> Array:
     label = target.reshape(-1)
     if label.size == 0:
@@ -378,6 +393,7 @@ binary_cross_entropy_with_logits = Loss(
     _binary_cross_entropy,
     _binary_cross_entropy_slope,
     prepare=_logits,
+    probabilities=True,
 )
 softmax_cross_entropy = SoftmaxCrossEntropy()
 sum = ArrayLoss("sum", _itself, np.ones_like)

@@ -101,6 +101,13 @@ class MLP:
         self.sizes = check_sizes(sizes)
         self.activations = check_activations(activations, len(self.sizes) - 1)
         self.loss = check_loss(loss)
+        if isinstance(self.loss, SoftmaxCrossEntropy) and self.sizes[-1] == 1:
+            raise ValueError(
+                f"MLP: sizes is {self.sizes}: {self.loss.name} of one output is always 0"
+            )
+        for act, width in zip(self.activations, self.sizes[1:], strict=True):
+            if act.name == "softmax" and width == 1:
+                raise ValueError(f"MLP: sizes is {self.sizes}: softmax of one output is always 1")
         check_choice("reduction", reduction, ("mean", "sum", "samples"))
         check_choice("samples", samples, ("rows", "columns"))
         self.reduction, self.bias, self.samples = reduction, bool(bias), samples
