@@ -20,6 +20,8 @@ Array = NDArray[Any]
 
 FLOAT16, FLOAT32, FLOAT64 = (np.dtype(t) for t in (np.float16, np.float32, np.float64))
 INT64 = np.dtype(np.int64)  # of classes
+_MOST_AXES = 64  # of NumPy's arrays
+_NUMBERS = frozenset({float, int, bool, np.float64, np.float32, np.int64})
 LAYOUTS = ("rows", "columns")  # what `samples` may be: which axis of x counts them
 # Kernels compare dtypes by identity: only NumPy's own objects will do.
 _SINGLETONS = {d.itemsize: d for d in (FLOAT16, FLOAT32, FLOAT64)}
@@ -52,8 +54,10 @@ def as_array(function: str, name: str, value: Any) -> Array:
 
 def _array_of(function: str, name: str, value: Any) -> Array:
     """Return what is no plain array as one."""
+    kind = _masked_class()
     try:
-        masked = _holds_mask(value, _masked_class())
+        _check_depth(value)  # NumPy walks through a list that holds itself twice for ever
+        masked = kind and _holds_mask(value, kind)
     except RecursionError:
         raise TypeError(
             f"{function}: {name} is a list that holds itself, or is nested too deep"
@@ -69,6 +73,15 @@ def _array_of(function: str, name: str, value: Any) -> Array:
         raise TypeError(f"{function}: {name} is not an array of numbers ({error})") from None
 
 
+def _check_depth(value: Any) -> None:
+    """Raise RecursionError where the first entry of a list is a list, and so on for ever."""
+    for _ in range(_MOST_AXES + 1):
+        if not isinstance(value, list | tuple) or not value:
+            return
+        value = value[0]
+    raise RecursionError
+
+
 def _masked_class() -> Any:
     """Return what `isinstance` takes for masked arrays."""
     # Without naming np.ma, which NumPy would import now: 10 ms, and a lock not to fork beside.
@@ -78,7 +91,10 @@ def _masked_class() -> Any:
 def _holds_mask(value: Any, kind: Any) -> bool:
     """Return whether a value is of the masked `kind`, or a nested list with one in it."""
     if isinstance(value, list | tuple):
-        return any(_holds_mask(v, kind) for v in value)
+        # A row of numbers has one type or two: a fifth of the time of asking each of them.
+        return not _NUMBERS.issuperset(map(type, value)) and any(
+            _holds_mask(v, kind) for v in value
+        )
     return isinstance(value, kind)
 
 
@@ -109,6 +125,30 @@ def promoted(*dtypes: np.dtype[Any]) -> Dtypes:
     common = np.result_type(*dtypes) if floating else FLOAT64
     result = _SINGLETONS[common.itemsize]
     return Dtypes(FLOAT32 if result is FLOAT16 else result, result)
+
+
+class _Conversions:
+    """The compiled conversions to one dtype, loaded when first asked for: see `kernels.convert`."""
+
+    natives: Any  # plain attributes: read in half the time of cached properties
+    converted: Any
+    classes: Any
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
+
+    def __getattr__(self, name: str) -> Any:
+        """Load one of the functions, and keep it."""
+        if name not in ("natives", "converted", "classes"):
+            raise AttributeError(name)
+        from fastgrad.kernels.entry import entry
+
+        loaded = entry("convert", name, self.dtype.name)
+        setattr(self, name, loaded)
+        return loaded
+
+
+TO_FLOAT32, TO_FLOAT64 = _Conversions(FLOAT32), _Conversions(FLOAT64)
 
 
 def as_native(array: Array, dtype: np.dtype[Any]) -> Array:

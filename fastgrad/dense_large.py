@@ -94,13 +94,13 @@ def any_backward(
     if count == 1 and n * per_sample <= threads.SLICE:
         return layer.whole_backward(
             grad, x, w, b, saved, layer.record, flags, layer.columns, None,
-            into["x"], into["w"], into["b"], None,
+            into["x"], into["w"], into["b"], into.get("z"),
         )  # fmt: skip
-    made = {
-        name: np.empty_like(like) if into.get(name) is None else into[name]
-        for name, like in (("x", x), ("w", w), ("b", b), ("z", saved))
-        if like is not None and flags & WANT[name]
-    }
+    made = {}
+    for name, like in (("x", x), ("w", w), ("b", b), ("z", saved)):
+        if like is not None and flags & WANT[name]:
+            new = np.zeros_like if flags & ACCUMULATE and name in "wb" else np.empty_like
+            made[name] = new(like) if into.get(name) is None else into[name]
     run = _Backward(layer, grad, rows, weights, b, saved, flags, made)
     if d == 0 or (count == 1 and BATCH_BLOCK * per_sample <= threads.SLICE):
         run.by_samples(threads.SLICE // per_sample)

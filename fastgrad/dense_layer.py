@@ -17,6 +17,7 @@ from fastgrad.activations import identity
 from fastgrad.arrays import Array, Dtypes, as_array
 from fastgrad.kernels.flags import COLUMNS, WANT_B, WANT_W, WANT_X, WANT_Z
 
+_CONVERTED = [np.dtype(kind) for kind in "?bBhHiIlLqQe"]
 WANT = {"x": WANT_X, "w": WANT_W, "b": WANT_B, "z": WANT_Z}
 
 
@@ -133,12 +134,12 @@ def compiled_layer(
     function: str, activation: Any, samples: str, dtype: np.dtype[Any]
 ) -> CompiledLayer:
     """Return the compiled layer, and remember it for the direct path."""
-    from fastgrad.kernels.entry import entry
-
     try:
         return LAYERS[samples][activation][dtype]  # type: ignore[no-any-return]
     except (KeyError, TypeError):  # not yet made, or activation is no key
         act, callable_ = resolve(function, activation)
+    from fastgrad.kernels.entry import entry
+
     layer = CompiledLayer(
         entry("dense", "dense_forward", dtype.name, threads.SHARE_FROM),
         entry("dense", "dense_backward", dtype.name, threads.SHARE_FROM),
@@ -153,7 +154,10 @@ def compiled_layer(
         callable_,
     )
     if callable_ is None:
-        LAYERS[samples].setdefault(activation, {})[dtype] = layer
+        known = LAYERS[samples].setdefault(activation, {})
+        known[dtype] = layer
+        for other in _CONVERTED:  # x is not taken as it is: said in a third of a KeyError's time
+            known.setdefault(other, layer)
     return layer
 
 

@@ -16,7 +16,13 @@ from numpy.typing import ArrayLike
 
 from fastgrad.activation import LAYERS
 from fastgrad.arrays import Array
-from fastgrad.dense_checked import checked_backward, checked_forward, output_fields
+from fastgrad.dense_checked import (
+    checked_backward,
+    checked_forward,
+    converted_backward,
+    converted_forward,
+    output_fields,
+)
 from fastgrad.dense_large import any_backward, any_forward
 from fastgrad.dense_layer import WANT, DenseCache, DenseGrads
 from fastgrad.kernels.flags import ACCUMULATE, ADD_X, UNCHECKED
@@ -33,6 +39,8 @@ _WANTED: dict[Any, int] = {
     for names in permutations(WANT, count)
     for key in (names, "".join(names))
 }
+# Bits by `accumulate`; what is not here is checked.
+_ADDING = {True: ACCUMULATE + ADD_X}
 
 
 def dense(
@@ -89,6 +97,9 @@ def dense(
         y = None
     if y is not None:
         return any_forward(layer, x, w, b, out, False) if y is True else y  # type: ignore
+    y = converted_forward(x, w, b, activation, samples, out, False)
+    if y is not None:
+        return y  # type: ignore[no-any-return]
     return checked_forward("dense", x, w, b, activation, samples, out, keep=False)[0]
 
 
@@ -157,6 +168,9 @@ def dense_forward(
         return y, DenseCache(x, w, b, saved, layer)  # type: ignore[arg-type]
     if pair is not None:
         return pair  # type: ignore[no-any-return]
+    pair = converted_forward(x, w, b, activation, samples, out, True)
+    if pair is not None:
+        return pair  # type: ignore[no-any-return]
     return checked_forward("dense_forward", x, w, b, activation, samples, out, keep=True)
 
 
@@ -208,7 +222,7 @@ def dense_backward(
     grads: Any = None
     into: Any = (None, None, None, None)
     try:
-        x, w, b, saved, layer, _ = cache
+        x, w, b, saved, layer, dtypes = cache
         if layer.function is None:
             # A look-up takes 60 ns.
             wanted = _ALL if need is _NEED else _WANTED[tuple(need) if type(need) is list else need]
@@ -219,27 +233,21 @@ def dense_backward(
                     None, None, None, None,
                 )  # fmt: skip
             else:
-                into = out if type(out) is DenseGrads else tuple(output_fields(out).values())
+                into = out if type(out) is DenseGrads else output_fields(out)
                 if accumulate is not False:
-                    wanted = _adding(wanted, into, accumulate, b is not None)
+                    wanted += _ADDING[accumulate]
                 flags += UNCHECKED
                 grads = run(grad_y, x, w, b, saved, layer.record, wanted, flags, DenseGrads, *into)
             if grads is not None and grads is not True:
                 return grads  # type: ignore[no-any-return]
+            if grads is None and dtypes is None:
+                grads = converted_backward(grad_y, cache, wanted, flags, into)
+                if grads is not None:
+                    return grads  # type: ignore[no-any-return]
     except (AttributeError, KeyError, TypeError, ValueError):
         grads = None  # said properly below
     if grads is True:
         fields = dict(zip("xwbz", into, strict=True))
+        wanted &= ~ADD_X
         return DenseGrads(*any_backward(layer, grad_y, x, w, b, saved, wanted, fields))  # type: ignore[arg-type]
     return checked_backward(grad_y, cache, need, out, accumulate)
-
-
-def _adding(wanted: int, into: tuple[Any, ...], accumulate: Any, has_bias: bool) -> int:
-    """Return `wanted` with its bit ACCUMULATE; raise where kernels can't add all of it."""
-    grad_x, grad_w, grad_b, _ = into
-    x_is_new = wanted & WANT["x"] and grad_x is None
-    w_is_new = wanted & WANT["w"] and grad_w is None
-    b_is_new = wanted & WANT["b"] and grad_b is None and has_bias
-    if accumulate is not True or wanted & WANT["z"] or x_is_new or w_is_new or b_is_new:
-        raise ValueError("not directly")
-    return wanted | ACCUMULATE | (ADD_X if wanted & WANT["x"] else 0)

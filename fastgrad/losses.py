@@ -20,8 +20,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad.arrays import (
+    FLOAT32,
     INT64,
     LAYOUTS,
+    TO_FLOAT32,
+    TO_FLOAT64,
     Array,
     as_array,
     as_native,
@@ -119,6 +122,35 @@ class _Loss:
         except (AttributeError, KeyError, TypeError):
             return None
 
+    def _converted(
+        self, pred: Any, target: Any, reduction: str, samples: str, out: Any, flags: int
+    ) -> Any:
+        """Do what `_direct` does if only dtypes have to be converted, else return None.
+
+        The checks of `_evaluate` take 10 us and more.
+        """
+        try:
+            if self.rowwise and (type(target) is list or target.ndim < pred.ndim):
+                classes = TO_FLOAT64.classes(target, out)
+                if classes is None:
+                    return None
+                return self._direct(pred, classes, reduction, samples, out, flags)
+            arrays = TO_FLOAT64.natives(2, pred, target, out)
+            if arrays is None:
+                arrays = TO_FLOAT32.natives(2, pred, target, out)
+                if arrays is None:
+                    return None
+            p, t = arrays
+            if pred.dtype is not FLOAT32 or p is pred:  # the gradient has the dtype computed in
+                return self._direct(p, t, reduction, samples, out, flags)
+            made = self._direct(p, t, reduction, samples, None, flags)
+            if made is None or flags == 0:
+                return made
+            grad = TO_FLOAT32.converted(made[1], out)
+            return None if grad is None else (made[0], grad)
+        except (AttributeError, TypeError):
+            return None
+
     def _evaluate(
         self,
         caller: str,
@@ -150,6 +182,11 @@ class _Loss:
             else:
                 _check_same(caller, array, goal)
                 self.check_target(caller, goal)
+        if array is not pred or goal is not target:  # lists, say: they may need no more
+            flags = WANT_GRAD if want_grad else 0
+            made = self._converted(array, goal, reduction, samples, out, flags)
+            if made is not None:
+                return made
         inputs = {first: array} if goal is None else {first: array, "target": goal}
         dtypes = common_dtypes(*([array] if labels or goal is None else [array, goal]))
         result = common_dtypes(array).result if array.dtype.kind == "f" else dtypes.result
@@ -234,6 +271,8 @@ class Loss(_Loss):
         """
         if target is not None:
             value: float | None = self._direct(pred, target, reduction, samples, None, 0)
+            if value is None:
+                value = self._converted(pred, target, reduction, samples, None, 0)
             if value is not None:
                 return value
         _check_given(self.name, target)
@@ -289,6 +328,8 @@ class Loss(_Loss):
         """
         if target is not None:
             pair = self._direct(pred, target, reduction, samples, out, WANT_GRAD)
+            if pair is None:
+                pair = self._converted(pred, target, reduction, samples, out, WANT_GRAD)
             if pair is not None:
                 return pair  # type: ignore[no-any-return]
         caller = f"{self.name}.value_and_grad"
@@ -348,6 +389,8 @@ class ArrayLoss(_Loss):
         25.0
         """
         value: float | None = self._direct(y, None, reduction, samples, None, 0)
+        if value is None:
+            value = self._converted(y, None, reduction, samples, None, 0)
         if value is not None:
             return value
         return self._evaluate(self.name, y, None, reduction, samples, None, False)  # type: ignore[no-any-return]
@@ -389,6 +432,8 @@ class ArrayLoss(_Loss):
         (1.5, array([[0.5, 0.5]]))
         """
         pair = self._direct(y, None, reduction, samples, out, WANT_GRAD)
+        if pair is None:
+            pair = self._converted(y, None, reduction, samples, out, WANT_GRAD)
         if pair is not None:
             return pair  # type: ignore[no-any-return]
         caller = f"{self.name}.value_and_grad"

@@ -381,7 +381,7 @@ _KERNELS = [
     ),
     Fault(
         "dense-accumulate", "kernels/dense.py",
-        "gb, gz, gz_row, wanted & ACCUMULATE,", "gb, gz, gz_row, 0,",
+        "gb, gz, gz_row, accumulate,", "gb, gz, gz_row, 0,",
         "accumulate overwrites",
     ),
     Fault(
@@ -798,8 +798,8 @@ _WRAPPERS = [
         "gradients may overwrite what they are made of",
     ),
     Fault(
-        "half-gradients", "dense_checked.py",
-        "cache._replace(dtypes=dtypes)", "cache",
+        "half-gradients", "functional.py",
+        "if grads is None and dtypes is None:", "if grads is None:",
         "gradients of float16 layers come back in float32",
     ),
     Fault(
@@ -808,15 +808,27 @@ _WRAPPERS = [
         "the same, of the first call and of callables",
     ),
     Fault(
-        "converted-results", "dense_checked.py",
-        "deliver(g, dtypes.result, None) for g in grads", "g for g in grads",
-        "the same, where only grad_y is converted",
+        "converted-promotion", "kernels/convert.py",
+        "wide |= kind > FLOAT32_KIND", "wide |= kind > FLOAT64_KIND",
+        "float64 beside float32 is computed in float32",
     ),
     Fault(
-        "converted-callable", "dense_checked.py",
-        "if dtypes.work is not saved.dtype or layer.function is not None:",
-        "if dtypes.work is not saved.dtype:",
-        "the derivative of a callable is left out",
+        "converted-truth", "kernels/convert.py", 'if kind == "b":', 'if kind == "?":',
+        "bools whose bytes are not 0 or 1 are other numbers",
+    ),
+    Fault(
+        "converted-overlap", "kernels/convert.py",
+        "if not apart(read_word(args + 8 * j), array, kind, words):", "if False:",
+        "results overwrite what was converted",
+    ),
+    Fault(
+        "converted-strides", "kernels/convert.py",
+        "data(array) + i * row, step, to, n)", "data(array) + i * row, SIZES[kind], to, n)",
+        "arrays in pieces are read as if in one",
+    ),
+    Fault(
+        "accumulate-new", "kernels/dense.py", "if cleared:", "if cleared and False:",
+        "a new grad_w is added to what memory held",
     ),
     Fault(
         "large-saved", "kernels/dense.py",
@@ -1060,12 +1072,12 @@ _NETWORKS = [
         "predictions overwrite x while it is read",
     ),
     Fault(
-        "out-adding", "functional.py", '(ADD_X if wanted & WANT["x"] else 0)', "0",
+        "out-adding", "functional.py", "{True: ACCUMULATE + ADD_X}", "{True: ACCUMULATE}",
         "grad_x is overwritten instead of added to",
     ),
     Fault(
         "out-adding-chain", "kernels/dense.py",
-        "if wanted & ADD_X and (k > KC or large):", "if wanted & ADD_X and large:",
+        "if add_x and (k > KC or large):", "if add_x and large:",
         "grad_x of several k-blocks continues the chain of what it is added to",
     ),
     Fault(

@@ -53,6 +53,7 @@ ORDER = [
         "kernels.network",
         "kernels.plan",
         "kernels.update",
+        "kernels.convert",
         "kernels.apply_loss",
         "kernels.apply",
         "kernels.dense",

@@ -53,7 +53,7 @@ def test_dense(first: str, second: str, samples: str, implementation: Any) -> No
     assert implementation.dense(x, w, None, "tanh", samples=samples).dtype == expected
     clean = [a.astype(expected) for a in (x, w)]
     y_clean, cache_clean = implementation.dense_forward(*clean, activation="tanh", samples=samples)
-    same_bits(y, y_clean)
+    assert same_bits(y, y_clean)
     grad_y = np.ones_like(y)
     grads = implementation.dense_backward(grad_y, cache)
     for got, want in zip(grads, implementation.dense_backward(grad_y, cache_clean), strict=True):

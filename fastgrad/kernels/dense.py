@@ -22,7 +22,7 @@ from fastgrad.kernels.flags import (
 )
 from fastgrad.kernels.headers import C_ORDER
 from fastgrad.kernels.microkernel import ADD
-from fastgrad.kernels.pointers import read_word
+from fastgrad.kernels.pointers import clear, read_word
 from fastgrad.kernels.pyobject import (
     ENTRY,
     RELEASE_FROM,
@@ -34,6 +34,7 @@ from fastgrad.kernels.pyobject import (
     decrement,
     dimensions,
     disjoint,
+    extent,
     flags_of,
     increment,
     instance_new,
@@ -81,11 +82,12 @@ def build(dtype_name: str) -> str:
 
     @kernel
     def result(
-        like: int, given: int, wanted: bool, words: int, columns: int
+        like: int, given: int, wanted: bool, cleared: int, words: int, columns: int
     ) -> tuple[int, int, int, int]:
         """Return (array, data, row, col) of one gradient: `given`, or new and laid out as `like`.
 
-        The array is a new reference: None where it is not wanted, 0 where memory ran out.
+        The array is a new reference: None where it is not wanted, 0 where memory ran out. A new
+        one may be `cleared`, to be added to.
         """
         nothing = none(words)
         if not wanted:
@@ -99,6 +101,9 @@ def build(dtype_name: str) -> str:
             array = new_array_like(words, like, 1 if 1 == row < col else 0)
             if array == 0:
                 return 0, 0, 0, 0
+            if cleared:
+                m, n = extent(array)
+                clear(data(array), m * n * size)
         _, at, _, _, row, col = sample_rows(array, words, size, columns)
         return array, at, row, col
 
@@ -188,7 +193,8 @@ def build(dtype_name: str) -> str:
         """(grad_y, x, w, b, saved, record, wanted, flags, kind, gx, gw, gb, gz) -> gradients.
 
         `wanted` is a sum of WANT_*, ACCUMULATE and ADD_X, `flags` is COLUMNS + UNCHECKED; gx .. gz
-        may be None (made where wanted), and so may b. Returns ``kind(gx, gw, gb, gz)``, or a plain
+        may be None (made where wanted), and so may b. What is accumulated but was not given is
+        added to zeros. Returns ``kind(gx, gw, gb, gz)``, or a plain
         tuple.
         """
         words = data(self)
@@ -209,8 +215,9 @@ def build(dtype_name: str) -> str:
         if type_of(record) != record_type(words):  # of a cache, whose fields may be anything
             return not_taken(words)
         large = n * k * (2 * d + ACTIVATION_COST) >= share_from(words)
+        add_x = wanted & WANT_X and wanted & ADD_X and gx_given != nothing
         # Only a chain that is finished at once can be added.
-        if wanted & ADD_X and (k > KC or large):
+        if add_x and (k > KC or large):
             return not_taken(words)
         saved, saved_row = 0, 0
         if large or read_word(data(record) + BACKWARD) != 0:
@@ -232,11 +239,13 @@ def build(dtype_name: str) -> str:
                 gw_given = nothing
             if not want_b:
                 gb_given = nothing
-            if wanted & WANT_Z and gz_given != nothing:
+            if wanted & WANT_Z == 0:
+                gz_given = nothing
+            if gz_given != nothing and wanted & ACCUMULATE:
                 return not_taken(words)
-            outs = (gx_given, gw_given, gb_given)
-            likes = (x_object, w_object, b_object)
-            for i in range(3):
+            outs = (gx_given, gw_given, gb_given, gz_given)
+            likes = (x_object, w_object, b_object, g_object)
+            for i in range(4):
                 out = outs[i]
                 if out == nothing:
                     continue
@@ -250,15 +259,20 @@ def build(dtype_name: str) -> str:
                 for j in range(i):
                     if not disjoint(out, outs[j], words, size):
                         return not_taken(words)
+            if gz_given != nothing:
+                _, _, _, _, _, gz_col = sample_rows(gz_given, words, size, columns)
+                if gz_col != 1:
+                    return not_taken(words)
         if large:
             return too_large(words)
+        accumulate = wanted & ACCUMULATE
         gx_object, gx, gx_row, gx_col = result(
-            x_object, gx_given, wanted & WANT_X != 0, words, columns
+            x_object, gx_given, wanted & WANT_X != 0, 0, words, columns
         )
         gw_object, gw, gw_row, gw_col = result(
-            w_object, gw_given, wanted & WANT_W != 0, words, columns
+            w_object, gw_given, wanted & WANT_W != 0, accumulate, words, columns
         )
-        gb_object, gb, _, _ = result(b_object, gb_given, want_b, words, columns)
+        gb_object, gb, _, _ = result(b_object, gb_given, want_b, accumulate, words, columns)
         gz_object, gz, gz_row = nothing, 0, 0
         if wanted & WANT_Z:
             gz_object = gz_given
@@ -285,8 +299,8 @@ def build(dtype_name: str) -> str:
         done = backward(
             n, d, k, g, g_row, g_col, x, x_row, x_col, w, w_row, w_col,
             saved, saved_row, data(record),
-            gx, gx_row, gx_col, gw, gw_row, gw_col, gb, gz, gz_row, wanted & ACCUMULATE,
-            ADD if wanted & ADD_X else 0,
+            gx, gx_row, gx_col, gw, gw_row, gw_col, gb, gz, gz_row, accumulate,
+            ADD if add_x else 0,
         )  # fmt: skip
         if state != 0:
             acquire_gil(state)

@@ -32,9 +32,16 @@ class _MethodDef(ctypes.Structure):
     )
 
 
+# The dtypes that kernels convert from. Beside float32, those before it leave float32 what it is,
+# those behind make it float64. The last two are other names of C's for 64 bits.
+KINDS = (
+    *("bool", "int8", "uint8", "int16", "uint16", "float32"),
+    *("int32", "uint32", "int64", "uint64", "float64", "longlong", "ulonglong"),
+)
 _METH_FASTCALL = 0x0080
 _PYARRAY_NEW = 93  # index in NumPy's C-API table, part of its stable ABI
 _keep_alive: list[Any] = []
+_kinds = np.array([id(np.dtype(kind)) for kind in KINDS], np.intp)  # NumPy keeps these for ever
 
 
 class Record(np.ndarray):
@@ -60,7 +67,8 @@ def context(dtype: str, share_from: int) -> Any:
     descr, classes = np.dtype(dtype), np.dtype(np.int64)
     objects = (np.ndarray, descr, None, True)
     words = [*map(id, objects), table[_PYARRAY_NEW], descr.num, share_from]
-    words += [id(classes), id(Record)]
+    words += [id(classes), id(Record), classes.num, id(list), id(int)]
+    words += [_kinds.ctypes.data, KINDS.index(dtype)]
     return np.array(words, np.intp)
 
 

@@ -15,4 +15,4 @@ TARGET_SLACK = 2.0**-20  # outside of that: sums of probabilities are rounded
 # What `dense_backward` is to compute.
 WANT_X, WANT_W, WANT_B, WANT_Z = 1, 2, 4, 8
 ACCUMULATE = 16  # to grad_w and grad_b
-ADD_X = 32  # accumulate to grad_x, too: of small layers only
+ADD_X = 32  # accumulate to a given grad_x, too: of small layers only

@@ -139,6 +139,18 @@ def zero_vector(typingctx: Any, target: Any, count: Any) -> Any:
 
 
 @intrinsic
+def clear(typingctx: Any, address: Any, size: Any) -> Any:
+    """Set so many bytes to zero."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        at = builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+        cgutils.memset(builder, at, args[1], 0)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), codegen
+
+
+@intrinsic
 def copy_elements(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
     """Copy `count` elements between places that do not overlap."""
     size = target.dtype.bitwidth // 8

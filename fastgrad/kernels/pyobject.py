@@ -48,6 +48,9 @@ tuple_new = types.ExternalFunction("PyTuple_New", WORD(WORD))
 _instance_new = types.ExternalFunction("PyType_GenericAlloc", WORD(WORD, WORD))  # class, items
 as_integer = types.ExternalFunction("PyLong_AsSsize_t", WORD(WORD))
 float_new = types.ExternalFunction("PyFloat_FromDouble", WORD(types.float64))
+list_size = types.ExternalFunction("PyList_Size", WORD(WORD))
+list_item = types.ExternalFunction("PyList_GetItem", WORD(WORD, WORD))  # borrowed
+clear_error = types.ExternalFunction("PyErr_Clear", types.void())
 release_gil = types.ExternalFunction("PyEval_SaveThread", WORD())
 acquire_gil = types.ExternalFunction("PyEval_RestoreThread", types.void(WORD))
 malloc = types.ExternalFunction("malloc", WORD(WORD))
@@ -131,8 +134,8 @@ descr_of = _word_of(DESCR)
 # The words of `entry.context`, read from its address ``data(self)``.
 (
     array_type, native_descr, none, true, array_maker, type_number, share_from, class_descr,
-    record_type,
-) = (_word_of(8 * i) for i in range(9))  # fmt: skip
+    record_type, class_number, list_type, int_type, kinds_of, native_kind,
+) = (_word_of(8 * i) for i in range(14))  # fmt: skip
 
 
 @kernel
@@ -301,6 +304,13 @@ def new_array_like(words: int, like: int, fortran: int) -> int:
     """Return a new uninitialised array of the shape of `like` (0 where memory ran out)."""
     make, kind, number = array_maker(words), array_type(words), type_number(words)
     return make_array(make, kind, number, dimensions(like), shape_of(like), fortran)
+
+
+@kernel
+def new_integers(words: int, axes: int, shape: int) -> int:
+    """Return a new int64 array with the shape at an address (0 as above)."""
+    make, kind, number = array_maker(words), array_type(words), class_number(words)
+    return make_array(make, kind, number, axes, shape, 0)
 
 
 @kernel

@@ -38,6 +38,7 @@ UNITS = {
     "network": Unit("network", ("network_value_and_grad",), ("plan",)),
     "predict": Unit("predict", ("network_predict",), ("plan",)),
     "update": Unit("update", ("update_sgd", "update_adam")),
+    "convert": Unit("convert", ("natives", "converted", "classes")),
     "apply": Unit("apply", ("apply_forward", "apply_backward")),
     "apply_loss": Unit("apply_loss", ("apply_loss",)),
 }
