@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from fastgrad.activations import ACTIVATIONS, BUILT_IN
+from fastgrad.arithmetic import arithmetic
 from fastgrad.arrays import check_choice
 from fastgrad.kernels.units import DTYPES, UNITS, unit
 from fastgrad.losses import LOSSES
@@ -92,6 +93,7 @@ def configuration() -> dict[str, Any]:
         "numba": version("numba"),
         "llvmlite": version("llvmlite"),
         "cpu": target.cpu,
+        "arithmetic": arithmetic(),
         "vector bits": target.vector_bytes * 8,
         "register tile": ", ".join(f"{t.mr}x{t.nr} {name}" for name, t in tiles.items()),
         "threads": get_num_threads(),

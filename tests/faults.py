@@ -1258,6 +1258,28 @@ _NETWORKS = [
         "a user's activation that raises is the identity",
     ),
     Fault(
+        "cli-two-processes", "cli.py", 'if sys.platform != "win32":', "if False:",
+        "SIGTERM ends the command and leaves the process that measures behind",
+    ),
+    Fault(
+        "cli-buffered", "cli.py", 'return status if _printed(end="") else 2', "return status",
+        "help that a full disk did not take ends with 0",
+    ),
+    Fault(
+        "blas-slowed", "blas.py", "if name in os.environ:", "if False:",
+        "figures beside a NumPy that was told to be slow",
+    ),
+    Fault(
+        "arithmetic-flush", "arithmetic.py",
+        "flushed = _bits(least_normal * half) != _bits(_float(1 << 51))",
+        "flushed = least_normal * half == 0",
+        "denormals-are-zero looks like flush-to-zero, too",
+    ),
+    Fault(
+        "arithmetic-down", "arithmetic.py", "if -one - little < -one:", "if False:",
+        "rounding downwards is called rounding towards zero",
+    ),
+    Fault(
         "debug-info", "kernels/compile.py", ', "debug": False', "",
         "NUMBA_DEBUGINFO changes the kernels, and Numba warns",
     ),

@@ -33,7 +33,7 @@ ORDER = [
         "planned_network",
     ),
     *("optimizers", "terminal"),
-    *("nn", "jacobians", "verify", "slopes", "differences", "noise", "running"),
+    *("nn", "jacobians", "verify", "slopes", "differences", "noise", "running", "arithmetic"),
     "__init__",
     *(
         "functional",

@@ -331,6 +331,7 @@ def test_info_prints_versions(capsys: Capture) -> None:
     assert facts["numpy"] == np.__version__
     assert {"python", "numba", "cpu", "cache", "threads"} <= facts.keys()
     assert facts["BLAS"] == blas.blas()
+    assert facts["arithmetic"] == "IEEE 754, to nearest, with subnormals"
 
 
 @pytest.mark.parametrize("name", ["y" * 300, "file/below"])
