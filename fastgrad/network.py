@@ -107,6 +107,11 @@ class MLP:
     workspace does not grow with the batch. Gradients are summed over these blocks in order: the
     bits depend on neither the number of threads nor the memory layout.
 
+    The workspace is at most twice the parameters (weights packed for the products, once for all
+    threads, their rows in whole tiles of at most 32) and for each thread 256 samples of every
+    layer, six times those of the widest, and 2 MiB. It is kept for the next call and goes with the
+    network. Where memory ends, fewer threads share the work.
+
     Examples
     --------
     >>> import fastgrad as fg, numpy as np

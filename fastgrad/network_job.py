@@ -8,6 +8,7 @@ larger than memory, are converted a window of samples at a time.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -27,6 +28,11 @@ FIRST_PIECE, SHORTEST, LONGEST = 1 << 29, 0.02, 0.08
 BLOCK_COST, STEP_COST = 1 << 14, 8
 # Bytes of samples converted at a time.
 WINDOW = 1 << 22
+
+
+def aligned(space: Array) -> int:
+    """Return where a workspace begins for the kernel: at a line of the cache."""
+    return -(-int(space.ctypes.data) // 64) * 64
 
 
 class Samples(NamedTuple):
@@ -89,7 +95,8 @@ class Job:
         self.floats = words.view(np.float64)
         words[at.PLAN], words[at.PARAMS] = self.plan.words.ctypes.data, params.ctypes.data
         words[at.COUNT], words[at.BATCH], words[at.PASS] = self.count, batch, self.per_pass
-        words[at.SHARED] = self.parts > 1
+        self.added = np.zeros(self.plan.pieces, INT64)
+        words[at.PIECES] = self.added.ctypes.data
         for index, array in ((at.GRADIENT, gradient), (at.UPDATE, optimizer), (at.OUT, out)):
             words[index] = 0 if array is None else array.ctypes.data
         self.pass_terms = np.empty(0)
@@ -106,7 +113,8 @@ class Job:
         if len(self.pass_terms) != passes:
             self.pass_terms = np.empty(passes)
             words[at.PASS_TERMS] = self.pass_terms.ctypes.data
-        words[at.NEXT] = words[at.COMMITTED] = start.block
+        words[at.NEXT] = words[at.COMMITTED] = self.added[:] = start.block
+        words[at.PACKING] = words[at.PACKED] = 0
         words[at.STEPS] = start.block // self.per_batch
         floats[at.TERMS], floats[at.ALL_TERMS] = start.terms, start.all_terms
         if self.data.native:
@@ -136,7 +144,10 @@ class Job:
     def run(self, progress: Callable[[int], None] | None = None) -> None:
         """Run all blocks; `progress` is told the number of samples after each piece."""
         network, words = self.network, self.words
-        spaces = [network.take_space(self.parts > 1) for _ in range(self.parts)]
+        spaces = self._spaces()
+        self.parts = len(spaces)
+        words[at.SHARED] = self.parts > 1
+        words[at.WEIGHTS_AT] = aligned(spaces[0]) + int(self.plan.words[at.WEIGHTS])
         tasks = [partial(self._take_blocks, space) for space in spaces]
         piece, done = self.first_piece, self.done
         while done < self.blocks:
@@ -158,11 +169,19 @@ class Job:
             if progress is not None:
                 passes, block = divmod(done, self.per_pass)
                 progress(passes * self.count + self._position(block))
-        network.unused(self.parts > 1).extend(spaces)
+        network.give_back(spaces)
+
+    def _spaces(self) -> list[Array]:
+        """Return a workspace for each part; for fewer, where memory ends."""
+        spaces = [self.network.take_space()]
+        with suppress(MemoryError):
+            while len(spaces) < self.parts:
+                spaces.append(self.network.take_part_space())
+        return spaces
 
     def _take_blocks(self, space: Array) -> None:
         # A method, so that whoever runs it holds the job and the workspace, not their addresses.
-        self.work(self.words.ctypes.data, -(-space.ctypes.data // 64) * 64)
+        self.work(self.words.ctypes.data, aligned(space))
 
     def _position(self, block: int) -> int:
         """Return how many samples of a pass the blocks before `block` hold."""

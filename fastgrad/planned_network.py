@@ -42,9 +42,9 @@ class PlannedNetwork:
         # Multiply-adds per sample, forward and backward.
         self.cost = sum((3 * a.inputs + 2 * ACTIVATION_COST) * a.outputs for a in self.layers)
         self.words: Array | None = None
-        # See `unused`; entry points are called with `spaces` (a look-up less).
+        # Workspaces that no call is using: they are kept until the network goes.
         self.spaces: list[Array] = []
-        self.shared_spaces: list[Array] = []
+        self.part_spaces: list[Array] = []
         self._plan: Plan | None = None
 
     def plan(self) -> Plan:
@@ -79,14 +79,23 @@ class PlannedNetwork:
                     self.words, self._plan = plan.words, plan
         return self._plan
 
-    def unused(self, shared: bool) -> list[Array]:
-        """Return the workspaces that no call is using, where they go back to."""
-        return self.shared_spaces if shared else self.spaces
-
-    def take_space(self, shared: bool = False) -> Array:
-        """Return a workspace for one thread, alone or sharing the work with others."""
+    def take_space(self) -> Array:
+        """Return a workspace with room for packed weights: one thread alone needs no other."""
         try:
-            return self.unused(shared).pop()
+            return self.spaces.pop()
         except IndexError:
-            plan = self.plan()
-            return np.empty((plan.bytes_shared if shared else plan.bytes_alone) + 64, np.uint8)
+            return np.empty(self.plan().bytes_whole + 64, np.uint8)
+
+    def take_part_space(self) -> Array:
+        """Return a workspace of a thread that finds the weights packed in another's."""
+        try:
+            return self.part_spaces.pop()
+        except IndexError:
+            return np.empty(self.plan().bytes_part + 64, np.uint8)
+
+    def give_back(self, spaces: Sequence[Array]) -> None:
+        """Keep one workspace, and parts of as many threads as there may be, for the next call."""
+        if not self.spaces:
+            self.spaces.append(spaces[0])
+        room = threads.get_num_threads() - 1 - len(self.part_spaces)
+        self.part_spaces.extend(spaces[1 : 1 + max(room, 0)])

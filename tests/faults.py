@@ -983,7 +983,7 @@ _WRAPPERS = [
 
 _NETWORKS = [
     Fault(
-        "plan-block-order", "kernels/plan.py", "add = 0 if opens or shared else 1", "add = 1",
+        "plan-block-order", "kernels/plan.py", "gb, 0 if opens or shared else 1,", "gb, 1,",
         "the gradient of the call before is added",
     ),
     Fault(
@@ -1024,15 +1024,36 @@ _NETWORKS = [
         "every block gets the first block's classes",
     ),
     Fault(
+        "plan-pieces-order", "kernels/plan.py", "while read_shared(added) < block:",
+        "while read_shared(added) < 0:", "threads add pieces in the order in which they finish",
+    ),
+    Fault(
+        "plan-piece-number", "kernels/plan.py", "            piece += 1\n", "",
+        "all pieces of a layer share one turn",
+    ),
+    Fault(
+        "plan-packed-together", "kernels/plan.py",
+        "while read_shared(job + 8 * at.PACKED) < layers:",
+        "while read_shared(job + 8 * at.PACKED) < 0:", "weights are read before they are packed",
+    ),
+    Fault(
+        "plan-packed-again", "kernels/plan.py", "write_shared(job + 8 * at.PACKING, 0)",
+        "write_shared(job + 8 * at.PACKING, 1)", "a later step has the first layer's old weights",
+    ),
+    Fault(
+        "plan-single-panel", "kernels/plan.py", "(columns or as_they_lie or k <= NR)",
+        "(columns or as_they_lie)", "single panels are read where nothing was packed",
+    ),
+    Fault(
         "plan-shared-order", "kernels/plan.py",
         "while read_shared(job + 8 * at.COMMITTED) < block:",
         "while read_shared(job + 8 * at.COMMITTED) < 0:",
-        "threads add in the order in which they finish",
+        "threads add their terms in the order in which they finish",
     ),
     Fault(
         "plan-columns", "kernels/plan.py",
-        "gradient + w * size, 1 if columns else k, d if columns else 1,",
-        "gradient + w * size, k, 1,", "grad_w of the column layout transposed",
+        "gw, 1 if columns else k, d if columns else 1, gb,",
+        "gw, k, 1, gb,", "grad_w of the column layout transposed",
     ),
     Fault(
         "network-classes", "kernels/network.py",

@@ -35,7 +35,13 @@ NOT_COPIED = shutil.ignore_patterns(
 # By file: the test files that are likely to notice, the quickest first.
 _DENSE = ("test_dense.py", "test_out.py", "test_dense_arrays.py", "test_dense_gradients.py")
 _PRODUCT = ("test_gemm.py", "test_guard_pages.py", "test_golden.py", *_DENSE, "test_bits.py")
-_NETWORK = ("test_network.py", "test_training.py", "test_held_memory.py", "test_resume.py")
+_NETWORK = (
+    "test_network.py",
+    "test_training.py",
+    "test_held_memory.py",
+    "test_resume.py",
+    "test_workspaces.py",
+)
 _ERRORS = (
     "test_errors.py",
     "test_known_layers.py",

@@ -129,8 +129,10 @@ def build(dtype_name: str) -> str:
                 return not_taken(words)
             increment(given)
         job[at.GRADIENT], job[at.OUT] = data(grad), 0
+        at_space = round_up(data(space), 64)
+        job[at.WEIGHTS_AT] = at_space + word(plan, at.WEIGHTS)
         state = release_gil() if parameters * n >= RELEASE_FROM // 4 else 0
-        work(address_of(job), round_up(data(space), 64))
+        work(address_of(job), at_space)
         if state != 0:
             acquire_gil(state)
         terms = as_pointer(address_of(job), wide)[at.ALL_TERMS]

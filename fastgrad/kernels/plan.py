@@ -6,11 +6,12 @@ every activation is read while it is in cache, and the workspace does not grow w
 
 Blocks are numbered through the whole call, over all batches of all epochs in it: one epoch of a
 few samples takes less time than a call from Python. Several threads may work on one job: each
-takes the next block, computes its part of the gradient in a workspace of its own, and adds it when
-all blocks before have been added. The order of the additions, and so every bit, is that of one
-thread. Whoever adds the last block of a batch updates the parameters; blocks of the next batch wait
-for that. A thread that never starts takes no block, so nobody waits for it. `plan_table` says what
-the words of a plan and a job are.
+takes the next block, computes its part of the gradient piece by piece in a workspace of its own,
+and adds each piece when those of all blocks before have been added. The order of the additions, and
+so every bit, is that of one thread. Whoever ends the last block of a batch updates the parameters;
+blocks of the next batch wait for that, and then the threads pack the new weights together, once for
+all. A thread that never starts takes no block, so nobody waits for it. `plan_table` says what the
+words of a plan and a job are.
 """
 
 from __future__ import annotations
@@ -56,18 +57,41 @@ def build(dtype_name: str) -> str:
     pack_b = external("pack_b", dtype_name, PACK_B)
 
     @kernel
-    def pack_weights(plan: int, params: int, space: int, backward: bool) -> None:
-        """Pack what products read the other way round; the rest is packed as it is first read."""
+    def pack_layer(
+        plan: int, i: int, params: int, weights: int, as_they_lie: bool, backward: bool
+    ) -> None:
+        """Pack the weights that products read the other way round, or also those that they don't.
+
+        One thread alone packs these as it first reads them; but single panels now, which are
+        also read in another way (`layer.turned_product`).
+        """
         columns = word(plan, at.COLUMNS)
-        for i in range(word(plan, at.LAYERS)):
-            layer = plan + FIRST + i * ROW
-            d, k = word(layer, at.INPUTS), word(layer, at.OUTPUTS)
-            w = params + word(layer, at.W) * size
-            packed, transposed = word(layer, at.W_PACKED), word(layer, at.WT_PACKED)
-            if columns and packed != 0:
-                pack_b(d, k, w, 1, d, space + packed)
-            if not columns and backward and transposed != 0:
-                pack_b(k, d, w, 1, k, space + transposed)
+        layer = plan + FIRST + i * ROW
+        d, k = word(layer, at.INPUTS), word(layer, at.OUTPUTS)
+        w = params + word(layer, at.W) * size
+        row, col = (1, d) if columns else (k, 1)
+        packed, transposed = word(layer, at.W_PACKED), word(layer, at.WT_PACKED)
+        if packed != 0 and (columns or as_they_lie or k <= NR):
+            pack_b(d, k, w, row, col, weights + packed)
+        if transposed != 0 and backward and (not columns or as_they_lie):
+            pack_b(k, d, w, col, row, weights + transposed)
+
+    @kernel
+    def pack_weights(job: int, backward: bool) -> None:
+        """Pack the weights of a step: alone, or each thread the layers that no other has taken."""
+        plan, params, weights = word(job, at.PLAN), word(job, at.PARAMS), word(job, at.WEIGHTS_AT)
+        layers = word(plan, at.LAYERS)
+        if not word(job, at.SHARED):
+            for i in range(layers):
+                pack_layer(plan, i, params, weights, False, backward)
+            return
+        i = fetch_add(job + 8 * at.PACKING, 1)
+        while i < layers:
+            pack_layer(plan, i, params, weights, True, backward)
+            fetch_add(job + 8 * at.PACKED, 1)
+            i = fetch_add(job + 8 * at.PACKING, 1)
+        while read_shared(job + 8 * at.PACKED) < layers:
+            yield_processor()
 
     @kernel
     def operand(
@@ -83,8 +107,8 @@ def build(dtype_name: str) -> str:
 
     @kernel
     def forward(
-        plan: int, params: int, space: int, x: int, x_row: int, x_col: int, m: int, out: int,
-        fresh: bool,
+        plan: int, params: int, space: int, weights: int, x: int, x_row: int, x_col: int, m: int,
+        out: int, fresh: bool,
     ) -> None:  # fmt: skip
         """Run all layers, for the way back; or only for the last one's output, to `out`.
 
@@ -96,8 +120,8 @@ def build(dtype_name: str) -> str:
             d, k = word(layer, at.INPUTS), word(layer, at.OUTPUTS)
             packed = word(layer, at.W_PACKED)
             w, w_row, w_panel, w_pack = operand(
-                params + word(layer, at.W) * size, k, d, space + packed if packed != 0 else 0,
-                fresh and not columns,
+                params + word(layer, at.W) * size, k, d, weights + packed if packed != 0 else 0,
+                fresh and not columns and k > NR,
             )  # fmt: skip
             b, kept = word(layer, at.B), word(layer, at.KEPT)
             y, z, activation = space + word(layer, at.Y), 0, word(layer, at.FORWARD)
@@ -116,11 +140,74 @@ def build(dtype_name: str) -> str:
             x, x_row, x_col = y, k, 1
 
     @kernel
-    def backward(
-        plan: int, params: int, space: int, x: int, x_row: int, x_col: int, m: int,
-        gradient: int, add: int, fresh: bool,
+    def add_in_turn(
+        job: int, piece: int, block: int, opens: bool, whole: int, part: int, count: int
+    ) -> None:
+        """Add a piece of a block's gradient when those of all blocks before have been added."""
+        added = word(job, at.PIECES) + 8 * piece
+        total, some = as_pointer(whole, dtype), as_pointer(part, dtype)
+        while read_shared(added) < block:
+            yield_processor()
+        if opens:
+            copy_elements(total, some, count)
+        else:
+            for i in range(count):
+                total[i] += some[i]
+        write_shared(added, block + 1)
+
+    @kernel
+    def gradients(
+        job: int, space: int, i: int, block: int, opens: bool, m: int,
+        g: int, source: int, source_row: int, source_col: int,
     ) -> None:  # fmt: skip
-        """Go back from the last output's gradient, at GRAD; `gradient` is laid out as `params`."""
+        """Add a block's part of the gradients of layer i: at once, or piece by piece in turn."""
+        plan = word(job, at.PLAN)
+        layer, columns = plan + FIRST + i * ROW, word(plan, at.COLUMNS)
+        d, k = word(layer, at.INPUTS), word(layer, at.OUTPUTS)
+        a_space, b_space = space + word(plan, at.A_SPACE), space + word(plan, at.B_SPACE)
+        one, part, b = space + at.ONE, space + word(plan, at.PARTIAL), word(layer, at.B)
+        shared, whole = word(job, at.SHARED), word(job, at.GRADIENT)
+        in_pieces = shared and word(plan, at.IN_PIECES)
+        if shared and not in_pieces:
+            whole = part
+        gw, gb = whole + word(layer, at.W) * size, whole + b * size if b >= 0 else 0
+        if not in_pieces:
+            layer_backward(
+                m, d, k, g, k, source, source_row, source_col,
+                gw, 1 if columns else k, d if columns else 1, gb, 0 if opens or shared else 1,
+                one, a_space, b_space,
+            )  # fmt: skip
+            return
+        piece, lines = word(layer, at.FIRST_PIECE), word(layer, at.PIECE)
+        if gb != 0:
+            layer_backward(
+                m, d, k, g, k, source, source_row, source_col, 0, 0, 0, part, 0, one,
+                a_space, b_space,
+            )  # fmt: skip
+            add_in_turn(job, piece, block, opens, gb, part, k)
+        height, width = (k, d) if columns else (d, k)
+        for line in range(0, height, lines):
+            count = least(lines, height - line)
+            if columns:
+                layer_backward(
+                    m, d, count, g + line * size, k, source, source_row, source_col,
+                    part, 1, d, 0, 0, one, a_space, b_space,
+                )  # fmt: skip
+            else:
+                layer_backward(
+                    m, count, k, g, k, source + line * source_col * size, source_row, source_col,
+                    part, k, 1, 0, 0, one, a_space, b_space,
+                )  # fmt: skip
+            piece += 1
+            add_in_turn(job, piece, block, opens, gw + line * width * size, part, count * width)
+
+    @kernel
+    def backward(
+        job: int, space: int, x: int, x_row: int, x_col: int, m: int, block: int, opens: bool,
+        fresh: bool,
+    ) -> None:  # fmt: skip
+        """Go back from the last output's gradient, at GRAD."""
+        plan, params, weights = word(job, at.PLAN), word(job, at.PARAMS), word(job, at.WEIGHTS_AT)
         columns = word(plan, at.COLUMNS)
         g, other = space + word(plan, at.GRAD), space + word(plan, at.OTHER_GRAD)
         for j in range(word(plan, at.LAYERS)):
@@ -133,13 +220,13 @@ def build(dtype_name: str) -> str:
                 if saved == 0:
                     saved = word(layer, at.Y)
                 call_address(activation, (g, k, space + saved, k, g, k, m, k))
-            w, b, a_space = word(layer, at.W), word(layer, at.B), space + word(plan, at.A_SPACE)
+            w, a_space = word(layer, at.W), space + word(plan, at.A_SPACE)
             source, source_row, source_col = x, x_row, x_col
             if i > 0:
                 source, source_row, source_col = space + word(layer - ROW, at.Y), d, 1
                 packed = word(layer, at.WT_PACKED)
                 wt, wt_row, wt_panel, wt_pack = operand(
-                    params + w * size, d, k, space + packed if packed != 0 else 0,
+                    params + w * size, d, k, weights + packed if packed != 0 else 0,
                     fresh and columns,
                 )  # fmt: skip
                 if m == 1 and fresh and not columns:
@@ -149,13 +236,11 @@ def build(dtype_name: str) -> str:
                     )  # fmt: skip
                 else:
                     gemm(m, d, k, g, k, 1, wt, wt_row, wt_panel, wt_pack, other, d, 0, 0, a_space)
-            layer_backward(
-                m, d, k, g, k, source, source_row, source_col,
-                gradient + w * size, 1 if columns else k, d if columns else 1,
-                gradient + b * size if b >= 0 else 0, add, space + at.ONE,
-                a_space, space + word(plan, at.B_SPACE),
-            )  # fmt: skip
+            gradients(job, space, i, block, opens, m, g, source, source_row, source_col)
             g, other = other, g
+        if word(job, at.SHARED) and not word(plan, at.IN_PIECES):
+            part, count = space + word(plan, at.PARTIAL), word(plan, at.SIZE)
+            add_in_turn(job, 0, block, opens, word(job, at.GRADIENT), part, count)
 
     @kernel
     def take_rows(
@@ -208,30 +293,25 @@ def build(dtype_name: str) -> str:
         return cells[1]
 
     @kernel
-    def commit(job: int, space: int, terms: float, opens: bool, closes: bool, ended: int) -> None:
-        """Add a block's part to the batch's; after the last one, update the parameters.
+    def commit(job: int, terms: float, opens: bool, closes: bool, ended: int) -> None:
+        """Add a block's terms to the batch's; after the last one, update the parameters.
 
         `ended` is the number of the pass whose last block this is, or -1.
         """
-        plan, gradient = word(job, at.PLAN), word(job, at.GRADIENT)
-        count = word(plan, at.SIZE)
         total = as_pointer(job, wide)
         total[at.TERMS] = terms if opens else total[at.TERMS] + terms
-        if word(job, at.SHARED):
-            whole = as_pointer(gradient, dtype)
-            part = as_pointer(space + word(plan, at.PARTIAL), dtype)
-            if opens:
-                copy_elements(whole, part, count)
-            else:
-                for i in range(count):
-                    whole[i] += part[i]
         if closes:
             total[at.ALL_TERMS] += total[at.TERMS]
             optimizer = word(job, at.UPDATE)
             if optimizer != 0:
+                count = word(word(job, at.PLAN), at.SIZE)
                 call_address(
-                    word(optimizer, at.STEP), (word(job, at.PARAMS), gradient, count, optimizer)
+                    word(optimizer, at.STEP),
+                    (word(job, at.PARAMS), word(job, at.GRADIENT), count, optimizer),
                 )
+            # Nobody is packing any more: each thread that did has added its block.
+            write_shared(job + 8 * at.PACKING, 0)
+            write_shared(job + 8 * at.PACKED, 0)
         passes = word(job, at.PASS_TERMS)
         if ended >= 0 and passes != 0:
             as_pointer(passes, wide)[ended] = total[at.ALL_TERMS]
@@ -239,12 +319,11 @@ def build(dtype_name: str) -> str:
 
     def work(job: int, space: int) -> None:
         """Take blocks of a job until STOP."""
-        plan, params, orders = word(job, at.PLAN), word(job, at.PARAMS), word(job, at.ORDER)
+        plan, orders = word(job, at.PLAN), word(job, at.ORDER)
         count, batch, stop = word(job, at.COUNT), word(job, at.BATCH), word(job, at.STOP)
         shared, out, per_pass = word(job, at.SHARED), word(job, at.OUT), word(job, at.PASS)
         x_at, d = word(job, at.X_AT), word(plan + FIRST, at.INPUTS)
         k = word(plan + FIRST + (word(plan, at.LAYERS) - 1) * ROW, at.OUTPUTS)
-        gradient = space + word(plan, at.PARTIAL) if shared else word(job, at.GRADIENT)
         as_pointer(space + at.ONE, dtype)[0] = dtype(1)
         per_batch = (batch + BATCH_BLOCK - 1) // BATCH_BLOCK
         packed_for = -1
@@ -270,7 +349,8 @@ def build(dtype_name: str) -> str:
                 while read_shared(job + 8 * at.STEPS) < step:
                     yield_processor()
                 if in_batch > 1:  # a single sample reads them as they lie
-                    pack_weights(plan, params, space, out == 0)
+                    pack_weights(job, out == 0)
+                    fresh = not shared
                 packed_for = step
             x_row, x_col = word(job, at.X_ROW), word(job, at.X_COL)
             x = x_at + first * x_row * size
@@ -279,18 +359,20 @@ def build(dtype_name: str) -> str:
                 take_rows(order, first, m, d, x_at, x_row, x_col, x)
                 x_row, x_col = d, 1
             y = out + first * k * size if out != 0 else 0
-            forward(plan, params, space, x, x_row, x_col, m, y, fresh)
-            opens, closes, terms = part == 0, part + m == in_batch, 0.0
-            if out == 0:
-                terms = loss_terms(job, order, space, first, m, in_batch)
-                add = 0 if opens or shared else 1
-                backward(plan, params, space, x, x_row, x_col, m, gradient, add, fresh)
+            forward(
+                plan, word(job, at.PARAMS), space, word(job, at.WEIGHTS_AT), x, x_row, x_col, m,
+                y, fresh,
+            )  # fmt: skip
+            if out != 0:
+                continue
+            opens, closes = part == 0, part + m == in_batch
+            terms = loss_terms(job, order, space, first, m, in_batch)
+            backward(job, space, x, x_row, x_col, m, block, opens, fresh)
             if shared:
                 while read_shared(job + 8 * at.COMMITTED) < block:
                     yield_processor()
-            if out == 0:
-                ended = this_pass if within == per_pass - 1 else -1
-                commit(job, space, terms, opens, closes, ended)
+            ended = this_pass if within == per_pass - 1 else -1
+            commit(job, terms, opens, closes, ended)
             if closes:
                 write_shared(job + 8 * at.STEPS, step + 1)
             write_shared(job + 8 * at.COMMITTED, block + 1)

@@ -22,16 +22,19 @@ from fastgrad.kernels.target import BATCH_BLOCK, tile
     LOSS, REDUCTION, PER_SAMPLE, ONE_ARRAY,  # the loss has a term a sample; it takes no target
     PROBABILITIES,  # its targets must lie between 0 and 1
     GRAD, OTHER_GRAD, X_ROWS, TARGET_ROWS, A_SPACE, B_SPACE, PARTIAL,  # places in the workspace
+    WEIGHTS,  # the place of packed weights, behind all others
+    IN_PIECES,  # whether threads add a block's gradient in pieces, or as a whole
     HEADER,
-) = range(17)  # fmt: skip
+) = range(19)  # fmt: skip
 (
     INPUTS, OUTPUTS,
     FORWARD, FORWARD_KEEPING, BACKWARD,  # addresses of the activation's row kernels
     W, B,  # elements into the flat vector; B is -1 where there is no bias
     Y, KEPT,  # places: output, and what backward needs beside it (else 0)
-    W_PACKED, WT_PACKED,  # places: packed weights; 0 where they are used as they lie
+    W_PACKED, WT_PACKED,  # places from WEIGHTS on; 0 where the weights are used as they lie
+    PIECE, FIRST_PIECE,  # rows of w whose gradient is a piece; the number of the layer's first
     LAYER,
-) = range(12)  # fmt: skip
+) = range(14)  # fmt: skip
 SUM, SAMPLES = 1, 2  # REDUCTION, as losses.REDUCTIONS counts them; 0 is the mean
 
 # -- a job ----------------------------------------------------------------------------------------
@@ -43,11 +46,14 @@ SUM, SAMPLES = 1, 2  # REDUCTION, as losses.REDUCTIONS counts them; 0 is the mea
     PASS,  # blocks of a pass over all samples: training makes several
     PASS_TERMS,  # address of float64, one for each pass: its sum of the loss's terms; or 0
     OUT,  # predict: where to, rows side by side; 0 for value and gradient
+    WEIGHTS_AT,  # address of the packed weights, of all threads
     SHARED,  # whether several threads work on it
+    PACKING, PACKED,  # shared: layers whose packing has begun and ended in this step
+    PIECES,  # shared: address of a word for each piece, how many blocks have added theirs
     STOP, NEXT, COMMITTED, STEPS,  # blocks of BATCH_BLOCK samples; steps are batches
     TERMS, ALL_TERMS,  # float64: sums of the loss's terms over this batch, over this pass so far
     JOB,
-) = range(25)  # fmt: skip
+) = range(29)  # fmt: skip
 
 # -- an optimizer: float64 settings; FIRST and SECOND are the addresses of its state vectors -----
 (
@@ -63,6 +69,9 @@ POWERS = slice(POWER1, POWER2 + 1)
 # lines of L1 (an Adam epoch of 4-32-16-4: 1.97 to 1.58 ms).
 SKEW = 704
 ONE = 64  # place of the constant 1; place 0 stands for "none"
+# Bytes of a gradient that a thread has room for. A larger one is computed and added in pieces of so
+# many: they take 2 % more time to compute than the whole, and 16 threads' no more than 16 MiB.
+PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -79,11 +88,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan's words, and the bytes of workspace a thread needs (alone, or sharing the work)."""
+    """A plan's words, and what running it needs.
+
+    `bytes_whole` is a workspace with the packed weights, of a thread alone or the first of several;
+    `bytes_part` one without, of each other thread. `pieces` is the number of words at PIECES.
+    """
 
     words: Any
-    bytes_alone: int
-    bytes_shared: int
+    bytes_whole: int
+    bytes_part: int
+    pieces: int
 
 
 def make_plan(
@@ -100,11 +114,16 @@ def make_plan(
     ONE_ARRAY and PROBABILITIES.
     """
     t = tile(dtype)
-    used = 2 * ONE
+    used = weights = 2 * ONE
 
     def place(length: int) -> int:
         nonlocal used
         at, used = used, used + -(-length // 64) * 64 + SKEW
+        return at
+
+    def place_of_weights(length: int) -> int:
+        nonlocal weights
+        at, weights = weights, weights + -(-length // 64) * 64 + SKEW
         return at
 
     def panels(rows: int, columns: int) -> int:
@@ -114,16 +133,28 @@ def make_plan(
         return BATCH_BLOCK * width * t.itemsize
 
     words = np.zeros(HEADER + len(stages) * LAYER, np.int64)
+    pieces = longest = 0
     widths = [stages[0].inputs, *(stage.outputs for stage in stages)]
     for i, stage in enumerate(stages):
         d, k = stage.inputs, stage.outputs
         row = words[HEADER + i * LAYER :][:LAYER]
-        direct = d * k * t.itemsize <= t.direct_b
+        small = d * k * t.itemsize <= t.direct_b
         row[[INPUTS, OUTPUTS, W, B]] = d, k, stage.w, stage.b
         row[[FORWARD, FORWARD_KEEPING, BACKWARD]] = stage.record
         # Rows keep w (d, k): as it lies for y, transposed for grad_x. Columns the other way round.
-        row[W_PACKED] = 0 if direct and not columns else place(panels(d, k))
-        row[WT_PACKED] = 0 if i == 0 or (direct and columns) else place(panels(k, d))
+        # Rows of half a panel are as fast unpacked, and packing would more than double them.
+        for word, steps, outputs, lies in (
+            (W_PACKED, d, k, not columns), (WT_PACKED, k, d, columns)
+        ):  # fmt: skip
+            unused = word == WT_PACKED and i == 0
+            if not (unused or (lies and (small or outputs <= t.nr // 2))):
+                row[word] = place_of_weights(panels(steps, outputs))
+        lines, width = (k, d) if columns else (d, k)
+        line = width * t.itemsize
+        row[PIECE] = min(lines, max(PIECE_BYTES // line // t.mr * t.mr, t.mr))
+        row[FIRST_PIECE] = pieces
+        pieces += 1 + -(-lines // int(row[PIECE]))  # the first is grad_b
+        longest = max(longest, int(row[PIECE]) * line, k * t.itemsize)
         row[Y] = place(rows(k))
         row[KEPT] = place(rows(k)) if stage.keeps else 0
     words[[LAYERS, SIZE, COLUMNS, MOST]] = len(stages), size, columns, most
@@ -133,5 +164,7 @@ def make_plan(
     words[TARGET_ROWS] = place(max(rows(widths[-1]), BATCH_BLOCK * 8))
     words[A_SPACE] = place(t.a_pack)
     words[B_SPACE] = place(panels(BATCH_BLOCK, max(widths)))
-    words[PARTIAL] = used
-    return Plan(words, used, used + size * t.itemsize)
+    words[IN_PIECES] = size * t.itemsize > PIECE_BYTES
+    words[PARTIAL] = place(longest if words[IN_PIECES] else size * t.itemsize)
+    words[WEIGHTS] = used
+    return Plan(words, used + weights, used, pieces)

@@ -62,8 +62,10 @@ def build(dtype_name: str) -> str:
                     return not_taken(words)
             increment(given)
         job[at.GRADIENT], job[at.OUT] = 0, data(y)
+        at_space = round_up(data(space), 64)
+        job[at.WEIGHTS_AT] = at_space + word(plan, at.WEIGHTS)
         state = release_gil() if word(plan, at.SIZE) * n >= RELEASE_FROM else 0
-        work(address_of(job), round_up(data(space), 64))
+        work(address_of(job), at_space)
         if state != 0:
             acquire_gil(state)
         return y
