@@ -3,8 +3,9 @@
 A benchmark's parameters are strings, so that results keep their names when the code around them
 changes. Each `setup` makes the call once, so that no compilation is timed.
 
-`benchmarks.peers`, `benchmarks.limits`, `benchmarks.calls`, `benchmarks.cliffs` and
-`benchmarks.compare_builds` are not asv's: they are commands, run by ``python -m``.
+`benchmarks.peers`, `benchmarks.limits`, `benchmarks.calls`, `benchmarks.cliffs`,
+`benchmarks.compare_builds` and `benchmarks.differences` are not asv's: they are commands, run by
+``python -m``.
 """
 
 import os
