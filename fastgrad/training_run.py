@@ -1,9 +1,9 @@
 """`MLP.fit`: epochs in few compiled calls, stopped where they go wrong, resumed to the bit.
 
 Without a callback, many epochs of few samples are one job (`network_job`): from Python, an epoch of
-a small network would take longer to begin than to run. What a job did is looked at afterwards. If a
-number is not finite any more, it is run again from its start in halves, which gives the same bits,
-down to the one epoch that went wrong.
+a small network would take longer to begin than to run. What was done is looked at afterwards. If a
+number is not finite any more, training goes back to a copy it has kept, and from there again to the
+one epoch that went wrong: the bits are the same.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from numpy.typing import ArrayLike
 
 from fastgrad.arrays import INT64, Array, as_array, check_count, random_generator
 from fastgrad.compiled_network import CompiledNetwork
+from fastgrad.divergence import what_diverged
 from fastgrad.kernels import plan_table as at
-from fastgrad.network_job import START, WINDOW, Job, Samples
+from fastgrad.network_job import START, Job, Samples
 from fastgrad.optimizers import Adam, Memory, Optimizer
 from fastgrad.terminal import Progress
 from fastgrad.training import BegunEpoch, EarlyStopping, FitResult, FitState, TrainingState
@@ -29,9 +30,9 @@ from fastgrad.warning_categories import TrainingWarning
 CALLER = "MLP.fit"
 # Samples whose orders are drawn at a time: 512 KiB, which stay in L2.
 ORDERS = 1 << 16
-# Steps that a job makes at least, if it can: then the copy of the parameters that it starts from
-# is less than 2 % of it, however large they are and however few the samples.
-STEPS = 32
+# Steps after which the parameters are looked at and copied again, unless they are so few that it
+# takes a microsecond. A copy of Adam's three vectors takes as long as a step of 32 samples.
+STEPS, FEW = 64, 1 << 12
 # Bytes up to which samples are converted once, not in every epoch.
 CONVERTED = 1 << 26
 
@@ -76,7 +77,7 @@ def train(
     result = run.result()
     if run.stopped == "diverged":
         try:
-            warnings.warn(run.what_diverged(), TrainingWarning, stacklevel=3)
+            warnings.warn(f"{CALLER}: {run.what_diverged()}", TrainingWarning, stacklevel=3)
         except TrainingWarning as error:  # where a filter makes it one
             error.result = result  # type: ignore[attr-defined]
             raise
@@ -165,7 +166,10 @@ class Training:
         self.first = -1  # epoch of the job that is not in `losses` yet
         # A user may have set some to inf: then only losses tell.
         self.finite = bool(np.isfinite(self.p).all())
+        self.every = 1 if network.size <= FEW else max(1, STEPS * batch // self.n)
         self.kept: list[Array] = []
+        self.kept_at: tuple[int, Any, BegunEpoch | None] = -self.every, None, None
+        self.wrong: tuple[int, float | None] | None = None  # the epoch that diverged, its loss
         self.job = Job(network, self.p, self.gradient, data, batch, optimizer=self.table)
 
     def _converted(self, data: Samples) -> Samples:
@@ -189,7 +193,7 @@ class Training:
     ) -> None:
         """Run so many epochs, or as many as go well; show them on `bar`."""
         job, begin, n = self._job(), len(self.losses), self.n
-        end, most = begin + epochs, epochs
+        end = begin + epochs
         start = perf_counter()
         shown = -1.0
 
@@ -208,7 +212,7 @@ class Training:
         if bar is not None:
             note(0)
 
-        while len(self.losses) < end:
+        while len(self.losses) < end and self.stopped is None:
             began = perf_counter()
             epoch = len(self.losses)
             labels = self.data.target if self.data.labels else None
@@ -216,18 +220,17 @@ class Training:
                 self.network.check_classes(CALLER, labels)
             passes = 1
             if callback is None and self.data.native and self.begun is None:
-                passes = min(end - epoch, most, self._passes_at_a_time(job))
-            self._keep()
+                passes = min(end - epoch, self._passes_at_a_time(job))
+            if epoch >= self.kept_at[0] + self.every:
+                if self.every > 1 and not self._finite():
+                    break
+                self._keep()
             self._begin(job, passes)
             job.run(note if bar is not None else None)
-            losses = self._losses(job, passes)
+            losses = self._losses(job, passes, self.every == 1)
             if losses is None:
-                self._go_back()
-                if passes == 1:
-                    self.stopped = "diverged"
-                    break
-                most = passes // 2
-                continue
+                self._back_to_finite(epoch + passes)
+                break
             self.begun = None
             self.losses += losses  # from here on, an interrupt leaves a result with this epoch
             if callback is not None:
@@ -235,7 +238,8 @@ class Training:
                 if _is_true(callback(FitState(epoch, losses[0], self.p, speed))):
                     early = isinstance(callback, EarlyStopping)
                     self.stopped = "early stopping" if early else "callback"
-                    break
+        if self.wrong is None and self.every > 1 and not self._finite():
+            self._back_to_finite(len(self.losses))
         if bar is not None and self.losses:
             seconds = perf_counter() - start
             speed = (len(self.losses) - begin) * n / seconds
@@ -272,30 +276,72 @@ class Training:
         self.order[:] = self.own_order
         return self.rng.permuted(self.order, axis=1, out=self.order)
 
-    def _losses(self, job: Job, passes: int) -> list[float] | None:
-        """Return the losses of the first epochs of a job; None if a number is not finite."""
+    def _losses(self, job: Job, passes: int, closely: bool = True) -> list[float] | None:
+        """Return the losses of the first epochs of a job; None if a number is not finite.
+
+        A parameter that is not stays so, so that it is enough to look now and then.
+        """
         losses = self.network.reduced(job.pass_terms[:passes], self.n)
-        if not np.isfinite(losses).all() or (self.finite and not np.isfinite(self.p).all()):
+        if not np.isfinite(losses).all() or (closely and not self._finite()):
             return None
         return losses.tolist()  # type: ignore[no-any-return]
 
+    def _finite(self) -> bool:
+        return not self.finite or bool(np.isfinite(self.p).all())
+
+    # -- what is kept, and the way back -----------------------------------------------------------
     def _keep(self) -> None:
         """Keep a copy of all that a step changes, but the gradient."""
         if not self.kept:
             self.kept = [array.copy() for array in self._changing()]
-            return
-        for kept, now in zip(self.kept, self._changing(), strict=True):
-            np.copyto(kept, now)
+        else:
+            for kept, now in zip(self.kept, self._changing(), strict=True):
+                np.copyto(kept, now)
+        generator = self.rng.bit_generator.state if self.shuffle else None
+        self.kept_at = len(self.losses), generator, self.begun
 
     def _go_back(self) -> None:
-        """Go back to where the job began; of an epoch begun earlier, `begun` has the gradient."""
+        """Go back to what is kept; an epoch begun earlier has its gradient in `begun`."""
         for kept, now in zip(self.kept, self._changing(), strict=True):
             np.copyto(now, kept)
+        epoch, generator, self.begun = self.kept_at
+        del self.losses[epoch:]
         if self.begun is not None:
             np.copyto(self.gradient, self.begun.gradient)
-        elif self.drawn is not None:
-            self.rng.bit_generator.state = self.drawn[1]
+        if generator is not None:
+            self.rng.bit_generator.state = generator
+            self.drawn = epoch + (self.begun is not None), generator
         self.first = -1
+
+    def _back_to_finite(self, end: int) -> None:
+        """Go back to the last epoch before `end` after which all was finite.
+
+        A callback may have changed samples or parameters meanwhile. What is run again must give
+        the losses it gave before: no epoch counts that it was not told of.
+        """
+        self.stopped, self.wrong = "diverged", (end - 1, None)
+        job, told = self._job(), self.losses[self.kept_at[0] :]
+        self._go_back()
+        first = len(self.losses)
+        passes = max(1, (end - first) // 2) if self.data.native and self.begun is None else 1
+        while len(self.losses) < end:
+            passes = min(passes, end - len(self.losses))
+            self._keep()
+            self._begin(job, passes)
+            job.run()
+            losses = self._losses(job, passes)
+            before = told[len(self.losses) - first :][:passes]
+            if losses is None or losses[: len(before)] != before:
+                self._go_back()
+                if passes == 1:
+                    loss = self.network.reduced(job.terms, self.n)
+                    if before in ([], [loss]):
+                        self.wrong = len(self.losses), loss
+                    return
+                passes //= 2
+                continue
+            self.begun = None
+            self.losses += losses
 
     # -- after the last epoch ---------------------------------------------------------------------
     def result(self) -> FitResult:
@@ -306,6 +352,11 @@ class Training:
             memory = Memory(self.memory.vectors, self.table[at.POWERS].tolist())
             state = TrainingState(self.optimizer, memory, (type(bits), bits.state), self.begun)
         return FitResult(self.p, np.array(self.losses), self.stopped, state)
+
+    def what_diverged(self) -> str:
+        """Return a sentence on the epoch that went wrong."""
+        assert self.wrong is not None
+        return what_diverged(self.network, self.data, *self.wrong, kept=len(self.losses))
 
     @contextmanager
     def result_on_interrupt(self) -> Iterator[None]:
@@ -340,36 +391,6 @@ class Training:
             first, self.rng.bit_generator.state = self.drawn
             for _ in range(len(self.losses) + (self.begun is not None) - first):
                 self.rng.permutation(self.n)
-
-    def what_diverged(self) -> str:
-        """Return a sentence on the epoch that went wrong."""
-        job, epoch = self._job(), len(self.losses)
-        loss = self.network.reduced(job.terms, self.n)
-        what = f"a loss of {loss}" if not np.isfinite(loss) else "parameters that are not finite"
-        bad = self._first_bad_sample()
-        if bad is None:
-            why = "every sample is finite: try a smaller learning rate, or scale x and target"
-        else:
-            name, sample = bad
-            why = f"{name} of sample {sample} is not finite (in {self.network.dtype})"
-        return (
-            f"{CALLER}: epoch {epoch} (the first is 0) gave {what}; {why}. Training stopped, the "
-            "result has the parameters from before that epoch"
-        )
-
-    def _first_bad_sample(self) -> tuple[str, int] | None:
-        """Return the first sample that is not finite, and whether x or target is not."""
-        data, dtype = self.data, self.network.dtype
-        step = max(1, WINDOW // (8 * (data.x.shape[1] + self.network.outputs)))
-        for first in range(0, self.n, step):
-            x, target = data.converted(slice(first, first + step), dtype)
-            found = [("x", x)] if data.labels or target is None else [("x", x), ("target", target)]
-            rows = [(name, ~np.isfinite(array).all(axis=1)) for name, array in found]
-            bad = [(int(wrong.argmax()), name) for name, wrong in rows if wrong.any()]
-            if bad:
-                sample, name = min(bad, key=lambda pair: pair[0])
-                return name, first + sample
-        return None
 
 
 def _is_true(answer: Any) -> bool:

@@ -1161,12 +1161,20 @@ _NETWORKS = [
     ),
     Fault(
         "training-finite", "training_run.py",
-        "or (self.finite and not np.isfinite(self.p).all())", "",
+        "or (closely and not self._finite())", "",
         "parameters that are not finite are not seen where the loss is",
     ),
     Fault(
-        "training-halves", "training_run.py", "if passes == 1:\n                    self.stopped",
-        "if passes > 0:\n                    self.stopped",
+        "training-told", "training_run.py", "or losses[: len(before)] != before", "",
+        "epochs that were not, of samples changed since, follow the copy",
+    ),
+    Fault(
+        "training-every", "training_run.py",
+        "self.wrong is None and self.every > 1 and not self._finite()", "False",
+        "parameters that are not finite at the end are not seen between two copies",
+    ),
+    Fault(
+        "training-halves", "training_run.py", "passes //= 2", "return",
         "good epochs of the job that diverged are lost",
     ),
     Fault(

@@ -27,6 +27,7 @@ ORDER = [
         "network",
         "settings",
         "training_run",
+        "divergence",
         "training",
         "compiled_network",
         "network_job",

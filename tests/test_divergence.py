@@ -79,7 +79,7 @@ def test_the_first_bad_sample_is_named(
     where: str, bad: float, given: str, samples: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if given == "longer than a window":
-        monkeypatch.setattr("fastgrad.training_run.WINDOW", 1 << 12)
+        monkeypatch.setattr("fastgrad.divergence.WINDOW", 1 << 12)
     x, target = line(900, "float32" if given == "float32" else "float64")
     ({"x": x, "target": target}[where])[[700, 637]] = bad
     net = net_of(samples=samples)
@@ -118,12 +118,62 @@ def test_data_that_a_callback_spoils() -> None:
     assert same_bits(rest.losses, whole.losses)
 
 
-def test_parameters_that_overflow_while_the_loss_is_finite() -> None:
+@pytest.mark.parametrize("optimizer", [fg.SGD(lr=3e-2), fg.SGD(lr=3e-2, momentum=0.5)])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_many_parameters_are_copied_now_and_then(shuffle: bool, optimizer: Any) -> None:
+    """The last good epoch is found again, whether a callback was told of those between or not."""
+    rng = rng_of("wide")
+    x, target = rng.standard_normal((8, 100)), 1e140 * rng.standard_normal((8, 100))
+    net = fg.MLP((100, 100), (None,), "mse", "sum", dtype="float64")
+    options: dict[str, Any] = {
+        "optimizer": optimizer, "epochs": 5000, "batch_size": 8, "shuffle": shuffle,
+    }  # fmt: skip
+    told: list[float] = []
+    for callback in (lambda state: told.append(state.loss), None):
+        with pytest.warns(fg.TrainingWarning, match=r"gave a loss of (inf|nan); every") as caught:
+            result = net.fit(net.init(), x, target, callback=callback, **options)
+        assert len(caught) == 1
+        assert result.losses.tolist() == told
+        assert 2 < len(told) < 5000
+        assert np.isfinite(result.params).all()
+        until = {**options, "epochs": len(told)}
+        expected = net.fit(net.init(), x, target, **until)
+        assert same_bits(result.params, expected.params)
+
+
+def test_a_callback_that_changes_parameters_is_not_told_otherwise() -> None:
+    """What was trained from a copy is not what training was: then the copy is the result."""
+    rng = rng_of("wide")
+    x, target = rng.standard_normal((8, 100)), rng.standard_normal((8, 100))
+    net = fg.MLP((100, 100), (None,), "mse", dtype="float64")
+    told: list[float] = []
+
+    def change(state: fg.FitState) -> None:
+        told.append(state.loss)
+        if state.epoch == 70:
+            np.multiply(state.params, 1.5, out=state.params)
+        if state.epoch == 90:
+            x[5, 5] = math.nan
+
+    with pytest.warns(fg.TrainingWarning, match="epoch 91 .* x of sample 5 is not finite"):
+        result = net.fit(net.init(), x, target, epochs=200, batch_size=8, callback=change)
+    assert result.stopped == "diverged"
+    assert np.isfinite(result.params).all()
+    assert len(told) == 91
+    assert len(result.losses) == 64  # copied every 64 steps; its next epoch has another sample 5
+    assert result.losses.tolist() == told[:64]
+
+
+@pytest.mark.parametrize("width", [1, 100])
+@pytest.mark.parametrize("callback", [None, lambda state: None])
+def test_parameters_that_overflow_while_the_loss_is_finite(callback: Any, width: int) -> None:
     """One step of a loss of one sample: only the parameters show it."""
-    net = fg.MLP((1, 1), (None,), "sum", dtype="float32")
+    net = fg.MLP((width, width), (None,), "sum", dtype="float32")
+    x = np.full((1, width), 1e20)
     with pytest.warns(fg.TrainingWarning, match="epoch 0 .* gave parameters that are not finite"):
-        result = net.fit(net.init(), [[1e20]], optimizer=fg.SGD(lr=1e30), epochs=1)
+        result = net.fit(net.init(), x, optimizer=fg.SGD(lr=1e30), epochs=1, callback=callback)
     assert same_bits(result.params, net.init())
+    assert result.stopped == "diverged"
 
 
 @pytest.mark.parametrize("package", [reference, loops], ids=lambda m: m.__name__)

@@ -269,6 +269,35 @@ def test_interrupt_keeps_the_parameters_so_far(batch_size: int) -> None:
     assert np.isfinite(again.losses).all()
 
 
+@pytest.mark.usefixtures("python_handler")
+@pytest.mark.parametrize("n", [1, 4, 3000])
+def test_interrupt_of_epochs_that_run_together(n: int) -> None:
+    """Some thousand epochs are one job; it is left as soon, and resumed within."""
+    x, target = problem(n)
+    net = fg.MLP((4, 8, 2), ("tanh", None), "mse", dtype="float64")
+    net.fit(net.init(), x, target, epochs=1)  # compiled
+    sent: list[float] = []
+
+    def interrupt() -> None:
+        time.sleep(0.3)
+        sent.append(time.perf_counter())
+        signal.raise_signal(signal.SIGINT)
+
+    other = threading.Thread(target=interrupt)
+    other.start()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        net.fit(net.init(), x, target, fg.SGD(lr=1e-4), epochs=10**9, batch_size=n)
+    waited = time.perf_counter() - sent[0]
+    other.join()
+    assert waited < 0.5
+    result = caught.value.result  # type: ignore[attr-defined]
+    epochs = len(result.losses) + 5
+    rest = net.fit(None, x, target, epochs=5, batch_size=n, resume=result)
+    whole = net.fit(net.init(), x, target, fg.SGD(lr=1e-4), epochs=epochs, batch_size=n)
+    np.testing.assert_array_equal(rest.params, whole.params)
+    np.testing.assert_array_equal(rest.losses, whole.losses)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_learns(dtype: str) -> None:
     """A net of 1,797 images of digits, as a user would train it."""
