@@ -303,9 +303,14 @@ _KERNELS = [
         "large weights: the first block's samples in every block's gradient",
     ),
     Fault(
+        "dense-parts", "kernels/dense_blocks.py",
+        "activation if width == k else 0, a_space,", "activation, a_space,",
+        "a softmax sees a part of a row, and then the whole of it",
+    ),
+    Fault(
         "dense-panel", "kernels/dense_blocks.py",
-        "panel, pack, w_col = pack, NR, d * NR, 0, 1",
-        "panel, pack, w_col = pack, NR, k * NR, 0, 1",
+        "panel, pack, b_col = pack, NR, d * NR, 0, 1",
+        "panel, pack, b_col = pack, NR, k * NR, 0, 1",
         "distance of packed panels",
     ),
     Fault(

@@ -23,7 +23,7 @@ from fastgrad.kernels.pointers import (
     round_up,
     scratch,
 )
-from fastgrad.kernels.pyobject import free, malloc
+from fastgrad.kernels.pyobject import free, workspace
 from fastgrad.kernels.side_by_side import BLOCKS, MOST_ROWS
 from fastgrad.kernels.target import BATCH_BLOCK
 from fastgrad.kernels.target import tile as tile_for
@@ -47,6 +47,9 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
     DIRECT_B, FEW = tile.direct_b, tile.few
     # Bytes of workspace on the stack: malloc and free cost small layers 0.1 us a call.
     ON_STACK = 16 * 1024
+    # Bytes of weights packed at a time: 64 MiB, new memory at each call, cost a product with 64
+    # samples more than the product itself.
+    MOST_PACKED = 8 * 1024 * 1024
     # Bytes of weights that no L2 holds, and of grad_z kept while they pass through.
     LARGE_W, LARGE_Z = 1024 * 1024, 4 * 1024 * 1024
     gemm = external("gemm", dtype_name, GEMM)
@@ -92,26 +95,38 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
     ) -> bool:  # fmt: skip
         direct = n == 1 or (w_col == 1 and (n <= FEW or d * k * size <= DIRECT_B))
         b_bytes = 0 if direct else d * round_up(k, NR) * size
+        width = k  # columns at a time
+        if b_bytes > MOST_PACKED:
+            width = greatest(MOST_PACKED // (d * NR * size) * NR, NR)
+            b_bytes = d * width * size
         bias_bytes = round_up(k * size, 64) if bias != 0 and bias_step != 1 else 0
         a_bytes = A_PACK if k >= PACK_A_COLUMNS else 0
         wanted = a_bytes + b_bytes + bias_bytes + 64
         space = near = address_of(scratch(ON_STACK, types.char))
         if wanted > ON_STACK:
-            space = malloc(wanted)
+            space = workspace(wanted)
         if space == 0:
             return False
         a_space = round_up(space, 64)
-        b, b_row, panel, pack = w, w_row, NR, 0 if direct else a_space + a_bytes
-        if not direct and w_col != 1:
-            pack_b(d, k, w, w_row, w_col, pack)
-            b, b_row, panel, pack, w_col = pack, NR, d * NR, 0, 1
         if bias_bytes:
             copy(1, k, bias, 0, bias_step, a_space + a_bytes + b_bytes)
             bias = a_space + a_bytes + b_bytes
-        layer_forward(
-            n, d, k, x, x_row, x_col, b, b_row, w_col, panel, pack, bias, y, y_row, z, z_row,
-            read_word(record + (FORWARD_KEEPING if z != 0 else FORWARD)), a_space,
-        )  # fmt: skip
+        activation = read_word(record + (FORWARD_KEEPING if z != 0 else FORWARD))
+        for j in range(0, greatest(k, 1), greatest(width, 1)):
+            columns = least(width, k - j)
+            b, b_row, b_col, panel = w + j * w_col * size, w_row, w_col, NR
+            pack = 0 if direct else a_space + a_bytes
+            if not direct and w_col != 1:
+                pack_b(d, columns, b, w_row, w_col, pack)
+                b, b_row, panel, pack, b_col = pack, NR, d * NR, 0, 1
+            layer_forward(
+                n, d, columns, x, x_row, x_col, b, b_row, b_col, panel, pack,
+                bias + j * size if bias != 0 else 0, y + j * size, y_row,
+                z + j * size if z != 0 else 0, z_row, activation if width == k else 0, a_space,
+            )  # fmt: skip
+        if width != k and activation != 0:
+            target, target_row = (z, z_row) if z != 0 else (y, y_row)
+            call_address(activation, (target, target_row, y, y_row, n, k))
         if space != near:
             free(space)
         return True
@@ -149,7 +164,7 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
         wanted = a_bytes + z_bytes + wt_bytes + b_bytes + 128
         space = near = address_of(scratch(ON_STACK, types.char))
         if wanted > ON_STACK:
-            space = malloc(wanted)
+            space = workspace(wanted)
         if space == 0:
             return False
         one = round_up(space, 64)
