@@ -9,8 +9,6 @@ import numpy as np
 
 import fastgrad.loops
 import fastgrad.reference
-from fastgrad.blas import blas, slowed
-from fastgrad.machine import processor
 
 from .timing import compare
 
@@ -136,6 +134,9 @@ def loss_call(name: str, loss: str, dtype: str, shape: str) -> Call:
 
 def measured_on() -> str:
     """Return what figures beside NumPy are of; end the command where they would say nothing."""
+    from fastgrad.blas import blas, slowed  # not at the top: builds of old lack it
+    from fastgrad.machine import processor
+
     if sentence := slowed():
         raise SystemExit(f"benchmarks: {sentence}")
     return f"{processor()}, NumPy {np.__version__} on {blas()}"

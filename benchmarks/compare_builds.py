@@ -105,6 +105,10 @@ def measure(
                 worker.ask("group", group)
             while True:
                 old_name, new_name = (worker.ask("next") for worker in workers)
+                if isinstance(old_name, dict) or isinstance(new_name, dict):
+                    lacking = ("old", old_name) if isinstance(old_name, dict) else ("new", new_name)
+                    results[f"{group}, the rest"] = Refused(lacking[0], lacking[1]["error"])
+                    break
                 if old_name != new_name:
                     raise SystemExit(
                         f"compare_builds: {group}: one build has {old_name!r} where the other has "

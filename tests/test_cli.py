@@ -229,14 +229,14 @@ def test_output_that_nobody_takes_ends_with_a_sentence(
     variables = environment(PYTHONUNBUFFERED=unbuffered)
     if where == "nowhere":  # closed from the start: Python has no standard output then
         shell = f"{shlex.join([*COMMAND, *arguments])} >&-"
-        done = subprocess.run(["sh", "-c", shell], env=variables, cwd=ROOT, timeout=60,
+        done = subprocess.run(["sh", "-c", shell], env=variables, cwd=ROOT, timeout=180,
                               stderr=subprocess.PIPE, text=True)  # fmt: skip
         assert (done.returncode, done.stderr) == (0, "")
     else:
         read, write = os.pipe()
         os.close(read)
         with open("/dev/full" if where == "full disk" else write, "w") as out:
-            done = subprocess.run([*COMMAND, *arguments], env=variables, cwd=ROOT, timeout=60,
+            done = subprocess.run([*COMMAND, *arguments], env=variables, cwd=ROOT, timeout=180,
                                   stdout=out, stderr=subprocess.PIPE, text=True)  # fmt: skip
             if where == "full disk":
                 os.close(write)
@@ -292,7 +292,7 @@ def test_the_kernels_of_blas_are_those_that_threadpoolctl_finds() -> None:
 def test_a_new_process_pins_the_threads_of_blas() -> None:
     free = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
     command = [*COMMAND, *SMALL]
-    done = subprocess.run(command, env=free, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=free, cwd=ROOT, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     assert "Threads: 1, BLAS 1." in done.stdout
 
