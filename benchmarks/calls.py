@@ -137,7 +137,7 @@ def losses(m: ModuleType) -> Calls:
 
 def networks(m: ModuleType) -> Calls:
     """Yield networks: predictions and gradients, dtypes and kinds of target."""
-    nets = ((1, (2, 3, 1)), (1, (4, 8, 4)), (32, (4, 16, 4)), (64, (784, 100, 10)))
+    nets = ((1, (2, 3, 2)), (1, (4, 8, 4)), (32, (4, 16, 4)), (64, (784, 100, 10)))
     names = ("mse", "softmax_cross_entropy")
     for dtype, samples, (n, widths), loss in product(DTYPES, SAMPLES, nets, names):
         net = m.MLP(widths, ("tanh", None), loss, samples=samples, dtype=dtype)
