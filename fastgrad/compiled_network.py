@@ -12,7 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad.arrays import (
+    FLOAT32,
+    FLOAT64,
     INT64,
+    TO_FLOAT32,
+    TO_FLOAT64,
     Array,
     as_array,
     as_native,
@@ -32,6 +36,7 @@ class CompiledNetwork(PlannedNetwork):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.calls = {"gradient": 0, "predict": 0}
+        self.conversions = TO_FLOAT32 if self.dtype is FLOAT32 else TO_FLOAT64
         # The compiled entry points, once they are loaded.
         self.direct: Callable[..., Any] | None = None
         self.direct_predict: Callable[..., Any] | None = None
@@ -165,22 +170,90 @@ class CompiledNetwork(PlannedNetwork):
         if self.direct is not None and out is None:
             pair = self._converted(self.direct, params, x, target)
             if pair is not None:
-                return pair  # type: ignore[no-any-return]
+                return pair[0], deliver(pair[1], self.gradient_dtype(params), None)
         p, data = self.native_params(caller, params), self.samples(caller, x, target)
-        into = None
+        into, dtype = None, self.gradient_dtype(params)
         if out is not None:
             inputs = {"params": params, "x": x, "target": target}
-            into = check_out(caller, "out", out, (self.size,), self.dtype, inputs)
+            into = check_out(caller, "out", out, (self.size,), dtype, inputs)
         n = len(data.x)
         if n == 0:
-            grad = deliver(np.zeros(self.size, self.dtype), self.dtype, into)
+            grad = deliver(np.zeros(self.size, self.dtype), dtype, into)
             return self.reduced(0.0, 0), grad if out is None else out
         usable = into is not None and into.flags.aligned and into.flags.c_contiguous
+        usable = usable and dtype is self.dtype
         grad = into if usable and into is not None else np.empty(self.size, self.dtype)
         job = Job(self, p, grad, data, n).begin()
         job.run()
-        grad = deliver(grad, self.dtype, into)
+        grad = deliver(grad, dtype, into)
         return self.reduced(job.terms, n), grad if out is None else out
+
+    def gradient_dtype(self, params: Array) -> np.dtype[Any]:
+        """Return the dtype of the gradient: float64 where `params` are, else the network's.
+
+        Optimizers that work in float64, as SciPy's do, add it to their own vectors.
+        """
+        wide = params.dtype.kind == "f" and params.dtype.itemsize == 8
+        return FLOAT64 if wide else self.dtype
+
+    def converted_gradient(self, params: Any, x: Any, target: Any, out: Any) -> Any:
+        """Return value and gradient if arrays, or classes, only had to be converted, else None.
+
+        In compiled code: Python's own conversions take longer than a small network.
+        """
+        try:
+            if self.direct is None:
+                return None
+            wide = params.dtype is FLOAT64 and self.dtype is FLOAT32
+            if wide and out is not None:
+                return None
+            goal, convert = target, self.conversions
+            if self.loss.rowwise and type(target) is list:
+                goal = convert.classes(target, None) if x.ndim == 2 else None
+            elif target is not None:
+                if not (self.loss.rowwise and x.ndim == 2 and target.ndim == 1):
+                    goal = self._native(target, out)
+                elif target.dtype.kind in "iu" and not self._shares(out, target):
+                    goal = convert.classes(np.ascontiguousarray(target), None)
+            if goal is None and target is not None:
+                return None
+            pair = self._run(
+                self.direct, self._native(params, out), self._native(x, out), goal, out
+            )
+        except (AttributeError, TypeError):  # what is no array
+            return None
+        if pair is not None and wide:
+            return pair[0], TO_FLOAT64.converted(pair[1], None)
+        return pair
+
+    def converted_prediction(self, params: Any, x: Any, out: Any) -> Any:
+        """Return the prediction if arrays only had to be converted, else None."""
+        try:
+            if self.direct_predict is None:
+                return None
+            return self._run(
+                self.direct_predict, self._native(params, out), self._native(x, out), out
+            )
+        except (AttributeError, TypeError):
+            return None
+
+    def _native(self, array: Any, out: Any) -> Any:
+        """Return an array in the network's dtype; None where that is not compiled, or too large."""
+        if array.dtype is self.dtype:
+            return array
+        if array.nbytes > WINDOW or self._shares(out, array):
+            return None
+        return self.conversions.converted(array, None)
+
+    def _shares(self, out: Any, array: Array) -> bool:
+        return out is not None and np.may_share_memory(out, array)
+
+    def _run(self, direct: Callable[..., Any], *arguments: Any) -> Any:
+        """Run an entry point; it returns None where it does not take the arguments."""
+        space = self.take_space()
+        result = direct(*arguments, self.words, space)
+        self.spaces.append(space)
+        return result
 
     def _converted(
         self,
@@ -199,11 +272,7 @@ class CompiledNetwork(PlannedNetwork):
                 classes = self.loss.rowwise and goal.ndim == 1 and x.ndim == 2
                 dtype = INT64 if classes and goal.dtype.kind in "iu" else self.dtype
                 goals[i] = as_native(goal, dtype)
-        native = as_natives(self.dtype, params, x)
-        space = self.take_space()
-        result = direct(*native, *goals, None, self.words, space)
-        self.spaces.append(space)
-        return result
+        return self._run(direct, *as_natives(self.dtype, params, x), *goals, None)
 
     def reduced(self, terms: Any, n: int) -> Any:
         """Return the loss of n samples whose terms add up to `terms`, a number or an array."""

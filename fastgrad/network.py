@@ -374,6 +374,8 @@ class MLP:
                 space = network.take_space()
             y = direct(params, x, out, network.words, space)
             spaces.append(space)
+            if y is None:
+                y = network.converted_prediction(params, x, out)
             if y is not None:
                 return y  # type: ignore[no-any-return]
         return network.predict("MLP.predict", params, x, out)
@@ -387,6 +389,12 @@ class MLP:
     ) -> tuple[float, Array]:
         """Return the loss, and its gradient with respect to the parameters.
 
+        It fits ``scipy.optimize.minimize(net.value_and_grad, start, args=(x, target), jac=True)``
+        with `start` in float64 (``net.init().astype("float64")``): CG, BFGS, L-BFGS-B, TNC, SLSQP
+        and trust-constr then also train a float32 network. Newton-CG needs a float64 network: it
+        takes differences of gradients so small that float32 has none. SLSQP and TNC refuse a
+        float32 start.
+
         Parameters
         ----------
         params : array_like
@@ -398,14 +406,15 @@ class MLP:
             Of the shape of the output, or integer classes ``(n,)`` for softmax cross-entropy; None
             for losses of one array.
         out : ndarray, optional
-            Where to put the gradient: ``(size,)`` of the network's dtype. Then nothing is
-            allocated.
+            Where to put the gradient: ``(size,)`` of the dtype below. Then nothing is allocated.
 
         Returns
         -------
         value : float
         grad : ndarray
-            Of the network's dtype, in the order of the parameters: see `layers`.
+            Of the network's dtype, in the order of the parameters: see `layers`. float64 if
+            `params` is float64, whatever the network computes in: optimizers that work in
+            float64, as those of ``scipy.optimize`` do, add it to vectors of their own.
 
         Raises
         ------
@@ -429,6 +438,8 @@ class MLP:
                 space = network.take_space()
             pair = direct(params, x, target, out, network.words, space)
             spaces.append(space)
+            if pair is None:
+                pair = network.converted_gradient(params, x, target, out)
             if pair is not None:
                 return pair  # type: ignore[no-any-return]
         return network.value_and_grad("MLP.value_and_grad", params, x, target, out)

@@ -1127,6 +1127,21 @@ _NETWORKS = [
         "                if True:\n", "a second thread's plan replaces the first's",
     ),
     Fault(
+        "network-wide-gradient", "compiled_network.py",
+        "return pair[0], TO_FLOAT64.converted(pair[1], None)", "return pair",
+        "float64 parameters get a float32 gradient",
+    ),
+    Fault(
+        "network-converted-target", "compiled_network.py",
+        "if goal is None and target is not None:", "if False:",
+        "a target that is not converted is left out",
+    ),
+    Fault(
+        "network-converted-out", "compiled_network.py",
+        "return out is not None and np.may_share_memory(out, array)", "return False",
+        "out overwrites what is converted",
+    ),
+    Fault(
         "job-own-x", "compiled_network.py",
         "x, target = own_view(x), None if target is None else own_view(target)",
         "x, target = x, target", "a job reads headers that the caller may change",

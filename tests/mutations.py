@@ -41,6 +41,8 @@ _NETWORK = (
     "test_held_memory.py",
     "test_resume.py",
     "test_workspaces.py",
+    "test_network_conversions.py",
+    "test_scipy.py",
 )
 _ERRORS = (
     "test_errors.py",

@@ -59,6 +59,12 @@ def network_loss(loss: Any) -> Loss | ArrayLoss | SoftmaxCrossEntropy:
     return LOSSES[name]
 
 
+def gradient_dtype(params: Any, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype of a network's gradient: float64 if ``params`` is, else the network's."""
+    given = np.asarray(params).dtype
+    return np.dtype(np.float64) if given.kind == "f" and given.itemsize == 8 else dtype
+
+
 def native_dtype(dtype: Any) -> np.dtype[Any]:
     """Return float32 or float64."""
     for name in ("float32", "float64"):

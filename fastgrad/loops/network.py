@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from .arguments import (
     floats,
+    gradient_dtype,
     native_dtype,
     network_activations,
     network_loss,
@@ -187,11 +188,12 @@ class MLP:
     ) -> tuple[float, Array]:
         """Return the loss, and its gradient with respect to the parameters, in ``out`` if given."""
         function = "MLP.value_and_grad"
+        dtype = gradient_dtype(params, self.dtype)
         params, x = self._params(function, params), self._inputs(function, x)
         target = self._target(function, target, x)
-        grad = np.empty(self.size, self.dtype) if out is None else out
         if out is not None:
-            check_out(function, out, (self.size,), self.dtype, params, x, target)
+            check_out(function, out, (self.size,), dtype, params, x, target)
+        grad = np.empty(self.size, self.dtype)
         layers, grad_layers = self.layers(params), self.layers(grad)
 
         y = x
@@ -211,7 +213,10 @@ class MLP:
             grads = dense_backward(grad_y, caches[i], need=need, out=grad_layers[i])
             if grads.x is not None:
                 grad_y = grads.x
-        return value, grad
+        result = np.empty(self.size, dtype) if out is None else out
+        for i in range(self.size):
+            result[i] = grad[i]
+        return value, result
 
     # ---- training ------------------------------------------------------------------------------
 

@@ -67,6 +67,12 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise ValueError(f"MLP: {name} is {value!r}: choose from {', '.join(choices)}")
 
 
+def gradient_dtype(params: Any, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype of a network's gradient: float64 if ``params`` is, else the network's."""
+    given = np.asarray(params).dtype
+    return np.dtype(np.float64) if given.kind == "f" and given.itemsize == 8 else dtype
+
+
 def check_dtype(dtype: Any) -> np.dtype[Any]:
     """Return float32 or float64 as NumPy's own object."""
     for native in NATIVE:

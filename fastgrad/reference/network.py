@@ -30,6 +30,7 @@ from .arguments import (
     check_dtype,
     check_loss,
     check_sizes,
+    gradient_dtype,
     numbers,
 )
 from .arrays import Array, check_out
@@ -225,21 +226,23 @@ class MLP:
             Like the prediction; for softmax cross-entropy also integer classes ``(n,)``, for one
             sample ``()``. None for losses of one array.
         out : ndarray, optional
-            Where to put the gradient: ``(size,)`` of the network's dtype.
+            Where to put the gradient: ``(size,)`` of the dtype below.
 
         Returns
         -------
         value : float
         grad : ndarray
-            A flat vector; `layers` gives its parts.
+            A flat vector; `layers` gives its parts. Of the network's dtype, or float64 if `params`
+            is.
         """
+        dtype = gradient_dtype(params, self.dtype)
         params = self._check_params("MLP.value_and_grad", params)
         x = self._check_x("MLP.value_and_grad", x)
         target = self._check_target("MLP.value_and_grad", target, x)
         if out is None:
-            out = np.empty(self.size, self.dtype)
+            out = np.empty(self.size, dtype)
         else:
-            check_out("MLP.value_and_grad", out, (self.size,), self.dtype, params, x, target)
+            check_out("MLP.value_and_grad", out, (self.size,), dtype, params, x, target)
         return self._backpropagate(self.layers(params), x, target, self.layers(out)), out
 
     def _backpropagate(
