@@ -165,6 +165,7 @@ def _one_image(dtype: str) -> Cliff:
 def conversions() -> Cliffs:
     """Arguments of another dtype, beside the call on what NumPy's own conversion makes of them."""
     yield from _converted_targets()
+    yield from _converted_inputs()
     for dtype, n, d, k in product(DTYPES, (1, 32), (64,), (10,)):
         x, w, b = normal(0, dtype, n, d), normal(1, dtype, d, k), normal(2, dtype, k)
         wide = [a.astype(np.float64) for a in (w, b)]
@@ -245,6 +246,44 @@ def _converted_targets() -> Cliffs:
                 ),
                 CONVERTED,
             )
+
+
+def _converted_inputs() -> Cliffs:
+    """Inputs and parameters of a network."""
+    for dtype in DTYPES:
+        other = "float64" if dtype == "float32" else "float32"
+        net = fg.MLP((4, 8, 10), ("tanh", None), "softmax_cross_entropy", dtype=dtype)
+        params, x, labels = net.init(seed=0), abs(4 * normal(1, dtype, 32, 4)), np.arange(32) % 10
+        for kind in ("int64", "uint8", other):
+            a = x.astype(kind)
+            yield Cliff(
+                f"network's gradient with {kind} x, {dtype}",
+                lambda f=net.value_and_grad, p=params, a=a, t=labels: f(p, a, t),
+                lambda f=net.value_and_grad, p=params, a=a, t=labels, to=dtype: f(
+                    p, a.astype(to), t
+                ),
+                CONVERTED,
+            )
+            yield Cliff(
+                f"network's prediction of {kind} x, {dtype}",
+                lambda f=net.predict, p=params, a=a: f(p, a),
+                lambda f=net.predict, p=params, a=a, to=dtype: f(p, a.astype(to)),
+                CONVERTED,
+            )
+
+        def converted(
+            p: Any, f: Any = net.value_and_grad, x: Any = x, t: Any = labels, to: str = dtype
+        ) -> Any:
+            value, grad = f(p.astype(to), x, t)
+            return value, grad.astype(np.result_type(p, grad))
+
+        given = params.astype(other)
+        yield Cliff(
+            f"network's gradient with {other} parameters, {dtype}",
+            lambda f=net.value_and_grad, p=given, x=x, t=labels: f(p, x, t),
+            lambda f=converted, p=given: f(p),
+            CONVERTED,
+        )
 
 
 def ragged() -> Cliffs:

@@ -199,61 +199,73 @@ class CompiledNetwork(PlannedNetwork):
     def converted_gradient(self, params: Any, x: Any, target: Any, out: Any) -> Any:
         """Return value and gradient if arrays, or classes, only had to be converted, else None.
 
-        In compiled code: Python's own conversions take longer than a small network.
+        In compiled code: Python's own conversions take longer than a small network; and so with
+        as few calls and look-ups as can be (as methods, 0.4 us more).
         """
+        direct, dtype = self.direct, self.dtype
+        if direct is None:
+            return None
         try:
-            if self.direct is None:
-                return None
-            wide = params.dtype is FLOAT64 and self.dtype is FLOAT32
-            if wide and out is not None:
-                return None
-            goal, convert = target, self.conversions
-            if self.loss.rowwise and type(target) is list:
-                goal = convert.classes(target, None) if x.ndim == 2 else None
-            elif target is not None:
-                if not (self.loss.rowwise and x.ndim == 2 and target.ndim == 1):
-                    goal = self._native(target, out)
-                elif target.dtype.kind in "iu" and not self._shares(out, target):
-                    goal = convert.classes(np.ascontiguousarray(target), None)
+            p = params if params.dtype is dtype else self._native(params, out)
+            inputs = x if x.dtype is dtype else self._native(x, out)
+            goal = target
+            if type(target) is list:
+                goal = self._classes_of(target, None) if x.ndim == 2 else None
+            elif target is not None and target.dtype is not dtype:
+                classes = target.ndim == 1 and x.ndim == 2
+                goal = self._classes_of(target, out) if classes else self._native(target, out)
             if goal is None and target is not None:
                 return None
-            pair = self._run(
-                self.direct, self._native(params, out), self._native(x, out), goal, out
-            )
+            wide = p is not params and params.dtype is FLOAT64
+            if wide and out is not None:
+                return None
+            try:
+                space = self.spaces.pop()
+            except IndexError:
+                space = self.take_space()
+            pair = direct(p, inputs, goal, out, self.words, space)
+            self.spaces.append(space)
         except (AttributeError, TypeError):  # what is no array
             return None
         if pair is not None and wide:
             return pair[0], TO_FLOAT64.converted(pair[1], None)
         return pair
 
+    def _classes_of(self, target: Any, out: Any) -> Any:
+        """Return classes as int64, of a list or of integers; None for anything else."""
+        if not self.loss.rowwise or self._shares(out, target):
+            return None
+        classes = self.conversions.classes(target, None)
+        if classes is None and type(target) is not list and target.dtype.kind in "iu":
+            return self.conversions.classes(np.ascontiguousarray(target), None)
+        return classes
+
     def converted_prediction(self, params: Any, x: Any, out: Any) -> Any:
         """Return the prediction if arrays only had to be converted, else None."""
+        direct, dtype = self.direct_predict, self.dtype
+        if direct is None:
+            return None
         try:
-            if self.direct_predict is None:
-                return None
-            return self._run(
-                self.direct_predict, self._native(params, out), self._native(x, out), out
-            )
+            p = params if params.dtype is dtype else self._native(params, out)
+            inputs = x if x.dtype is dtype else self._native(x, out)
+            try:
+                space = self.spaces.pop()
+            except IndexError:
+                space = self.take_space()
+            y = direct(p, inputs, out, self.words, space)
+            self.spaces.append(space)
         except (AttributeError, TypeError):
             return None
+        return y
 
     def _native(self, array: Any, out: Any) -> Any:
         """Return an array in the network's dtype; None where that is not compiled, or too large."""
-        if array.dtype is self.dtype:
-            return array
         if array.nbytes > WINDOW or self._shares(out, array):
             return None
         return self.conversions.converted(array, None)
 
     def _shares(self, out: Any, array: Array) -> bool:
         return out is not None and np.may_share_memory(out, array)
-
-    def _run(self, direct: Callable[..., Any], *arguments: Any) -> Any:
-        """Run an entry point; it returns None where it does not take the arguments."""
-        space = self.take_space()
-        result = direct(*arguments, self.words, space)
-        self.spaces.append(space)
-        return result
 
     def _converted(
         self,
@@ -272,7 +284,11 @@ class CompiledNetwork(PlannedNetwork):
                 classes = self.loss.rowwise and goal.ndim == 1 and x.ndim == 2
                 dtype = INT64 if classes and goal.dtype.kind in "iu" else self.dtype
                 goals[i] = as_native(goal, dtype)
-        return self._run(direct, *as_natives(self.dtype, params, x), *goals, None)
+        native = as_natives(self.dtype, params, x)
+        space = self.take_space()
+        result = direct(*native, *goals, None, self.words, space)
+        self.spaces.append(space)
+        return result
 
     def reduced(self, terms: Any, n: int) -> Any:
         """Return the loss of n samples whose terms add up to `terms`, a number or an array."""
