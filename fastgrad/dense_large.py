@@ -25,7 +25,7 @@ from fastgrad import threads
 from fastgrad.activations import identity
 from fastgrad.arrays import Array
 from fastgrad.dense_layer import WANT, CompiledLayer
-from fastgrad.kernels.flags import ACCUMULATE
+from fastgrad.kernels.flags import ACCUMULATE, PIECE
 from fastgrad.kernels.target import ACTIVATION_COST, BATCH_BLOCK
 
 EDGE = 96  # outputs are cut at multiples of this: whole register tiles
@@ -61,7 +61,8 @@ def any_forward(
             [
                 partial(
                     layer.whole_forward, rows[i], weights[:, j], None if bias is None else bias[j],
-                    to_y[i, j], False if to_z is None else to_z[i, j], record, 0, None, None,
+                    to_y[i, j], False if to_z is None else to_z[i, j], record,
+                    0 if j.stop - j.start == k else PIECE, None, None,
                 )
                 for i, j in part
             ]

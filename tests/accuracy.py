@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -146,10 +147,10 @@ def row(name: str, quick: bool) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def rms_errors(d: int, dtype: str, draw: str) -> tuple[float, float]:
+def rms_errors(d: int, dtype: str, draw: str, k: int) -> tuple[float, float]:
     """Return the RMS error of x @ w by fastgrad and by NumPy, over d products, in u |x| @ |w|."""
     rng = rng_of("products", d)
-    x, w = (getattr(rng, draw)(size=s).astype(dtype) for s in ((64, d), (d, 64)))
+    x, w = (getattr(rng, draw)(size=s).astype(dtype) for s in ((4096 // k, d), (d, k)))
     format_ = np.float64 if dtype == "float32" else wide.Long
     exact, size = x.astype(format_) @ w.astype(format_), abs(x).astype(float) @ abs(w).astype(float)
     unit = size * np.finfo(dtype).eps / 2
@@ -162,11 +163,11 @@ def rms_errors(d: int, dtype: str, draw: str) -> tuple[float, float]:
 
 def products() -> None:
     """Print the table of matrix products."""
-    for d in (8, 64, 256, 257, 400, 784, 1024, 4096):
-        cells = [str(d)]
+    for k, d in product((64, 1), (8, 64, 256, 257, 400, 784, 1024, 5000, 20000)):
+        cells = [str(d), str(k)]
         for draw in ("standard_normal", "uniform"):
             for dtype in DTYPES:
-                ours, numpy = rms_errors(d, dtype, draw)
+                ours, numpy = rms_errors(d, dtype, draw, k)
                 cells.append(f"{ours:.2f}, {ours / numpy:.2f}x")
         print("| " + " | ".join(cells) + " |")
 

@@ -22,9 +22,10 @@ class Fault(NamedTuple):
 _KERNELS = [
     # -- the register tile
     Fault(
-        "tile-chain", "kernels/microkernel.py",
-        "self.when(flag(CHAIN), zeros, load_c)", "self.when(flag(ADD), zeros, load_c)",
-        "later k-blocks start from zero",
+        "tile-adds", "kernels/microkernel.py",
+        'adds = self.b_.icmp_unsigned("!=", self.mode, I64(0))',
+        'adds = self.b_.icmp_unsigned("==", self.mode, I64(0))',
+        "sums are added to what C happens to hold",
     ),
     Fault(
         "tile-add", "kernels/microkernel.py", "self.b_.fadd(old, x)", "self.b_.fsub(old, x)",
@@ -167,13 +168,13 @@ _KERNELS = [
     # -- packing and blocking
     Fault(
         "gemm-bias-first", "kernels/gemm.py",
-        "block_bias = bias if pc + KC >= k else 0", "block_bias = bias if pc == 0 else 0",
-        "the bias enters the chain early: within every bound, but other bits",
+        "last = pc + p + count == k", "last = pc + p == 0",
+        "the bias enters the sum early: within every bound, but other bits",
     ),
     Fault(
         "gemm-mode", "kernels/gemm.py",
-        "block_mode = mode if pc == 0 else CHAIN", "block_mode = mode",
-        "each k-block overwrites the one before",
+        "mode if pc + p == 0 else ADD", "mode",
+        "each block of products overwrites the one before",
     ),
     Fault(
         "gemm-row-edge", "kernels/gemm.py", "mc = least(MC, m - ic)", "mc = least(MC, m)",
@@ -210,7 +211,8 @@ _KERNELS = [
     ),
     Fault(
         "gemm-column-edge", "kernels/gemm.py",
-        "                        least(NR, n - j),\n", "                        NR,\n",
+        "if bias != 0 and last else 0, least(NR, n - j),",
+        "if bias != 0 and last else 0, NR,",
         "the last panel writes whole vectors past the row",
     ),
     Fault(
@@ -253,14 +255,89 @@ _KERNELS = [
         "a transposed w is read as if its rows were contiguous",
     ),
     Fault(
-        "gemm-single-bias", "kernels/gemm.py",
-        "block_bias + done * size if block_bias else 0, wide,", "block_bias, wide,",
+        "gemm-products", "kernels/gemm.py",
+        "for p in range(0, greatest(kc, 1), PRODUCTS):\n"
+        "                        count = least(PRODUCTS, kc - p)",
+        "for p in range(0, greatest(kc, 1), KC):\n"
+        "                        count = least(KC, kc - p)",
+        "one chain for all products of a k-block: within the rounding bound, but other bits",
+    ),
+    Fault(
+        "gemm-following", "kernels/gemm.py",
+        "at_j + p * at_row * size, at_row,", "at_j, at_row,",
+        "every block of products reads the first rows of a panel",
+    ),
+    Fault(
+        "gemm-row-bias", "kernels/gemm.py",
+        "as_pointer(bias + start * size, dtype)", "as_pointer(bias, dtype)",
         "the bias of a single row's later columns",
     ),
     Fault(
-        "gemm-single-packed", "kernels/gemm.py",
-        "while m == 1 and b_panel == NR and", "while m == 1 and",
+        "gemm-row-packed", "kernels/gemm.py",
+        "b_pack == 0 and b_panel == NR):", "b_pack == 0):",
         "packed panels are read as rows",
+    ),
+    Fault(
+        "gemm-row-blocks", "kernels/gemm.py",
+        "p += greatest(blocks, 1) * PRODUCTS", "p += PRODUCTS",
+        "blocks of one row that were computed side by side are added again",
+    ),
+    Fault(
+        "gemm-thin-rows-left", "kernels/gemm.py",
+        "least(r, rows - 1) * a_row", "r * a_row",
+        "a group of fewer rows reads beyond the last one",
+    ),
+    Fault(
+        "gemv-first", "kernels/gemv.py",
+        'first = builder.icmp_signed("==", p, I64(0))',
+        'first = builder.icmp_signed("<=", p, I64(8))',
+        "the steps after the first eight start from zero, too",
+    ),
+    Fault(
+        "gemv-block", "kernels/gemv.py",
+        "builder.mul(q, c_block)", "builder.mul(q, n)",
+        "sums of blocks side by side overlap",
+    ),
+    Fault(
+        "gemv-tail", "kernels/gemv.py",
+        "some_columns(end, writer.b_.sub(n, end))", "some_columns(end, I64(writer.lanes))",
+        "whole vectors past the end of a row",
+    ),
+    Fault(
+        "dot-pairs", "kernels/dot.py",
+        "[start + offset + lane for start in starts for lane in range(half)]",
+        "[start + 2 * lane + (offset > 0) for start in starts for lane in range(half)]",
+        "chains are added in pairs of neighbours first: other bits",
+    ),
+    Fault(
+        "dot-tail", "kernels/dot.py",
+        "full = builder.and_(end, I64(-CHAINS))", "full = end",
+        "the last products are dropped or read past the row",
+    ),
+    Fault(
+        "dot-nothing", "kernels/dot.py",
+        "writer.b_.select(masks[i % len(vectors)], new, old)", "new",
+        "chains without a product take part with 0 * 0: the sign of zero sums",
+    ),
+    Fault(
+        "single-piece", "dense_large.py",
+        "0 if j.stop - j.start == k else PIECE", "0",
+        "one output of a large layer, in a piece of its own, is summed as a single one",
+    ),
+    Fault(
+        "single-bias", "kernels/single_output.py",
+        "y[j * y_row] = y[j * y_row] + shifts[0]", "y[j * y_row] = y[j * y_row] + shifts[j]",
+        "columns of a single output take what lies behind the bias",
+    ),
+    Fault(
+        "single-weights", "kernels/dense_blocks.py",
+        "if single and w_row != 1:", "if single and w_row < 0:",
+        "no room for the copy of scattered weights",
+    ),
+    Fault(
+        "single-chain", "kernels/single_output.py",
+        "(left - i + CHAINS - 1) // CHAINS", "(left + CHAINS - 1) // CHAINS",
+        "columns of a single output read features past the end",
     ),
     Fault(
         "plan-fresh", "kernels/plan.py", "if packed == 0 or reads:", "if packed == 0:",
@@ -1103,8 +1180,8 @@ _NETWORKS = [
     ),
     Fault(
         "out-adding-chain", "kernels/dense.py",
-        "if add_x and (k > KC or large):", "if add_x and large:",
-        "grad_x of several k-blocks continues the chain of what it is added to",
+        "if add_x and (k > PRODUCTS or large):", "if add_x and large:",
+        "blocks of grad_x are added one by one to what out holds, not their sum",
     ),
     Fault(
         "update-momentum", "kernels/update.py", "velocity = momentum * v[i] + slope",

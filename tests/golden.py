@@ -47,6 +47,8 @@ THIN = (
 # Few outputs: in columns vectors hold samples where they would be emptier else. Also more outputs
 # than a register tile has columns without AVX-512; several blocks of samples, and parts of them.
 FEW = ((270, 40, 10), (150, 30, 13), (64, 7, 9), (90, 33, 6), (1700, 420, 15))
+# A single output: several blocks of features, and of the batch.
+SINGLE = ((61, 700, 1), (1300, 37, 1))
 # From 2**26 multiply-adds on a layer is shared over threads, samples or features.
 LARGE = ((700, 300, 400), (300, 700, 400))
 BATCH = (1000, 9, 19)
@@ -189,6 +191,7 @@ for _dtype in DTYPES:
     for _name in ("tanh", "softmax"):
         WORKLOADS[f"thin {_name} {_dtype}"] = partial(layers, _name, _dtype, THIN)
     WORKLOADS[f"few {_dtype}"] = partial(layers, "tanh", _dtype, FEW)
+    WORKLOADS[f"single {_dtype}"] = partial(layers, "tanh", _dtype, SINGLE)
     WORKLOADS[f"deep {_dtype}"] = partial(layers, "tanh", _dtype, DEEP)
     WORKLOADS[f"large {_dtype}"] = partial(layers, "tanh", _dtype, LARGE)
 

@@ -34,7 +34,14 @@ NOT_COPIED = shutil.ignore_patterns(
 
 # By file: the test files that are likely to notice, the quickest first.
 _DENSE = ("test_dense.py", "test_out.py", "test_dense_arrays.py", "test_dense_gradients.py")
-_PRODUCT = ("test_gemm.py", "test_guard_pages.py", "test_golden.py", *_DENSE, "test_bits.py")
+_PRODUCT = (
+    "test_sums.py",
+    "test_gemm.py",
+    "test_guard_pages.py",
+    "test_golden.py",
+    *_DENSE,
+    "test_bits.py",
+)
 _NETWORK = (
     "test_network.py",
     "test_training.py",

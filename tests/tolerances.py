@@ -27,13 +27,14 @@ CENTRAL_ATOL = 4e-9
 # float32 gradients against float64 ones of the same numbers.
 FLOAT32_RTOL = 1e-5
 
-# RMS error of matrix products, relative to that of NumPy's, for sums of up to RMS_LENGTH products.
-# Longer ones are one chain of roundings here (DESIGN section 3), and equal blocks of at least half
-# that length in a BLAS: a random walk of d steps against some of RMS_LENGTH / 2.
-# OpenBLAS cuts at 256 or more for x86-64, at less for ARM (1.37 times its error at 256 there).
-RMS_RATIO, RMS_LENGTH = 1.2, 256 if platform.machine() in ("x86_64", "AMD64") else 128
-# Over the batch blocks have 256 samples however many there are: 256 + 1 against two halves.
-BATCH_RMS_RATIO = 1.2 * 2**0.5
+# RMS error of matrix products, relative to that of NumPy's. OpenBLAS cuts sums at 192 to 384
+# products for x86-64, at less for ARM (1.37 times its error at 256 there, one block, one chain).
+RMS_RATIO = 1.2 if platform.machine() in ("x86_64", "AMD64") else 1.5
+# Between one block and two a BLAS may have two equal ones: 256 + 1 against two halves.
+RMS_UNEVEN = 2**0.5
+# Where all products are positive, sums of very many blocks differ by the blocks' number alone: 384
+# products a block against 256, each adding a rounding error of the size of the sum so far.
+RMS_MANY_BLOCKS = (384 / 256) ** 0.5
 
 
 def gamma(k: int, u: float) -> float:

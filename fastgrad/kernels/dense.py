@@ -14,6 +14,7 @@ from fastgrad.kernels.flags import (
     ACCUMULATE,
     ADD_X,
     COLUMNS,
+    PIECE,
     UNCHECKED,
     WANT_B,
     WANT_W,
@@ -57,15 +58,13 @@ from fastgrad.kernels.pyobject import (
     tuple_set,
     type_of,
 )
-from fastgrad.kernels.target import ACTIVATION_COST
-from fastgrad.kernels.target import tile as tile_for
+from fastgrad.kernels.target import ACTIVATION_COST, PRODUCTS
 
 
 def build(dtype_name: str) -> str:
     """Return the LLVM IR of ``dense_forward`` and ``dense_backward`` for one dtype."""
     dtype = getattr(types, dtype_name)
     size = dtype.bitwidth // 8
-    KC = tile_for(dtype_name).kc
     forward, backward = passes(dtype_name)
 
     @kernel
@@ -108,8 +107,9 @@ def build(dtype_name: str) -> str:
         return array, at, row, col
 
     def dense_forward(self: int, args: int, count: int) -> int:
-        """(x, w, b, y, z, record, COLUMNS + UNCHECKED, kind, layer) -> y, (y, z) or (y, cache).
+        """(x, w, b, y, z, record, flags, kind, layer) -> y, (y, z) or (y, cache).
 
+        The flags are COLUMNS, UNCHECKED and PIECE.
         b may be None; y may be None and is then a new array. z is an array to fill, True for a
         new one, or False for none; it ends up holding what `record` keeps for the way back.
         Unless the class `kind` is None, ``cache = kind(x, w, b, z or y, layer, None)``: made
@@ -163,7 +163,7 @@ def build(dtype_name: str) -> str:
         state = release_gil() if n * k * (d + ACTIVATION_COST) >= RELEASE_FROM else 0
         done = forward(
             n if k != 0 else 0, d, k, x, x_row, x_col, w, w_row, w_col, bias, bias_step,
-            y, y_row, z, z_row, data(record),
+            y, y_row, z, z_row, data(record), k == 1 and flags & PIECE == 0,
         )  # fmt: skip
         if state != 0:
             acquire_gil(state)
@@ -216,8 +216,8 @@ def build(dtype_name: str) -> str:
             return not_taken(words)
         large = n * k * (2 * d + ACTIVATION_COST) >= share_from(words)
         add_x = wanted & WANT_X and wanted & ADD_X and gx_given != nothing
-        # Only a chain that is finished at once can be added.
-        if add_x and (k > KC or large):
+        # Only a sum of one block can be added at once.
+        if add_x and (k > PRODUCTS or large):
             return not_taken(words)
         saved, saved_row = 0, 0
         if large or read_word(data(record) + BACKWARD) != 0:

@@ -52,6 +52,8 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
     MOST_PACKED = 8 * 1024 * 1024
     # Bytes of weights that no L2 holds, and of grad_z kept while they pass through.
     LARGE_W, LARGE_Z = 1024 * 1024, 4 * 1024 * 1024
+    # Samples of a single output at a time: blocks of the batch that do not wait for each other.
+    MANY = 64 * BATCH_BLOCK
     gemm = external("gemm", dtype_name, GEMM)
     layer_forward = external("layer_forward", dtype_name, LAYER_FORWARD)
     layer_backward = external("layer_backward", dtype_name, LAYER_BACKWARD)
@@ -92,11 +94,14 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
     def forward(
         n: int, d: int, k: int, x: int, x_row: int, x_col: int, w: int, w_row: int, w_col: int,
         bias: int, bias_step: int, y: int, y_row: int, z: int, z_row: int, record: int,
+        single: bool,
     ) -> bool:  # fmt: skip
-        direct = n == 1 or (w_col == 1 and (n <= FEW or d * k * size <= DIRECT_B))
+        direct = n == 1 or single or (w_col == 1 and (n <= FEW or d * k * size <= DIRECT_B))
         b_bytes = 0 if direct else d * round_up(k, NR) * size
+        if single and w_row != 1:
+            b_bytes = round_up(d * size, 64)
         width = k  # columns at a time
-        if b_bytes > MOST_PACKED:
+        if b_bytes > MOST_PACKED and not single:
             width = greatest(MOST_PACKED // (d * NR * size) * NR, NR)
             b_bytes = d * width * size
         bias_bytes = round_up(k * size, 64) if bias != 0 and bias_step != 1 else 0
@@ -116,7 +121,12 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
             columns = least(width, k - j)
             b, b_row, b_col, panel = w + j * w_col * size, w_row, w_col, NR
             pack = 0 if direct else a_space + a_bytes
-            if not direct and w_col != 1:
+            if single:
+                panel = 0
+                if w_row != 1:
+                    b = a_space + a_bytes
+                    copy(1, d, w, 0, w_row, b)
+            elif not direct and w_col != 1:
                 pack_b(d, columns, b, w_row, w_col, pack)
                 b, b_row, panel, pack, b_col = pack, NR, d * NR, 0, 1
             layer_forward(
@@ -146,7 +156,10 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
         chunk = BATCH_BLOCK
         side = n >= BLOCKS * BATCH_BLOCK and d < LANES and k < LANES
         side = side and (d <= MOST_ROWS or (k <= MOST_ROWS and x_col == 1))
-        if side:
+        step = BATCH_BLOCK  # samples whose part of grad_w is one call
+        if k == 1 and x_col == 1 and not side:
+            chunk = step = MANY
+        elif side:
             chunk *= BLOCKS
         elif d * k * size >= LARGE_W:
             chunk *= greatest(LARGE_Z // (BATCH_BLOCK * k * size), 1)
@@ -217,9 +230,9 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
                     d, k, dz, dz_row, x + i * x_row * size, x_row, x_col,
                     gw, gw_row, gw_col, gb, 1 if accumulate or i > 0 else 0, one,
                 )  # fmt: skip
-            for j in range(start, greatest(m, 1), BATCH_BLOCK):
+            for j in range(start, greatest(m, 1), step):
                 layer_backward(
-                    least(BATCH_BLOCK, m - j), d, k, dz + j * dz_row * size, dz_row,
+                    least(step, m - j), d, k, dz + j * dz_row * size, dz_row,
                     x + (i + j) * x_row * size, x_row, x_col,
                     gw, gw_row, gw_col, gb, 1 if accumulate or i + j > 0 else 0, one,
                     a_space, b_space,

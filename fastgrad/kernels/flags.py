@@ -3,6 +3,8 @@
 # Beside the arrays of any entry point.
 COLUMNS = 1  # samples are columns: the first axis of a matrix is a sample's
 UNCHECKED = 2  # outputs are a user's: the kernel looks whether it can write to them
+# Of `dense_forward`.
+PIECE = 64  # these outputs are some of a layer's: even one is computed as one of several
 # Of `apply`.
 ELEMENTWISE = 4  # each element is computed by itself, in whatever order they lie
 ONES = 8  # grad_y is not looked at and stands for ones

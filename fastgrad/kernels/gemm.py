@@ -6,7 +6,8 @@ panels of NR columns, zero-padded: contiguous rows are packed by the first tile 
 its strides; blocks of it are packed only where a row or column step would leave a page
 behind and enough columns share the work.
 
-Blocking never changes a bit: every block along k continues the chains of the one before.
+Sums of more than PRODUCTS products are made of blocks, added up in C: the panels of a block are in
+L1, where C is, too. No other blocking changes a bit.
 """
 
 from __future__ import annotations
@@ -17,16 +18,28 @@ from numba import types
 
 from fastgrad.kernels import transpose
 from fastgrad.kernels.compile import assemble, external, kernel
-from fastgrad.kernels.microkernel import CHAIN, SINGLE
-from fastgrad.kernels.pointers import as_pointer, copy_vector, greatest, least, shift
+from fastgrad.kernels.microkernel import ADD
+from fastgrad.kernels.pointers import (
+    address_of,
+    as_pointer,
+    copy_elements,
+    copy_vector,
+    greatest,
+    least,
+    scratch,
+    shift,
+)
+from fastgrad.kernels.target import PRODUCTS
 from fastgrad.kernels.target import tile as tile_for
 from fastgrad.kernels.thin import MOST_COLUMNS
 
 # Every argument is one word: sizes, strides in elements, addresses.
 # m k | a row col step | b row next pack | c row | mode bias columns
 PANEL = types.void(*([types.intp] * 15))
-# m n k | a row col | b row | c | bias
-THIN = types.void(*([types.intp] * 10))
+# m n k | a row col | b row | c | add bias
+THIN = types.void(*([types.intp] * 11))
+# n k | a col | b row | c | blocks, c block
+GEMV = types.void(*([types.intp] * 9))
 # m n k | a row col | b row panel pack | c row | mode bias workspace
 GEMM = types.void(*([types.intp] * 15))
 # k n | b row col | packed
@@ -43,6 +56,7 @@ def build(dtype_name: str) -> str:
     HALF = min(MOST_COLUMNS, tile.lanes // 2)
     panel = external("panel", dtype_name, PANEL)
     thin = external("thin", dtype_name, THIN)
+    gemv = external("gemv", dtype_name, GEMV)
     pack_whole = external("pack_b", dtype_name, PACK_B)
     PACK_A_COLUMNS = tile.pack_a_columns
     PACK_A_STEP = 1024  # bytes of a step along A from which on packing it pays
@@ -57,6 +71,16 @@ def build(dtype_name: str) -> str:
     # holds are better read along the rows (512x1024x1024 float64 4 %; at half as many bytes a
     # first tile is as good, for 48 rows 14 % better).
     PACK_FIRST = 2 * 1024 * 1024
+
+    # Columns from which on a row, or each row of an outer product, is better computed by `gemv`.
+    WIDE, WIDE_OUTER = 3 * lanes, 16 * lanes
+    AT_ONCE = 16 * 1024 // size  # columns whose sums are in L1
+    NARROW, SIDE_BY_SIDE = AT_ONCE // 4, 4  # of fewer, the sums of several blocks
+
+    # Rows after the last whole group of lanes that `thin` takes, in copies, too: the tile has one
+    # chain for each of them.
+    ENOUGH_ROWS = lanes // 2 + 1
+    GROUP, HELD = lanes * PRODUCTS, lanes * MOST_COLUMNS
 
     # MR rows of A are some whole squares and a rest.
     squares = MR // lanes * lanes
@@ -86,6 +110,57 @@ def build(dtype_name: str) -> str:
                 for i in range(least(MR, m - i0)):
                     block[p * AR + i] = source[i * a_row + p * a_col]
 
+    @kernel
+    def thin_rows(
+        n: int, k: int, a: int, a_row: int, a_col: int, rows: int, b: int, b_row: int, c: int,
+        bias: int,
+    ) -> None:  # fmt: skip
+        """A group of rows for `thin`, of more than one block; or of `rows` contiguous ones only."""
+        space = scratch(GROUP, dtype)
+        for p in range(0, k, PRODUCTS):
+            count = least(PRODUCTS, k - p)
+            at, at_row = a + p * a_col * size, a_row
+            if rows != 0:  # the last one stands in for those that are not there
+                for r in range(lanes):
+                    source = as_pointer(at + least(r, rows - 1) * a_row * size, dtype)
+                    copy_elements(shift(space, r * count), source, count)
+                at, at_row = address_of(space), count
+            thin(
+                lanes, n, count, at, at_row, a_col, b + p * b_row * size, b_row, c,
+                0 if p == 0 else ADD, bias if p + count == k else 0,
+            )  # fmt: skip
+
+    @kernel
+    def row_product(
+        n: int, k: int, a: int, a_col: int, b: int, b_row: int, c: int, mode: int, bias: int
+    ) -> None:
+        """One row of C = A @ B, for rows of B as they lie."""
+        space = scratch(AT_ONCE, dtype)
+        for start in range(0, n, AT_ONCE):
+            width = least(AT_ONCE, n - start)
+            row, at = as_pointer(c + start * size, dtype), b + start * size
+            p = 0
+            while p < k:
+                blocks = least(SIDE_BY_SIDE if n <= NARROW else 1, (k - p) // PRODUCTS)
+                into_row = blocks <= 1 and p == 0 and mode == 0
+                gemv(
+                    width, least(PRODUCTS, k - p), a + p * a_col * size, a_col,
+                    at + p * b_row * size, b_row, address_of(row if into_row else space),
+                    blocks, NARROW,
+                )  # fmt: skip
+                for q in range(0 if into_row else greatest(blocks, 1)):
+                    sums = shift(space, q * NARROW)
+                    if p == 0 and q == 0 and mode == 0:
+                        copy_elements(row, sums, width)
+                    else:
+                        for j in range(width):
+                            row[j] = row[j] + sums[j]
+                p += greatest(blocks, 1) * PRODUCTS
+            if bias != 0:
+                shifts = as_pointer(bias + start * size, dtype)
+                for j in range(width):
+                    row[j] = row[j] + shifts[j]
+
     def gemm(
         m: int, n: int, k: int, a: int, a_row: int, a_col: int, b: int, b_row: int, b_panel: int,
         b_pack: int, c: int, c_row: int, mode: int, bias: int, workspace: int,
@@ -94,13 +169,33 @@ def build(dtype_name: str) -> str:
             b_pack = 0
         short = n <= FULL and k <= FULL and a_row == k and a_col == 1
         straight = c_row == n and (a_col == 1 or a_row == 1)
-        if (n <= HALF or short) and m >= lanes and mode == 0 and straight:
+        if (n <= HALF or short) and m >= ENOUGH_ROWS and mode == 0 and straight:
             if b_pack != 0:
                 pack_whole(k, n, b, b_row, 1, b_pack)
                 b, b_row, b_pack = b_pack, NR, 0
-            thin(m, n, k, a, a_row, a_col, b, b_row, c, bias)
             done = m & -lanes
+            if k <= PRODUCTS and done > 0:
+                thin(done, n, k, a, a_row, a_col, b, b_row, c, 0, bias)
+            elif done > 0:
+                for i in range(0, done, lanes):
+                    row = c + i * n * size
+                    thin_rows(n, k, a + i * a_row * size, a_row, a_col, 0, b, b_row, row, bias)
             m, a, c = m - done, a + done * a_row * size, c + done * c_row * size
+            if m >= ENOUGH_ROWS and a_col == 1 and k >= 4 * lanes:
+                held = scratch(HELD, dtype)
+                thin_rows(n, k, a, a_row, a_col, m, b, b_row, address_of(held), bias)
+                copy_elements(as_pointer(c, dtype), held, m * n)
+                return
+        outer = k == 1 and n >= WIDE_OUTER
+        if outer and m > 0 and b_pack != 0:  # a packed row is as contiguous
+            pack_whole(k, n, b, b_row, 1, b_pack)
+            b_pack = 0
+        if outer or (m == 1 and n >= WIDE and k > 0 and b_pack == 0 and b_panel == NR):
+            for i in range(m):
+                row_product(
+                    n, k, a + i * a_row * size, a_col, b, b_row, c + i * c_row * size, mode, bias
+                )
+            return
         step = greatest(abs(a_row), abs(a_col)) * size
         evicting = MR > WAYS and step % SAME_SET == 0
         enough = PACK_A_ROWS if a_col == 1 and not evicting else PACK_A_COLUMNS
@@ -111,8 +206,6 @@ def build(dtype_name: str) -> str:
         stream = m * k >= 8192  # there is time to fetch the next panel of a packed B
         for pc in range(0, greatest(k, 1), KC):
             kc = least(KC, k - pc)
-            block_mode = mode if pc == 0 else CHAIN
-            block_bias = bias if pc + KC >= k else 0
             b_block = b + pc * b_row * size
             for ic in range(0, m, MC):
                 mc = least(MC, m - ic)
@@ -123,30 +216,26 @@ def build(dtype_name: str) -> str:
                     pack_a(mc, kc, source, a_row, a_col, as_pointer(workspace, dtype))
                     block = workspace
                     row, col, group = 1, AR, AR * kc
-                done = 0
-                while m == 1 and b_panel == NR and n - done >= 2 * NR:
-                    wide = SINGLE * NR if n - done >= SINGLE * NR else 2 * NR
-                    panel(
-                        1, kc, block, row, col, group, b_block + done * size, b_row, 0, 0,
-                        c + done * size, c_row, block_mode,
-                        block_bias + done * size if block_bias else 0, wide,
-                    )  # fmt: skip
-                    done += wide
                 at, at_row, at_panel, to = b_block, b_row, b_panel, b_pack
                 if b_pack != 0:
                     to += pc * NR * size
                     if ic != 0:
                         at, at_row, at_panel, to = to, NR, k * NR, 0
-                for j in range(done, n, NR):
-                    at_j = at + (j // NR) * at_panel * size
-                    panel(
-                        mc, kc, block, row, col, group, at_j, at_row,
-                        at_j + at_panel * size if stream and (to != 0 or at_panel != NR) else 0,
-                        to + j * k * size if to != 0 else 0,
-                        c + (ic * c_row + j) * size, c_row,
-                        block_mode, block_bias + j * size if block_bias else 0,
-                        least(NR, n - j),
-                    )  # fmt: skip
+                fetches = stream and (to != 0 or at_panel != NR)
+                for j in range(0, n, NR):
+                    at_j, out = at + j // NR * at_panel * size, c + (ic * c_row + j) * size
+                    for p in range(0, greatest(kc, 1), PRODUCTS):
+                        count = least(PRODUCTS, kc - p)
+                        last = pc + p + count == k
+                        following = at_panel if p + count == kc else (p + count) * at_row
+                        panel(
+                            mc, count, block + p * col * size, row, col, group,
+                            at_j + p * at_row * size, at_row,
+                            at_j + following * size if fetches else 0,
+                            to + (j * k + p * NR) * size if to != 0 else 0,
+                            out, c_row, mode if pc + p == 0 else ADD,
+                            bias + j * size if bias != 0 and last else 0, least(NR, n - j),
+                        )  # fmt: skip
 
     def pack_b(k: int, n: int, b_at: int, b_row: int, b_col: int, out_at: int) -> None:
         b = as_pointer(b_at, dtype)

@@ -2,7 +2,8 @@
 
 Everything is phrased in the row layout: n samples x d inputs, w (d, k), output (n, k). The
 column layout is the same problem on transposed views, so it needs no code. All arguments are
-words: sizes, strides in elements, addresses; an address of 0 stands for what is not wanted.
+words: sizes, strides in elements, addresses; an address of 0 stands for what is not wanted, a
+panel of 0 for the weights of a single output, in one piece.
 
 Forward:  a few rows of ``x @ w + b`` are finished, then the activation passes over them while
 they are still in L1 or L2.
@@ -28,6 +29,7 @@ from fastgrad.kernels.pointers import (
     scratch,
     shift,
 )
+from fastgrad.kernels.single_output import SINGLE_OUTPUT
 from fastgrad.kernels.target import tile as tile_for
 from fastgrad.kernels.thin import MOST_COLUMNS
 
@@ -47,6 +49,7 @@ def build(dtype_name: str) -> str:
     MR, NR, MC, DIRECT_B = tile.mr, tile.nr, tile.mc, tile.direct_b
     gemm = external("gemm", dtype_name, GEMM)
     pack_b = external("pack_b", dtype_name, PACK_B)
+    single_output = external("single_output", dtype_name, SINGLE_OUTPUT)
     LANES, LAST = tile.lanes, tile.lanes - 1
     # A part of a transposed product, on the stack: 8 KiB.
     TURNED_ROWS, TURNED_COLUMNS = 16, 4 * NR
@@ -117,7 +120,11 @@ def build(dtype_name: str) -> str:
             block, out = target + i * target_row * size, y + i * y_row * size
             # A packed w is read as plain rows: one panel.
             turned = w_col == 1 and x_row == 1 and MOST_COLUMNS < k <= NR and mostly_empty(m, k)
-            if w_col != 1:  # of a single sample
+            if w_panel == 0:
+                single_output(
+                    m, d, x + i * x_row * size, x_row, x_col, w, block, target_row, bias
+                )  # fmt: skip
+            elif w_col != 1:  # of a single sample
                 product(1, k, d, x, 0, x_col, w, w_row, w_col, block, k, 1, 0, a_space, 0)
                 outputs, shifts = as_pointer(block, dtype), as_pointer(bias, dtype)
                 if bias != 0:
@@ -147,6 +154,8 @@ def build(dtype_name: str) -> str:
             gemm(1, k, m, one, 0, 0, dz, dz_row, NR, 0, gb, 0, mode, 0, a_space)
         if gw == 0:
             return
+        if k == 1 and gw_row == 1:  # a column in one piece is a row
+            gw_col = 0
         if gw_col == 1 and mostly_empty(d, k):
             turned_product(
                 d, k, m, x, x_col, x_row, dz, dz_row, 1, gw, gw_row, add, 0, a_space, b_space

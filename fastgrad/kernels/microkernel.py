@@ -7,8 +7,8 @@ broadcasts one element of each row of A, and issues one fused multiply-add per a
 Contract (all strides in elements; see `panel` for the arguments):
 
 - A may have any row and column stride; a row of B and of C is contiguous.
-- Each element of C is one chain ``acc = fma(a, b, acc)`` in increasing k, starting from zero
-  or (CHAIN) from what C holds. ADD adds the finished chain to C; a bias is added last.
+- Each element of C is one chain ``acc = fma(a, b, acc)`` in increasing k from zero, which ADD adds
+  to what C holds; a bias is added last.
 - Ragged columns are loaded through a mask and stored by halves, ragged rows have a body of their
   own, so nothing outside the given rows and columns is touched.
 """
@@ -24,8 +24,7 @@ from fastgrad.kernels.target import tile as tile_for
 from fastgrad.kernels.units import symbol
 from fastgrad.kernels.vector_ir import I32, I64, VectorWriter, new_module
 
-CHAIN = 1  # start from C instead of zero: this k-block continues the previous one
-ADD = 2  # add the finished chain to C
+ADD = 1  # add the finished chains to C
 
 _ARGUMENTS = [
     "m",
@@ -44,12 +43,11 @@ _ARGUMENTS = [
     "bias",
     "columns",
 ]
-SINGLE = 4  # panels that a single row is multiplied with at once
 LINE = 64  # bytes of a cache line
 
 
 class _PanelWriter(VectorWriter):
-    """Writes one function: a panel of `nv` vectors of columns, for any number of rows or one."""
+    """Writes one function: a panel of `nv` vectors of columns, for any number of rows."""
 
     m: Any
     k: Any
@@ -67,11 +65,9 @@ class _PanelWriter(VectorWriter):
     bias: Any
     columns: Any
 
-    def __init__(
-        self, module: Any, dtype: str, tile: Tile, nv: int, ragged: bool, single: bool = False
-    ) -> None:
+    def __init__(self, module: Any, dtype: str, tile: Tile, nv: int, ragged: bool) -> None:
         super().__init__(module, dtype, tile.lanes)
-        self.tile, self.nv, self.ragged, self.single = tile, nv, ragged, single
+        self.tile, self.nv, self.ragged = tile, nv, ragged
         pointers = {"a", "b", "b_next", "b_pack", "c", "bias"}
         name = f"panel_{self.suffix}_{nv}{'_ragged' if ragged else ''}"
         arguments = [self.pointer if n in pointers else I64 for n in _ARGUMENTS]
@@ -120,11 +116,6 @@ class _PanelWriter(VectorWriter):
     # -- control flow -----------------------------------------------------------------
     def _write(self) -> None:
         block = self.panel.append_basic_block
-        if self.single:
-            self.b_ = ir.IRBuilder(block("entry"))
-            self._tile(1, self.a, self.c)
-            self.b_.ret_void()
-            return
         entry, first, head, full, rest, done = map(
             block, ("entry", "first", "head", "full", "rest", "done")
         )
@@ -193,24 +184,19 @@ class _PanelWriter(VectorWriter):
             self.fetch(row)
         cells = [(i, v) for i in range(rows) for v in range(self.nv)]
 
-        def load_c(_: list[Any]) -> list[Any]:
-            return [self._load(c_rows[i], v) for i, v in cells]
-
-        def flag(bit: int) -> Any:
-            return self.b_.icmp_unsigned("!=", self.b_.and_(self.mode, I64(bit)), I64(0))
-
         zeros = [self.zero] * len(cells)
-        acc = self.when(flag(CHAIN), zeros, load_c)
-        acc = self._k_loop(rows, self._rows(a, self.a_row, rows), acc, pack, ahead)
+        acc = self._k_loop(rows, self._rows(a, self.a_row, rows), zeros, pack, ahead)
 
         def add_c(values: list[Any]) -> list[Any]:
-            return [self.b_.fadd(old, x) for old, x in zip(load_c([]), values, strict=True)]
+            held = [self._load(c_rows[i], v) for i, v in cells]
+            return [self.b_.fadd(old, x) for old, x in zip(held, values, strict=True)]
 
         def add_bias(values: list[Any]) -> list[Any]:
             bias = [self._load(self.bias, v) for v in range(self.nv)]
             return [self.b_.fadd(x, bias[v]) for x, (_, v) in zip(values, cells, strict=True)]
 
-        acc = self.when(flag(ADD), acc, add_c)
+        adds = self.b_.icmp_unsigned("!=", self.mode, I64(0))
+        acc = self.when(adds, acc, add_c)
         acc = self.when(self.given(self.bias), acc, add_bias)
         last = self.nv - 1 if self.ragged else self.nv
         for value, (i, v) in zip(acc, cells, strict=True):
@@ -271,10 +257,9 @@ def build(dtype: str) -> str:
     """Return the LLVM IR of the C function ``panel`` for one dtype.
 
     ``panel(m, k, a, a_row, a_col, a_step, b, b_row, b_next, b_pack, c, c_row, mode, bias,
-    columns)`` computes `m` rows x `columns` columns (1 to NR; one row: also 2 or SINGLE * NR, which
-    keeps as many chains in flight as six rows do) of C over `k` steps. Successive groups of MR
-    rows of A are `a_step` elements apart (``MR * a_row`` unpacked, ``AR * k`` packed). `bias` may
-    be null.
+    columns)`` computes `m` rows x `columns` columns (1 to NR) of C over `k` steps. Successive
+    groups of MR rows of A are `a_step` elements apart (``MR * a_row`` unpacked, ``AR * k``
+    packed). `bias` may be null.
 
     With a `b_pack`, and MR rows or more, the first tile writes what it reads of B there, NR
     elements per step, zero-padded, and the others read it there: packing costs stores that the
@@ -293,8 +278,6 @@ def build(dtype: str) -> str:
         for nv in range(1, tile.nv + 1)
         for ragged in (False, True)
     }
-    for wide in (2 * tile.nv, SINGLE * tile.nv):
-        panels[wide, False] = _PanelWriter(module, dtype, tile, wide, False, single=True).panel
     function = ir.Function(module, panels[1, False].function_type, symbol("panel", dtype))
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     done = function.append_basic_block("done")

@@ -131,7 +131,9 @@ def build(dtype_name: str) -> str:
                 y = out
             bias, a_space = params + b * size if b >= 0 else 0, space + word(plan, at.A_SPACE)
             w_col = 1
-            if m == 1 and fresh and columns:  # nothing is packed for a single sample
+            if k == 1:
+                w_panel = 0
+            elif m == 1 and fresh and columns:  # nothing is packed for a single sample
                 w, w_row, w_col, w_pack = params + word(layer, at.W) * size, 1, d, 0
             layer_forward(
                 m, d, k, x, x_row, x_col, w, w_row, w_col, w_panel, w_pack,

@@ -146,7 +146,8 @@ def make_plan(
         for word, steps, outputs, lies in (
             (W_PACKED, d, k, not columns), (WT_PACKED, k, d, columns)
         ):  # fmt: skip
-            unused = word == WT_PACKED and i == 0
+            # A single output's weights are in one piece, and read so.
+            unused = (word == WT_PACKED and i == 0) or (word == W_PACKED and k == 1)
             if not (unused or (lies and (small or outputs <= t.nr // 2))):
                 row[word] = place_of_weights(panels(steps, outputs))
         lines, width = (k, d) if columns else (d, k)

@@ -30,8 +30,13 @@ UNITS = {
     "lay_down": Unit("lay_down", ("lay_down", "take_up")),
     "panel": Unit("microkernel", ("panel",)),
     "thin": Unit("thin", ("thin",)),
-    "gemm": Unit("gemm", ("gemm", "pack_b"), ("panel", "thin")),
-    "layer": Unit("layer", ("layer_forward", "layer_backward", "multiply"), ("gemm",)),
+    "gemv": Unit("gemv", ("gemv",)),
+    "dot": Unit("dot", ("dot",)),
+    "gemm": Unit("gemm", ("gemm", "pack_b"), ("panel", "thin", "gemv")),
+    "single_output": Unit("single_output", ("single_output",), ("dot", "gemv")),
+    "layer": Unit(
+        "layer", ("layer_forward", "layer_backward", "multiply"), ("gemm", "single_output")
+    ),
     "side_by_side": Unit("side_by_side", ("side_by_side",)),
     "dense": Unit("dense", ("dense_forward", "dense_backward"), ("layer", "side_by_side")),
     "plan": Unit("plan", ("plan_work",), ("layer",)),

@@ -37,6 +37,10 @@ class VectorWriter:
             f"llvm.masked.load.{self.suffix}.p0",
             fnty=ir.FunctionType(self.vector, [self.vector.as_pointer(), I32, mask, self.vector]),
         )
+        self._masked_store = module.declare_intrinsic(
+            f"llvm.masked.store.{self.suffix}.p0",
+            fnty=ir.FunctionType(ir.VoidType(), [self.vector, self.vector.as_pointer(), I32, mask]),
+        )
         self._prefetch = module.declare_intrinsic(
             "llvm.prefetch.p0",
             fnty=ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), I32, I32, I32]),
@@ -73,6 +77,10 @@ class VectorWriter:
     def store(self, value: Any, base: Any, elements: Any = 0) -> None:
         """Write a vector."""
         self.b_.store(value, self.at(base, elements), align=self.size)
+
+    def store_lanes(self, mask: Any, value: Any, base: Any, elements: Any = 0) -> None:
+        """Write some lanes of a vector."""
+        self.b_.call(self._masked_store, [value, self.at(base, elements), I32(self.size), mask])
 
     def constant(self, value: float) -> Any:
         """Return a number in all lanes."""
