@@ -1,8 +1,8 @@
 """HIPS autograd: NumPy with a tape.
 
-Written so that float32 stays float32 on the way back, too: the gradients of `maximum`, `max`,
-`mean` and `**` are float64 there, whatever they are of, and everything after them takes twice the
-time. Hence z * (z > 0), the row maximum of the value, which no gradient depends on, and sums.
+Written so that float32 stays float32 on the way back, too: the gradients of `maximum`, `max` and
+`mean` are float64 there, whatever they are of, and everything after them takes twice the time.
+Hence z * (z > 0), the row maximum of the value, which no gradient depends on, and sums.
 """
 
 from __future__ import annotations
