@@ -22,6 +22,7 @@ FLOAT16, FLOAT32, FLOAT64 = (np.dtype(t) for t in (np.float16, np.float32, np.fl
 INT64 = np.dtype(np.int64)  # of classes
 _MOST_AXES = 64  # of NumPy's arrays
 _NUMBERS = frozenset({float, int, bool, np.float64, np.float32, np.int64})
+_TAKEN = frozenset("?bhilqBHILQefd")  # NumPy's characters of bool, integers and floats
 LAYOUTS = ("rows", "columns")  # what `samples` may be: which axis of x counts them
 # Kernels compare dtypes by identity: only NumPy's own objects will do.
 _SINGLETONS = {d.itemsize: d for d in (FLOAT16, FLOAT32, FLOAT64)}
@@ -44,11 +45,19 @@ def as_array(function: str, name: str, value: Any) -> Array:
     """
     array = value if type(value) is np.ndarray else _array_of(function, name, value)
     dtype = array.dtype
-    if dtype.kind in "biu" or (dtype.kind == "f" and dtype.itemsize <= 8):
+    if dtype.char in _TAKEN:  # an extension's types may be of any kind
         return array
+    if hasattr(value, "toarray"):  # SciPy's sparse matrices, which NumPy takes as one object
+        kind = type(value).__name__
+        raise TypeError(f"{function}: {name} is a sparse {kind}: give {name}.toarray()")
+    hint = ""
+    if dtype.kind in "USTO" and name == "target":
+        hint = ". Of labels, _, classes = np.unique(labels, return_inverse=True) makes classes"
+    elif dtype.isbuiltin == 2 and dtype.kind != "c":  # of an extension: bfloat16, int4
+        hint = f": {name}.astype('float32') makes it one of them"
     raise TypeError(
         f"{function}: {name} has dtype {dtype}: give float32, float64, float16, "
-        "an integer type or bool"
+        f"an integer type or bool{hint}"
     )
 
 
@@ -71,6 +80,14 @@ def _array_of(function: str, name: str, value: Any) -> Array:
         return np.asarray(value)
     except ValueError as error:
         raise TypeError(f"{function}: {name} is not an array of numbers ({error})") from None
+    except (KeyboardInterrupt, MemoryError):
+        raise
+    except Exception as error:  # what its __array__ raises: a tensor that needs a gradient, say
+        kind = type(value).__name__
+        raise TypeError(
+            f"{function}: {name} is a {kind} that cannot be read as a NumPy array ({error}): give "
+            f"a NumPy array, of a tensor {name}.detach().cpu().numpy()"
+        ) from None
 
 
 def _check_depth(value: Any) -> None:

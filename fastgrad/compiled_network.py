@@ -25,7 +25,15 @@ from fastgrad.arrays import (
     deliver,
     own_view,
 )
-from fastgrad.losses import ArrayLoss, are_classes, check_classes, reduced
+from fastgrad.losses import (
+    ArrayLoss,
+    are_classes,
+    check_classes,
+    one_class,
+    reduced,
+    use_astype,
+    use_ravel,
+)
 from fastgrad.network_job import WINDOW, Job, Samples
 from fastgrad.planned_network import PlannedNetwork
 
@@ -78,11 +86,16 @@ class CompiledNetwork(PlannedNetwork):
         shape = (self.outputs,) if single else (n, self.outputs)
         if self.columns and not single:
             shape = shape[::-1]
+        if self.loss.rowwise and single:
+            target = one_class(target)
         if self.loss.rowwise and target.ndim == len(shape) - 1:
             classes = self._classes(caller, target.reshape(-1) if single else target, n)
             return Samples(inputs, classes, True, self.takes(inputs))
         if target.shape != shape:
-            classes_too = f", or classes of shape ({n},)" if self.loss.rowwise else ""
+            classes_too = ""
+            if self.loss.rowwise:
+                form = "one class, a scalar" if single else f"classes of shape ({n},)"
+                classes_too = f", or {form}{use_ravel(target, n)}"
             raise ValueError(
                 f"{caller}: target has shape {target.shape} but the network's output for "
                 f"x of shape {x.shape} has shape {shape}{classes_too}"
@@ -106,7 +119,8 @@ class CompiledNetwork(PlannedNetwork):
         if not are_classes(classes, (n,)):
             raise ValueError(
                 f"{caller}: target has shape {classes.shape} and dtype {classes.dtype}: give "
-                f"integer classes of shape ({n},), or an array like the network's output"
+                f"integer classes of shape ({n},){use_astype(classes, n)}, or an array like the "
+                "network's output"
             )
         self.check_classes(caller, classes)
         return np.ascontiguousarray(classes, INT64)

@@ -16,6 +16,7 @@ from fastgrad.activation import ACTIVATIONS, LAYERS, Activation
 from fastgrad.activations import identity
 from fastgrad.arrays import Array, Dtypes, as_array
 from fastgrad.kernels.flags import COLUMNS, WANT_B, WANT_W, WANT_X, WANT_Z
+from fastgrad.names import choices
 
 _CONVERTED = [np.dtype(kind) for kind in "?bBhHiIlLqQe"]
 WANT = {"x": WANT_X, "w": WANT_W, "b": WANT_B, "z": WANT_Z}
@@ -117,8 +118,8 @@ def resolve(function: str, activation: Any) -> tuple[Activation, Callable[[Array
         return identity, None
     if isinstance(activation, str):
         if activation not in ACTIVATIONS:
-            known = ", ".join(ACTIVATIONS)
-            raise ValueError(f"{function}: unknown activation {activation!r}: choose from {known}")
+            rest = choices(activation, ACTIVATIONS)
+            raise ValueError(f"{function}: unknown activation {activation!r}: {rest}")
         return ACTIVATIONS[activation], None
     if isinstance(activation, Activation):
         return activation, None

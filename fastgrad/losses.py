@@ -175,12 +175,16 @@ class _Loss:
             )
         goal = None if target is None else as_array(caller, "target", target)
         labels = False
+        if goal is not None and self.rowwise and array.ndim == 1 and array.size != 1:
+            goal = one_class(goal)
         if goal is not None:
             labels = self.rowwise and goal.ndim == array.ndim - 1
             if labels:
                 _check_labels(caller, array, goal, columns)
             else:
-                _check_same(caller, array, goal)
+                samples_given = math.prod(array.shape[1:] if columns else array.shape[:-1])
+                hint = use_ravel(goal, samples_given) if self.rowwise else ""
+                _check_same(caller, array, goal, hint)
                 self.check_target(caller, goal)
         if array is not pred or goal is not target:  # lists, say: they may need no more
             flags = WANT_GRAD if want_grad else 0
@@ -459,13 +463,30 @@ def reduced(terms: float, reduction: str, rowwise: bool, samples: int, elements:
     return terms / count if count else math.nan  # the mean of nothing
 
 
-def _check_same(caller: str, pred: Array, target: Array) -> None:
+def _check_same(caller: str, pred: Array, target: Array, hint: str = "") -> None:
     # NumPy would broadcast (n, 1) against (n,) to (n, n): a classic silent mistake.
     if pred.shape != target.shape:
         raise ValueError(
             f"{caller}: target has shape {target.shape} but pred has shape {pred.shape}: "
-            "they need the same shape"
+            f"they need the same shape{hint}"
         )
+
+
+def one_class(target: Array) -> Array:
+    """Return the class of one sample, given as a scalar or as one element, as a scalar."""
+    single = target.shape == (1,) and target.dtype.kind in "iu"
+    return target.reshape(()) if single else target
+
+
+def use_ravel(target: Array, samples: int) -> str:
+    """Return what to do with classes that stand in a column or row of their own."""
+    column = target.ndim == 2 and 1 in target.shape and target.size == samples
+    return "; of classes give labels.ravel()" if column and target.dtype.kind in "iu" else ""
+
+
+def use_astype(target: Array, samples: int) -> str:
+    """Return what to do with classes that are floats or bools."""
+    return " (labels.astype(int))" if target.shape == (samples,) else ""
 
 
 def are_classes(target: Array, shape: tuple[int, ...]) -> bool:
@@ -480,7 +501,8 @@ def _check_labels(caller: str, pred: Array, target: Array, columns: bool) -> Non
     if not are_classes(target, expected):
         raise ValueError(
             f"{caller}: target has shape {target.shape} and dtype {target.dtype} but pred has "
-            f"shape {pred.shape}: give integer classes of shape {expected}, or an array like pred"
+            f"shape {pred.shape}: give integer classes of shape {expected}"
+            f"{use_astype(target, math.prod(expected))}, or an array like pred"
         )
     check_classes(caller, target, classes, f"pred has {classes} classes")
 

@@ -308,12 +308,15 @@ class MLP:
         pairs = list(layers)
         if len(pairs) != len(self.activations):
             raise ValueError(
-                f"{caller}: {len(pairs)} layers given: the network has {len(self.activations)}"
+                f"{caller}: layers holds {len(pairs)} things: give {len(self.activations)} pairs "
+                "(w, b), one per layer: [(w1, b1), ...]"
             )
         params = np.empty(self.size, self.dtype)
         for i, (pair, place) in enumerate(zip(pairs, self.layers(params), strict=True)):
             if not isinstance(pair, tuple | list) or len(pair) != 2:
-                raise ValueError(f"{caller}: layer {i} is not a pair (w, b)")
+                raise ValueError(
+                    f"{caller}: layer {i} is not a pair (w, b): give pairs [(w1, b1), ...]"
+                )
             w = as_array(caller, f"w of layer {i}", pair[0])
             if w.shape != place.w.shape:
                 raise ValueError(

@@ -10,6 +10,7 @@ from typing import Any
 from fastgrad.activations import Activation
 from fastgrad.dense_layer import resolve
 from fastgrad.losses import LOSSES, ArrayLoss, Loss
+from fastgrad.names import choices
 from fastgrad.warning_categories import SettingsWarning
 
 __all__ = ["activations_of", "check_learns", "loss_of", "warn_of_logits", "widths"]
@@ -56,7 +57,7 @@ def loss_of(loss: Any) -> Loss | ArrayLoss:
     if not isinstance(loss, str):
         raise TypeError(f"MLP: loss is a {type(loss).__name__}: give a name or an fg.losses object")
     if loss not in LOSSES:
-        raise ValueError(f"MLP: unknown loss {loss!r}: choose from {', '.join(LOSSES)}")
+        raise ValueError(f"MLP: unknown loss {loss!r}: {choices(loss, LOSSES)}")
     return LOSSES[loss]
 
 

@@ -45,7 +45,7 @@ ORDER = [
         "activation",
         "losses",
     ),
-    *("threads", "arrays"),
+    *("threads", "arrays", "names"),
     "warning_categories",
     *("reference", "loops"),
     "kernels.user",

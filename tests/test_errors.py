@@ -297,13 +297,13 @@ SHAPES: dict[str, Wrong] = {
         lambda: fg.losses.softmax_cross_entropy(X, [0.0, 1.0, 2.0]),
         ValueError,
         "softmax_cross_entropy: target has shape (3,) and dtype float64 but pred has shape "
-        "(3, 4): give integer classes of shape (3,), or an array like pred",
+        "(3, 4): give integer classes of shape (3,) (labels.astype(int)), or an array like pred",
     ),
     "classes of bools": Wrong(
         lambda: fg.losses.softmax_cross_entropy(X, [True, False, True]),
         ValueError,
         "softmax_cross_entropy: target has shape (3,) and dtype bool but pred has shape "
-        "(3, 4): give integer classes of shape (3,), or an array like pred",
+        "(3, 4): give integer classes of shape (3,) (labels.astype(int)), or an array like pred",
     ),
     "classes in columns": Wrong(
         lambda: fg.losses.softmax_cross_entropy(X, [0, 1, 2], samples="columns"),
@@ -369,11 +369,12 @@ NAMES: dict[str, Wrong] = {
     ),
     "activation unknown": Wrong(
         dense(activation="sigmoidal"), ValueError,
-        f"dense_forward: unknown activation 'sigmoidal': choose from {KNOWN}",
+        f"dense_forward: unknown activation 'sigmoidal': did you mean 'sigmoid'? Else choose from "
+        f"{KNOWN}",
     ),
     "activation of dense": Wrong(
         lambda: fg.dense(X, W, B, "TANH"), ValueError,
-        f"dense: unknown activation 'TANH': choose from {KNOWN}",
+        f"dense: unknown activation 'TANH': did you mean 'tanh'? Else choose from {KNOWN}",
     ),
     "activation a number": Wrong(
         dense(activation=5), TypeError,

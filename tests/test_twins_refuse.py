@@ -120,8 +120,8 @@ WRONG: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "classes_count": (lambda m: classifier(m).value_and_grad(P, X, [0, 1]), ValueError,
         "MLP.value_and_grad: target has shape (2,) and dtype int64: it needs shape (5, 2), or "
         "integer classes of shape (5,)"),
-    "classes_one": (lambda m: classifier(m).value_and_grad(P, X[0], [1]), ValueError,
-        "MLP.value_and_grad: target has shape (1,) and dtype int64: it needs shape (2,), or "
+    "classes_one": (lambda m: classifier(m).value_and_grad(P, X[0], [[1]]), ValueError,
+        "MLP.value_and_grad: target has shape (1, 1) and dtype int64: it needs shape (2,), or "
         "integer classes of shape ()"),
     "classes_range": (lambda m: classifier(m).value_and_grad(P, X, [0, 1, 2, 1, -1]), ValueError,
         "MLP.value_and_grad: target has classes from -1 to 2: they go from 0 to 1"),

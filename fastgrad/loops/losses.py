@@ -174,6 +174,8 @@ class SoftmaxCrossEntropy:
     ) -> tuple[float, Array]:
         """Return the loss and ``grad_pred``, in ``out`` if given."""
         pred, target = np.asarray(pred), np.asarray(target)
+        if pred.ndim == 1 != pred.size and target.shape == (1,) and target.dtype.kind in "iu":
+            target = target.reshape(())
         classes = target.ndim == pred.ndim - 1
         dtype = result_dtype(pred) if classes else _grad_dtype(pred, target)
         check_samples(self.name, "pred", pred, samples)

@@ -318,6 +318,8 @@ class MLP:
         shape = self._output_shape(x)
         wanted = f"it needs shape {shape}"
         if isinstance(self.loss, SoftmaxCrossEntropy):
+            if x.ndim == 1 and array.shape == (1,):
+                array = array.reshape(())
             classes = () if x.ndim == 1 else (len(self._one_by_one(x, False)),)
             if array.shape == classes and (array.dtype.kind in "iu" or array.size == 0):
                 return self._classes(function, array)

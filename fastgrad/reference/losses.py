@@ -226,6 +226,8 @@ class SoftmaxCrossEntropy:
     ) -> tuple[float, Array | None]:
         pred, target = np.asarray(pred), np.asarray(target)
         dtype = promote(pred)
+        if pred.ndim == 1 != pred.size and target.shape == (1,) and target.dtype.kind in "iu":
+            target = target.reshape(())
         indices = target.ndim == pred.ndim - 1
         if indices:
             floats = pred.astype(working_dtype(dtype), copy=False)

@@ -392,6 +392,8 @@ class MLP:
         array, shape = numbers(function, "target", target), self._output_shape(x)
         rule = f"it needs shape {shape}"
         if isinstance(self.loss, SoftmaxCrossEntropy):
+            if x.ndim == 1 and array.shape == (1,):
+                array = array.reshape(())
             n_shape = () if x.ndim == 1 else (shape[0 if self.samples == "rows" else 1],)
             if array.shape == n_shape and (array.dtype.kind in "iu" or array.size == 0):
                 return self._check_classes(function, array)
