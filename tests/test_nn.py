@@ -418,3 +418,62 @@ def after_forward(layer: nn.Layer, shape: tuple[int, ...]) -> nn.Layer:
 def test_errors(call: Any, error: type[Exception], text: str):
     with pytest.raises(error, match=text):
         call()
+
+
+# -- forwards and backwards in turn --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Linear(3, 2, seed=0), lambda: nn.Dense(3, 2, "gelu", seed=0), nn.Tanh,
+        lambda: nn.Sequential([nn.Linear(3, 4, seed=0), nn.Sigmoid()]),
+    ],
+)  # fmt: skip
+def test_a_backward_without_a_forward_of_its_own(make: Any) -> None:
+    layer, x = make(), np.arange(12.0).reshape(4, 3) / 7
+    g = np.ones_like(layer.forward(x))
+    first = layer.backward(g)
+    close(layer.backward(2 * g), 2 * first)  # from one forward as often as one likes
+    close(layer.backward(g, use_jacobian=True), first)
+    layer.forward(x)
+    layer.forward(-x)  # an evaluation in between, say: the last one counts
+    layer.backward(g)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"\.backward: forward has been called more than once"):
+            layer.backward(g)
+    layer.forward(x)
+    close(layer.backward(g), first)
+    close(layer.backward(g), first)
+    layer.forward(x)
+    layer.forward(x)
+    again = copy.deepcopy(layer)
+    again.forward(x)
+    again.backward(g)
+    again.backward(g)
+
+
+def test_a_loss_without_a_forward_of_its_own() -> None:
+    loss = nn.MSE([[1.0, 2.0]])
+    loss.forward([[0.0, 0.0]])
+    close(loss.backward(), loss.backward())
+    loss.forward([[0.0, 0.0]])
+    loss.forward([[1.0, 1.0]])
+    loss.backward()
+    with pytest.raises(ValueError, match=r"^MSE\.backward: forward has been called more than once"):
+        loss.backward()
+    close(loss.backward([[1.0, 1.0]]), np.array([[0.0, -1.0]]))
+
+
+@layouts
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "relu", "softmax", "exp"])
+def test_an_activation_whose_output_was_changed(name: str, samples: str) -> None:
+    """Its slope is taken from y: dropout by hand would make it another one."""
+    layer, x = nn.Activation(name, samples), np.linspace(-1.0, 2.0, 90).reshape(9, 10)
+    y = layer.forward(x)
+    layer.backward(np.ones_like(y))
+    y *= 0.5
+    with pytest.raises(ValueError, match=r"^Activation\.backward: y has been changed"):
+        layer.backward(np.ones_like(y))
+    y = layer.forward(x) * 0.5
+    layer.backward(np.ones_like(y))

@@ -10,6 +10,7 @@ from fastgrad import activations
 from fastgrad.arrays import Array
 from fastgrad.dense_layer import resolve
 from fastgrad.jacobians import as_rows, block_diagonal, slope_blocks
+from fastgrad.kernels.flags import MARK_SAMPLES
 from fastgrad.nn.layer import Layer
 
 __all__ = ["Activation", "ReLU", "Sigmoid", "Softmax", "Tanh"]
@@ -62,11 +63,26 @@ class Activation(Layer):
     def _apply(self, x: Array) -> Array:
         return self._act(x, **self._options)
 
+    def _forward(self, x: Array) -> Array:
+        y = self._apply(x)
+        self._seen = _some(y) if self._act.from_output else b""
+        return y
+
     def _backward(self, grad: Array) -> Array:
         if self._act.from_output:
             assert self._y is not None
+            if _some(self._y) != self._seen:
+                raise ValueError(
+                    f"{type(self).__name__}.backward: y has been changed since forward returned "
+                    "it, and the derivative is taken from it: y = y * mask, not y *= mask"
+                )
             return self._act.backward_from_output(grad, self._y, **self._options)
         return self._act.backward(grad, self._x, **self._options)
+
+
+def _some(y: Array) -> bytes:
+    """Return some elements of y, all of a small one: whether it has changed since."""
+    return y.flat[:: (y.size // MARK_SAMPLES) | 1].tobytes()
 
 
 class Sigmoid(Activation):

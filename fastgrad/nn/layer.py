@@ -9,10 +9,36 @@ from numpy.typing import ArrayLike
 
 from fastgrad.arrays import LAYOUTS, Array, as_array, check_choice, check_samples, promoted
 
-__all__ = ["Layer", "as_samples"]
+__all__ = ["Layer", "Turns", "as_samples"]
+
+_OF_LAST_FORWARD = frozenset({"_x", "_y", "_cache", "_seen", "_waiting", "_once"})
 
 
-class Layer:
+class Turns:
+    """Forwards and backwards in turn: a layer remembers one forward, the last.
+
+    Going back from it twice is right: with another gradient, or through the Jacobian. But after two
+    forwards the second backward is meant for the first of them, which is forgotten.
+    """
+
+    _waiting = 0  # forwards since the last backward
+    _once = False  # whether there were several before it
+
+    def _gone_forward(self) -> None:
+        self._waiting += 1
+
+    def _go_back(self, name: str) -> None:
+        if self._waiting:
+            self._once, self._waiting = self._waiting > 1, 0
+        elif self._once:
+            raise ValueError(
+                f"{name}: forward has been called more than once before the last backward, and "
+                "only its last call is remembered: this backward would repeat the same gradient. "
+                "Call forward(x), then backward, for each x in turn"
+            )
+
+
+class Layer(Turns):
     """What all layers have in common; not a layer by itself.
 
     Parameters
@@ -59,6 +85,7 @@ class Layer:
         x = self._input("forward", x)
         self._y = None  # if it fails half-way, there is nothing to go back from
         self._x, self._y = x, self._forward(x)
+        self._gone_forward()
         return self._y
 
     def backward(self, grad_y: ArrayLike, use_jacobian: bool = False) -> Array:
@@ -85,7 +112,8 @@ class Layer:
         TypeError
             For a dtype fastgrad does not compute in.
         ValueError
-            Before the first `forward`, or if the shapes do not fit.
+            Before the first `forward`, if the shapes do not fit, or if y has been changed. After
+            several forwards for the second backward: only the last forward is remembered.
         """
         name = f"{type(self).__name__}.backward"
         if self._y is None:
@@ -96,6 +124,7 @@ class Layer:
                 f"{name}: grad_y has shape {grad.shape} but y has shape {self._y.shape}: "
                 "they need the same shape"
             )
+        self._go_back(name)
         grad_x = self._backward(grad)
         if use_jacobian:
             return np.tensordot(grad, self.jacobian(self._x), axes=grad.ndim)
@@ -138,7 +167,7 @@ class Layer:
 
     def __getstate__(self) -> dict[str, Any]:
         # What pickles and copies keep: not the last forward, which refers to compiled code.
-        return {k: v for k, v in self.__dict__.items() if k not in ("_x", "_y", "_cache")}
+        return {k: v for k, v in self.__dict__.items() if k not in _OF_LAST_FORWARD}
 
     def _input(self, method: str, x: ArrayLike) -> Array:
         """Return x as samples, with the right number of features."""

@@ -6,12 +6,12 @@ from numpy.typing import ArrayLike
 
 from fastgrad import losses
 from fastgrad.arrays import LAYOUTS, Array, check_choice
-from fastgrad.nn.layer import as_samples
+from fastgrad.nn.layer import Turns, as_samples
 
 __all__ = ["MSE"]
 
 
-class MSE:
+class MSE(Turns):
     """The mean squared error to fixed labels.
 
     Parameters
@@ -73,7 +73,9 @@ class MSE:
             If the shapes differ.
         """
         self._pred = as_samples("MSE.forward", "pred", pred, self.samples, self.labels.dtype)
-        return losses.mse(self._pred, self.labels, self.reduction, self.samples)
+        value = losses.mse(self._pred, self.labels, self.reduction, self.samples)
+        self._gone_forward()
+        return value
 
     def backward(self, pred: ArrayLike | None = None) -> Array:
         """Return ``dL/dpred``.
@@ -93,10 +95,15 @@ class MSE:
         TypeError
             For a dtype fastgrad does not compute in.
         ValueError
-            If the shapes differ, or there was no `forward` and no `pred` is given.
+            If the shapes differ; where no `pred` is given, if there was no `forward`, or several
+            for the second backward.
         """
-        pred = self._pred if pred is None else pred
         if pred is None:
-            raise ValueError("MSE.backward: there is no pred: give it, or call forward(pred) first")
+            pred = self._pred
+            if pred is None:
+                raise ValueError(
+                    "MSE.backward: there is no pred: give it, or call forward(pred) first"
+                )
+            self._go_back("MSE.backward")
         pred = as_samples("MSE.backward", "pred", pred, self.samples, self.labels.dtype)
         return losses.mse.value_and_grad(pred, self.labels, self.reduction, self.samples)[1]
