@@ -235,7 +235,7 @@ class Training:
             self.losses += losses  # from here on, an interrupt leaves a result with this epoch
             if callback is not None:
                 speed = n / (perf_counter() - began)
-                if _is_true(callback(FitState(epoch, losses[0], self.p, speed))):
+                if _is_true(callback(FitState(epoch, losses[0], self.p.view(), speed))):
                     early = isinstance(callback, EarlyStopping)
                     self.stopped = "early stopping" if early else "callback"
         if self.wrong is None and self.every > 1 and not self._finite():

@@ -113,6 +113,21 @@ def test_a_callback_that_sets_a_shape_changes_nothing(given: str, labels: bool) 
     np.testing.assert_array_equal(result.losses, expected.losses)
 
 
+def test_a_callback_cannot_move_the_parameters() -> None:
+    """They are shown as a view: its shape is its own, and its memory can't be given back."""
+    net = fg.MLP((6, 3), (None,), "mse", dtype="float64")
+    x, target = np.ones((50, 6)), np.ones((50, 3))
+    expected = net.fit(net.init(), x, target, epochs=3)
+
+    def callback(state: fg.FitState) -> None:
+        reshape(state.params)
+        with pytest.raises(ValueError, match="own"):
+            state.params.resize((1,), refcheck=False)
+
+    result = net.fit(net.init(), x, target, epochs=3, callback=callback)
+    np.testing.assert_array_equal(result.params, expected.params)
+
+
 class Lying(np.ndarray):
     """Says it has a shape and a dtype that it has not."""
 
