@@ -377,8 +377,9 @@ class MLP:
                 space = network.take_space()
             y = direct(params, x, out, network.words, space)
             spaces.append(space)
-            if y is None:
-                y = network.converted_prediction(params, x, out)
+            if y is not None:
+                return y  # type: ignore[no-any-return]
+            y = network.converted_prediction(params, x, out)
             if y is not None:
                 return y  # type: ignore[no-any-return]
         return network.predict("MLP.predict", params, x, out)
@@ -441,8 +442,9 @@ class MLP:
                 space = network.take_space()
             pair = direct(params, x, target, out, network.words, space)
             spaces.append(space)
-            if pair is None:
-                pair = network.converted_gradient(params, x, target, out)
+            if pair is not None:
+                return pair  # type: ignore[no-any-return]
+            pair = network.converted_gradient(params, x, target, out)
             if pair is not None:
                 return pair  # type: ignore[no-any-return]
         return network.value_and_grad("MLP.value_and_grad", params, x, target, out)
