@@ -57,14 +57,13 @@ class DefinedActivation(Activation):
         """Return the address of a row kernel, compiling it at first use."""
         from fastgrad.kernels.front_end import numba_enabled
 
-        if (function, dtype) in self.addresses:
-            return self.addresses[function, dtype]
-        with numba_enabled():
-            from fastgrad.kernels.user import row_kernel
+        if (function, dtype) not in self.addresses:
+            with numba_enabled():  # until it is stored: a signal that waits may raise at the end
+                from fastgrad.kernels.user import row_kernel
 
-        address = row_kernel(self.name, function, self.functions[function], dtype)
-        self.addresses[function, dtype] = address
-        return address
+                address = row_kernel(self.name, function, self.functions[function], dtype)
+                self.addresses[function, dtype] = address
+        return self.addresses[function, dtype]
 
     def _layer_kernels(self) -> tuple[str, str, str]:
         return "forward", "forward", "backward_z"  # z is kept

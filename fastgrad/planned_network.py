@@ -13,6 +13,7 @@ from fastgrad.activations import Activation
 from fastgrad.arrays import Array
 from fastgrad.kernels.plan_table import Plan, Stage, make_plan
 from fastgrad.kernels.target import ACTIVATION_COST
+from fastgrad.kernels.undisturbed import COMPILE_LOCK
 from fastgrad.losses import REDUCTIONS, ArrayLoss, Loss
 
 
@@ -53,8 +54,6 @@ class PlannedNetwork:
         It is made once, whichever threads call first: who runs a job may know it by its address.
         """
         if self._plan is None:
-            from fastgrad.kernels.library import LIBRARY
-
             dtype = self.dtype.name
             stages = [
                 Stage(
@@ -73,7 +72,7 @@ class PlannedNetwork:
             )
             # Fewer samples are one uninterruptible call in one thread.
             most = max(2, threads.SHARE_FROM // self.cost)
-            with LIBRARY.lock:
+            with COMPILE_LOCK.lock:
                 if self._plan is None:
                     plan = make_plan(stages, dtype, self.size, self.columns, most, loss)
                     self.words, self._plan = plan.words, plan

@@ -9,8 +9,7 @@ one epoch that went wrong: the bits are the same.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -21,6 +20,7 @@ from fastgrad.arrays import INT64, Array, as_array, check_count, random_generato
 from fastgrad.compiled_network import CompiledNetwork
 from fastgrad.divergence import what_diverged
 from fastgrad.kernels import plan_table as at
+from fastgrad.kernels.undisturbed import interrupts_deferred
 from fastgrad.network_job import START, Job, Samples
 from fastgrad.optimizers import Adam, Memory, Optimizer
 from fastgrad.terminal import Progress
@@ -57,24 +57,21 @@ def train(
     else:
         p = _resumed(network, params, resume)
     run = Training(network, p, resume)
-    with run.result_on_interrupt():  # during the checks, too
-        x = as_array(CALLER, "x", x)
-        data = network.samples(
-            CALLER, x, None if target is None else as_array(CALLER, "target", target)
-        )
-        if callback is not None and not callable(callback):
-            raise TypeError(f"{CALLER}: callback is a {type(callback).__name__}: give a function")
-        epochs, batch_size = (
-            check_count(CALLER, "epochs", epochs),
-            check_count(CALLER, "batch_size", batch_size),
-        )
-        n = len(data.x)
-        if n == 0:
-            raise ValueError(f"{CALLER}: x has shape {x.shape}: there are no samples")
-        run.prepare(data, optimizer, min(batch_size, n), bool(shuffle), seed)
-        with Progress(bool(progress)) as bar:
-            run.go(epochs, callback, bar if progress else None)
-    result = run.result()
+    so_far: list[FitResult] = []
+    try:
+        try:
+            _run(run, x, target, optimizer, epochs, batch_size, shuffle, seed, progress, callback)
+            result = run.result()
+        except KeyboardInterrupt:
+            with interrupts_deferred():
+                so_far.append(run.interrupted())
+            raise
+    except KeyboardInterrupt as stop:
+        if not so_far:  # Ctrl-C once more, before that was deferred
+            with interrupts_deferred():
+                so_far.append(run.interrupted())
+        stop.result = so_far[0]  # type: ignore[attr-defined]
+        raise
     if run.stopped == "diverged":
         try:
             warnings.warn(f"{CALLER}: {run.what_diverged()}", TrainingWarning, stacklevel=3)
@@ -82,6 +79,38 @@ def train(
             error.result = result  # type: ignore[attr-defined]
             raise
     return result
+
+
+def _run(
+    run: Training,
+    x: ArrayLike,
+    target: ArrayLike | None,
+    optimizer: Optimizer | None,
+    epochs: int,
+    batch_size: int,
+    shuffle: bool,
+    seed: int,
+    progress: bool,
+    callback: Callable[[FitState], Any] | None,
+) -> None:
+    """Check the arguments and train."""
+    network = run.network
+    x = as_array(CALLER, "x", x)
+    data = network.samples(
+        CALLER, x, None if target is None else as_array(CALLER, "target", target)
+    )
+    if callback is not None and not callable(callback):
+        raise TypeError(f"{CALLER}: callback is a {type(callback).__name__}: give a function")
+    epochs, batch_size = (
+        check_count(CALLER, "epochs", epochs),
+        check_count(CALLER, "batch_size", batch_size),
+    )
+    n = len(data.x)
+    if n == 0:
+        raise ValueError(f"{CALLER}: x has shape {x.shape}: there are no samples")
+    run.prepare(data, optimizer, min(batch_size, n), bool(shuffle), seed)
+    with Progress(bool(progress)) as bar:
+        run.go(epochs, callback, bar if progress else None)
 
 
 def _resumed(network: CompiledNetwork, params: ArrayLike | None, resume: FitResult) -> Array:
@@ -358,20 +387,15 @@ class Training:
         assert self.wrong is not None
         return what_diverged(self.network, self.data, *self.wrong, kept=len(self.losses))
 
-    @contextmanager
-    def result_on_interrupt(self) -> Iterator[None]:
-        """Give Ctrl-C's exception what there is by then."""
-        try:
-            yield
-        except KeyboardInterrupt as stop:
-            self.stopped = "interrupt"
-            if self.job is not None:
-                self._interrupted(self.job)
-            stop.result = self.result()  # type: ignore[attr-defined]
-            raise
+    def interrupted(self) -> FitResult:
+        """Return what there is by now, whenever that is."""
+        self.stopped = "interrupt"
+        if self.job is not None:
+            self._interrupted(self.job)
+        return self.result()
 
     def _interrupted(self, job: Job) -> None:
-        """Count what the job has done by now, whenever that is."""
+        """Count what the job has done."""
         if self.first == len(self.losses):
             passes = job.done // job.per_pass
             losses = self._losses(job, passes)

@@ -1352,6 +1352,23 @@ _NETWORKS = [
         "a layer follows its activation's name to another meaning",
     ),
     Fault(
+        "end-waits", "kernels/undisturbed.py", "if self.lock.acquire(timeout=END_PATIENCE):",
+        "if False:", "the end of Python does not wait for a thread that compiles",
+    ),
+    Fault(
+        "end-begins", "kernels/undisturbed.py",
+        "if COMPILE_LOCK.ending not in (None, threading.get_ident()):", "if False:",
+        "a thread begins to compile while Python ends",
+    ),
+    Fault(
+        "signals-wait", "kernels/undisturbed.py", "            waiting[number] = frame\n",
+        "            before[number](number, frame)\n", "an alarm stops Numba in its own import",
+    ),
+    Fault(
+        "jit-alone", "kernels/front_end.py", "    with compiling():\n", "    if True:\n",
+        "two threads that compile change the user's NUMBA_DISABLE_JIT",
+    ),
+    Fault(
         "threads-refused", "threads.py", "(0, *range(started, len(tasks)))", "(0,)",
         "where no more threads start, their work is left undone",
     ),

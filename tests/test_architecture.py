@@ -81,6 +81,7 @@ ORDER = [
         "kernels.object_cache",
         "kernels.units",
         "kernels.front_end",
+        "kernels.undisturbed",
         "kernels.plan_table",
         "kernels.headers",
         "kernels.flags",

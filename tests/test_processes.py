@@ -192,7 +192,7 @@ ONE_LAYER = (
     """
 import os, signal, sys, threading, warnings
 import numpy as np, fastgrad as fg
-from fastgrad.kernels.library import LIBRARY
+from fastgrad.kernels.undisturbed import COMPILE_LOCK
 
 warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: fork beside threads
 signal.alarm(60)  # a hang is a failure
@@ -249,7 +249,7 @@ for t in threads: t.join()
 before = layer("relu")
 held, release = threading.Event(), threading.Event()
 def hold():
-    with LIBRARY._lock:
+    with COMPILE_LOCK.lock:
         held.set(); release.wait()
 thread = threading.Thread(target=hold)
 thread.start(); held.wait()
@@ -296,22 +296,25 @@ print("all right")
 
 def test_forks_at_once_beside_a_thread_that_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that lost patience must not leave the lock held that another one got."""
-    from fastgrad.kernels import library
+    from fastgrad.kernels import undisturbed
 
-    lib, (holds, goes_on, released, ends) = library.Library(), [threading.Event() for _ in range(4)]
-    monkeypatch.setattr(library, "FORK_PATIENCE", 0.01)
+    lock, (holds, goes_on, released, ends) = (
+        undisturbed.CompileLock(),
+        [threading.Event() for _ in range(4)],
+    )
+    monkeypatch.setattr(undisturbed, "FORK_PATIENCE", 0.01)
 
     def patient() -> None:
-        lib._hold_lock()
+        lock.hold()
         holds.set()
         goes_on.wait(30)
-        lib._release_lock()
+        lock.release()
         released.set()
         ends.wait(30)  # else the next thread may get this one's number, and with it the lock
 
     def impatient() -> None:
-        lib._hold_lock()
-        lib._release_lock()
+        lock.hold()
+        lock.release()
 
     forks, other = threading.Thread(target=patient), threading.Thread(target=impatient)
     forks.start()
@@ -320,7 +323,7 @@ def test_forks_at_once_beside_a_thread_that_compiles(monkeypatch: pytest.MonkeyP
     other.join()
     goes_on.set()
     assert released.wait(30)
-    free = lib._lock.acquire(timeout=5)
+    free = lock.lock.acquire(timeout=5)
     ends.set()
     forks.join()
     assert free

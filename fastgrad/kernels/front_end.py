@@ -1,6 +1,6 @@
 """Numba as a front end: what holds while it turns the kernels' sources into LLVM IR.
 
-Ctrl-C waits, Numba makes LLVM IR and no more, and no garbage is collected.
+Signals wait, Numba makes LLVM IR and no more, and no garbage is collected.
 All of it is put back afterwards: what the user compiles is compiled as if we were not there.
 Importing this does not import Numba.
 """
@@ -9,40 +9,27 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-
-@contextmanager
-def interrupts_deferred() -> Iterator[None]:
-    """Let Ctrl-C wait for the end: Numba or llvmlite, stopped in an import, is of no use again."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    waiting: list[tuple[int, Any]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: waiting.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if waiting:
-            before(*waiting[0])
+from fastgrad.kernels.undisturbed import compiling
 
 
 @contextmanager
 def numba_enabled() -> Iterator[None]:
-    """Compile even under NUMBA_DISABLE_JIT: kernels on raw memory have no Python form."""
-    from numba import config
+    """Compile even under NUMBA_DISABLE_JIT: kernels on raw memory have no Python form.
 
-    disabled, config.DISABLE_JIT = config.DISABLE_JIT, 0
-    try:
-        yield
-    finally:
-        config.DISABLE_JIT = disabled
+    One thread at a time: each puts back what it found.
+    """
+    with compiling():
+        from numba import config
+
+        disabled, config.DISABLE_JIT = config.DISABLE_JIT, 0
+        try:
+            yield
+        finally:
+            config.DISABLE_JIT = disabled
 
 
 @contextmanager

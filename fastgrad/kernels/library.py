@@ -8,73 +8,42 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-import os
 import sys
-import threading
-from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-from fastgrad.kernels.front_end import (
-    collector_paused,
-    interrupts_deferred,
-    numba_enabled,
-    numba_front_end,
-)
-from fastgrad.kernels.object_cache import cache_path, read_sealed, write_sealed
-from fastgrad.kernels.target import host
+from fastgrad.kernels.front_end import collector_paused, numba_enabled, numba_front_end
+from fastgrad.kernels.undisturbed import COMPILE_LOCK, compiling
 from fastgrad.kernels.units import Unit, symbol, unit
 
-with interrupts_deferred():
+with compiling():
     # These two hook into forks, and Numba imports them: not while a fork waits for a compilation.
     import concurrent.futures.thread  # noqa: F401
     import logging  # noqa: F401
 
     import llvmlite.binding as llvm
 
+    from fastgrad.kernels.object_cache import cache_path, read_sealed, write_sealed
+    from fastgrad.kernels.target import host
+
 LARGEST_FOLLOWED = 32 * 1024 * 1024 - 64 * 1024  # bytes: glibc's own header must fit, too
-FORK_PATIENCE = 5.0  # seconds that a fork waits for another thread that compiles
 
 
 class Library:
     """The units loaded into this process."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
         self._addresses: dict[str, int] = {}
         self._engines: list[Any] = []
         self.compiled: list[str] = []  # units compiled, not found, by this process
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(
-                before=self._hold_lock,
-                after_in_parent=self._release_lock,
-                after_in_child=self._renew_lock,
-            )
-
-    @property
-    def lock(self) -> Any:
-        """The lock of all loading and compiling: the one lock that a fork waits for."""
-        return self._lock
-
-    def _hold_lock(self) -> None:
-        # Fork between loads, not in one: the child would find LLVM's lock held for ever. But not
-        # at any price: the thread that loads may be waiting for this one.
-        self._lock.acquire(timeout=FORK_PATIENCE)
-
-    def _release_lock(self) -> None:
-        # The lock knows who holds it: a flag of ours would be that of whichever thread forks last.
-        with suppress(RuntimeError):  # not this thread, which lost patience
-            self._lock.release()
-
-    def _renew_lock(self) -> None:
-        self._lock = threading.RLock()
 
     def address(self, unit_name: str, function: str, dtype: str) -> int:
         """Return the address of a unit's function, loading the unit if need be."""
         name = symbol(function, dtype)
-        with self._lock:
+        with COMPILE_LOCK.lock:
             if name not in self._addresses:
-                self._load(unit_name, dtype)
+                with compiling():
+                    self._load(unit_name, dtype)
             return self._addresses[name]
 
     def _load(self, unit_name: str, dtype: str) -> None:
@@ -162,7 +131,7 @@ def keep_freed_memory() -> None:
 
 def build(wanted: Unit, dtype: str) -> bytes:
     """Compile a unit to an object file."""
-    with interrupts_deferred(), numba_enabled(), numba_front_end(), collector_paused():
+    with numba_enabled(), numba_front_end(), collector_paused():
         module = importlib.import_module(f"fastgrad.kernels.{wanted.module}")
         arguments = (dtype,) if wanted.argument is None else (dtype, wanted.argument)
         assembly: str = module.build(*arguments)

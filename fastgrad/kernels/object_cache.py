@@ -9,7 +9,6 @@ again.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import os
 import sys
 import tempfile
@@ -18,10 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fastgrad.kernels.front_end import interrupts_deferred
 from fastgrad.kernels.target import host
+from fastgrad.kernels.undisturbed import interrupts_deferred
 
 with interrupts_deferred():
+    import importlib.metadata
+
     import llvmlite
     import llvmlite.binding as llvm
 

@@ -1,0 +1,130 @@
+"""What must not be disturbed: kernels are loaded and compiled by one thread at a time.
+
+Nothing comes between. Not a signal: Numba or llvmlite, stopped by an exception in an import or
+with LLVM's lock held, could not be used again by this process. Not a fork: the child would find
+that lock held for ever. Not the end of Python: C's `exit` destroys what LLVM works on, and a
+daemon thread that compiles then crashes the process (one of twelve runs ended within a
+compilation did). All of it waits, and goes on afterwards as if we were not there.
+
+Importing this imports neither Numba nor llvmlite.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+FORK_PATIENCE = 5.0  # seconds that a fork waits for another thread
+# And the end of Python: a unit takes a second or less, and some times that on a loaded machine.
+END_PATIENCE = 30.0
+
+
+@contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Let the handlers of signals wait for the end, each of them once.
+
+    Where this thread runs none, as in all but the main thread of the main interpreter, nothing
+    has to wait.
+    """
+    before: dict[int, Callable[..., Any]] = {}
+    waiting: dict[int, Any] = {}
+    over: list[bool] = []
+
+    def note(number: int, frame: Any) -> None:
+        if over:  # an exception ended the loop that puts the handlers back
+            before[number](number, frame)
+        else:
+            waiting[number] = frame
+
+    try:
+        for number in signal.valid_signals():
+            handler = signal.getsignal(number)
+            if callable(handler):
+                before[number] = handler
+                try:
+                    signal.signal(number, note)
+                except ValueError:  # this thread runs none
+                    if len(before) > 1:  # it does: a handler raised this meanwhile
+                        raise
+                    before.clear()
+                    break
+        yield
+    finally:
+        over += [True]
+        for each, known in before.items():
+            signal.signal(each, known)
+        with ExitStack() as stack:  # the others, too, where one raises
+            for each, frame in waiting.items():
+                stack.callback(before[each], each, frame)
+
+
+class CompileLock:
+    """The lock of all loading and compiling, which forks and the end of Python wait for."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.ending: int | None = None  # the thread in which Python ends
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self.hold, after_in_parent=self.release, after_in_child=self.renew
+            )
+        atexit.register(self.end)
+
+    def hold(self) -> None:
+        """Wait for another thread that loads, but not at any price: that may wait for this one."""
+        end = time.monotonic() + FORK_PATIENCE
+        while _importing() and time.monotonic() < end:
+            time.sleep(0.01)
+        self.lock.acquire(timeout=FORK_PATIENCE)
+
+    def release(self) -> None:
+        """Go on after a fork."""
+        # The lock knows who holds it: a flag of ours would be that of whichever thread forks last.
+        with suppress(RuntimeError):  # not this thread, which lost patience
+            self.lock.release()
+
+    def renew(self) -> None:
+        """Go on in the child."""
+        self.lock, self.ending = threading.RLock(), None
+
+    def end(self) -> None:
+        """Wait for another thread that loads; from now on only this one may."""
+        self.ending = threading.get_ident()
+        if self.lock.acquire(timeout=END_PATIENCE):
+            self.lock.release()
+
+
+def _importing() -> bool:
+    """Return whether a thread imports a module of ours: the child would wait for its lock."""
+    specs = (
+        getattr(module, "__spec__", None)
+        for name, module in list(sys.modules.items())
+        if name.startswith("fastgrad.kernels.")
+    )
+    return any(getattr(spec, "_initializing", False) for spec in specs)
+
+
+COMPILE_LOCK = CompileLock()
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Load or compile, undisturbed.
+
+    Raises
+    ------
+    SystemExit
+        If Python is ending in another thread: this one ends here, as it would a moment later.
+    """
+    with COMPILE_LOCK.lock:
+        if COMPILE_LOCK.ending not in (None, threading.get_ident()):
+            raise SystemExit
+        with interrupts_deferred():
+            yield
