@@ -25,9 +25,8 @@ from fastgrad.activations import (
 )
 from fastgrad.functional import DenseCache, DenseGrads, dense, dense_backward, dense_forward
 from fastgrad.threads import get_num_threads, set_num_threads
+from fastgrad.version import __version__ as __version__
 from fastgrad.warning_categories import FastgradWarning, SettingsWarning, TrainingWarning
-
-__version__ = "0.1.0"
 
 # Loaded when first used: a script that only needs layers does not pay for them.
 _LATER = {

@@ -18,6 +18,7 @@ import fastgrad
 from fastgrad.activations import BUILT_IN
 from fastgrad.blas import slowed
 from fastgrad.cases import NETS, layer_case, net_case
+from fastgrad.kernels.processor import UnknownProcessor
 from fastgrad.machine import THREAD_VARIABLES, facts
 from fastgrad.running import described
 from fastgrad.terminal import Progress
@@ -49,14 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 if a check of ``compare`` fails; 2 for bad arguments, no room for what they ask, or
-        nobody who takes the output; 130 after Ctrl-C.
+        0; 1 if a check of ``compare`` fails, or ``warmup`` cannot keep what it compiled; 2 for
+        bad arguments, no room for what they ask, or nobody who takes the output; 130 after Ctrl-C.
     """
     try:
         status = _run(argv)
     except KeyboardInterrupt:
         return 130
-    except (OSError, MemoryError) as error:
+    except (OSError, MemoryError, UnknownProcessor) as error:
         _complain(str(error))
         return 2
     return status if _printed(end="") else 2
@@ -312,7 +313,9 @@ def _info(args: argparse.Namespace) -> int:
 
 
 def _warmup(args: argparse.Namespace) -> int:
+    from fastgrad.kernels.cache_place import cache_directory
     from fastgrad.kernels.library import LIBRARY
+    from fastgrad.kernels.object_cache import refusal
 
     before = len(LIBRARY.compiled)
     start = time.monotonic()
@@ -321,4 +324,10 @@ def _warmup(args: argparse.Namespace) -> int:
     compiled = len(LIBRARY.compiled) - before
     about = facts()
     took = f"compiled {compiled} kernels in {time.monotonic() - start:.1f} s"
-    return 0 if _printed(f"{took}\ncached: {about['cached']} in {about['cache']}") else 2
+    if not _printed(f"{took}\ncached: {about['cached']} in {about['cache']}"):
+        return 2
+    if why := refusal() or next(iter(LIBRARY.not_kept.values()), ""):
+        place = cache_directory() or "anywhere"
+        _complain(f"kernels are not kept in {place}, so every process compiles again: {why}")
+        return 1
+    return 0

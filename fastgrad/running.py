@@ -5,13 +5,12 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import Any
 
 from fastgrad.activations import ACTIVATIONS, BUILT_IN
 from fastgrad.arithmetic import arithmetic
 from fastgrad.arrays import check_choice
-from fastgrad.kernels.units import DTYPES, UNITS, unit
+from fastgrad.kernels.units import DTYPES, UNITS, symbol, unit
 from fastgrad.losses import LOSSES
 from fastgrad.threads import get_num_threads
 
@@ -75,15 +74,15 @@ def configuration() -> dict[str, Any]:
 
     import numpy as np
 
-    from fastgrad import __version__
-    from fastgrad.kernels.object_cache import cache_directory, cache_path
+    from fastgrad.kernels.cache_place import cache_directory
+    from fastgrad.kernels.fallback import reasons
+    from fastgrad.kernels.object_cache import refusal
     from fastgrad.kernels.target import host, tile
+    from fastgrad.version import __version__
 
-    target, directory = host(), cache_directory()
-    cached = []
-    for path in (cache_path(name, dtype) for dtype in DTYPES for name in units()):
-        with suppress(OSError):  # no such file, or a directory that may not be searched
-            cached += [path.stat().st_size] if path is not None else []
+    target, directory, refused = host(), cache_directory(), refusal()
+    cached = kept(DTYPES)
+    alone = {symbol: note for symbol, (_, note) in cached.items() if note} | reasons
     tiles = {name: tile(name) for name in DTYPES}
     return {
         "fastgrad": __version__,
@@ -97,9 +96,31 @@ def configuration() -> dict[str, Any]:
         "vector bits": target.vector_bytes * 8,
         "register tile": ", ".join(f"{t.mr}x{t.nr} {name}" for name, t in tiles.items()),
         "threads": get_num_threads(),
-        "cache": str(directory) if directory is not None else "none: no home directory",
-        "cached": f"{len(cached)} of {2 * len(units())} kernels, {sum(cached) / 1024:.0f} KiB",
+        "passes": _passes(alone),
+        "cache": f"none: {refused}" if refused else str(directory),
+        "cached": f"{len(cached)} of {2 * len(units())} kernels, "
+        f"{sum(size for size, _ in cached.values()) / 1024:.0f} KiB",
     }
+
+
+def kept(dtypes: Iterable[str]) -> dict[str, tuple[int, str]]:
+    """Return size and note of each unit that the cache holds, by the unit's first symbol."""
+    from fastgrad.kernels.object_cache import cache_path, look
+
+    found = {}
+    for name, dtype in ((name, dtype) for dtype in dtypes for name in units()):
+        about = look(cache_path(name, dtype))
+        if about is not None:
+            found[symbol(unit(name).functions[0], dtype)] = about
+    return found
+
+
+def _passes(alone: Mapping[str, str]) -> str:
+    """Return which of Numba's passes kernels went through: see `fastgrad.kernels.fallback`."""
+    if not alone:
+        return "chosen by fastgrad"
+    why = sorted(set(alone.values()))[0]
+    return f"Numba's own for {len(alone)} functions, which takes longer: {why}"
 
 
 def described(facts: Mapping[str, Any]) -> str:

@@ -804,8 +804,8 @@ _KERNELS = [
     # -- the cache of compiled code
     Fault(
         "cache-sources", "kernels/object_cache.py",
-        "digest.update(source.name.encode() + source.read_bytes())",
-        "digest.update(source.name.encode())",
+        'digest.update(f"{name}\\0{len(content)}\\0".encode() + content)',
+        'digest.update(f"{name}\\0".encode())',
         "a stale cache key: changed kernels are not compiled again",
     ),
     Fault(
@@ -815,10 +815,41 @@ _KERNELS = [
     ),
     Fault(
         "cache-seal", "kernels/object_cache.py",
-        "return code if code and hashlib.sha256(path.name.encode() + code).digest() == seal "
-        "else None",
-        "return code or None",
+        "if content[:_SEAL] != _seal(path, content[_SEAL:]):", "if False:",
         "damaged code is loaded",
+    ),
+    Fault(
+        "cache-owner", "kernels/cache_place.py",
+        "if about.st_uid not in (0, os.geteuid()):", "if False:",
+        "another user's machine code is run",
+    ),
+    Fault(
+        "cache-mode", "kernels/cache_place.py",
+        "if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):", "if False:",
+        "machine code that anybody can write is run",
+    ),
+    Fault(
+        "cache-absolute", "kernels/cache_place.py",
+        "return path if path.is_absolute() else None", "return path",
+        "machine code from the working directory is run",
+    ),
+    Fault(
+        "cache-pipe", "kernels/cache_place.py",
+        'os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY', "os.O_RDONLY | _BINARY",
+        "a pipe in place of a file holds up the process for ever",
+    ),
+    Fault(
+        "cache-readable", "kernels/object_cache.py",
+        "        os.chmod(temporary, 0o644)", "        pass",
+        "what root compiled no other user can load",
+    ),
+    Fault(
+        "cache-symbol", "kernels/library.py", "if not all(found.values()):", "if False:",
+        "a function that is not in the code is called at address 0",
+    ),
+    Fault(
+        "fallback", "kernels/fallback.py", "    _this_thread.alone = True\n", "",
+        "a kernel that another Numba refuses is refused again",
     ),
 ]  # fmt: skip
 

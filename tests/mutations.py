@@ -92,8 +92,12 @@ LIKELY = {
         "test_compile.py",
         "test_cache_torture.py",
     ),
+    "kernels/cache_place.py": ("test_cache_trust.py",),
+    "kernels/library.py": ("test_cache_trust.py",),
+    "kernels/fallback.py": ("test_compile.py",),
     "kernels/object_cache.py": (
         "test_library.py",
+        "test_cache_trust.py",
         "test_compile.py",
         "test_processes.py",
         "test_bits.py",

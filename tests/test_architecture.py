@@ -79,15 +79,20 @@ ORDER = [
         "kernels.entry",
         "kernels.library",
         "kernels.object_cache",
+        "kernels.cache_place",
+        "kernels.sources",
         "kernels.units",
         "kernels.front_end",
         "kernels.undisturbed",
+        "kernels.fallback",
+        "kernels.processor",
         "kernels.plan_table",
         "kernels.headers",
         "kernels.flags",
         "kernels.target",
     ),
     "kernels.__init__",
+    "version",
 ]
 # `import fastgrad` is how cli.py and compare.py use the public API.
 PACKAGES = {"reference", "loops", "data", "nn"}  # of several files; named by their directory

@@ -12,22 +12,23 @@ import numpy as np
 from numba import cfunc, njit, types
 
 from fastgrad.kernels import pipeline
+from fastgrad.kernels.fallback import numba_alone
 from fastgrad.kernels.library import machine
 from fastgrad.kernels.units import symbol
 
 # error_model="numpy": no ZeroDivisionError branches. No fastmath: policy. What Numba's variables
 # ask for all functions (NUMBA_DEBUGINFO, NUMBA_BOUNDSCHECK) is not for ours.
 _SCALAR: dict[str, Any] = {"error_model": "numpy", "debug": False}
-_OPTIONS: dict[str, Any] = {**pipeline.OPTIONS, **_SCALAR, "boundscheck": False}
+_OPTIONS: dict[str, Any] = {**_SCALAR, "boundscheck": False}
+# Of Numba's private options, two leave out wrappers for calls from Python and C, which only units'
+# own functions receive (a third of the compile time).
+_PRIVATE = {**pipeline.OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
-# The two wrappers are for calls from Python and C, which only units' own functions receive (a
-# third of the compile time).
-_CALLEE: dict[str, Any] = {
-    **_OPTIONS,
-    "nogil": True,
-    "no_cpython_wrapper": True,
-    "no_cfunc_wrapper": True,
-}
+
+def _callee(*signature: Any, **private: Any) -> Any:
+    """Return the decorator of functions that only kernels call."""
+    more = {} if numba_alone() else {**_PRIVATE, **private}
+    return njit(*signature, **_OPTIONS, nogil=True, **more)
 
 
 # Kernels never raise, but Numba's wrappers keep the paths that would, into its own runtime.
@@ -45,13 +46,13 @@ def kernel(function: Callable[..., Any]) -> Any:
     result = _numba_type(annotations.pop("return", None))
     arguments = [_numba_type(hint) for hint in annotations.values()]
     if None in arguments or result is None:
-        return njit(**_CALLEE)(function)
-    return njit(result(*arguments), **_CALLEE)(function)
+        return _callee()(function)
+    return _callee(result(*arguments))(function)
 
 
 def inlined(function: Callable[..., Any]) -> Any:
     """Compile `function` into each of its callers."""
-    return njit(**_CALLEE, forceinline=True)(function)
+    return _callee(forceinline=True)(function)
 
 
 # With float32 constants the sum and the product have the dtype of the other operand.
@@ -77,7 +78,7 @@ def scalar(function: Callable[..., Any]) -> Any:
 
 def c_function(signature: Any, function: Callable[..., Any]) -> Any:
     """Compile `function` for callers outside of Numba."""
-    return cfunc(signature, **_OPTIONS)(function)
+    return cfunc(signature, **_OPTIONS, **({} if numba_alone() else pipeline.OPTIONS))(function)
 
 
 def _numba_type(hint: Any) -> Any:
@@ -89,7 +90,12 @@ def _numba_type(hint: Any) -> Any:
 
 def external(function: str, dtype: str, signature: Any) -> Any:
     """Return a function of another unit, linked by its symbol."""
-    return types.ExternalFunction(symbol(function, dtype), signature)
+    name = symbol(function, dtype)
+    # Numba's own engine makes machine code at once, which never runs: any address will do for what
+    # is not loaded yet.
+    if numba_alone() and llvm.address_of_symbol(name) is None:
+        llvm.add_symbol(name, llvm.address_of_symbol("malloc"))
+    return types.ExternalFunction(name, signature)
 
 
 def assemble(

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from fastgrad.kernels.fallback import numba_alone
 from fastgrad.kernels.undisturbed import compiling
 
 
@@ -38,8 +39,12 @@ def numba_front_end() -> Iterator[None]:
 
     Its own optimization is switched off, and its engine, which makes machine code of every
     function, is exchanged for one that makes none (a quarter and a fifth of the time). Where
-    another version of Numba keeps its engine elsewhere it stays, which costs time only.
+    another version of Numba keeps its engine elsewhere it stays, which costs time only; where it
+    asks more of its engine, `fallback` compiles without all of this.
     """
+    if numba_alone():
+        yield
+        return
     from numba import config
     from numba.core.compiler_lock import global_compiler_lock
     from numba.core.registry import cpu_target

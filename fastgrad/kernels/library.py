@@ -12,7 +12,10 @@ import sys
 from functools import lru_cache
 from typing import Any
 
+from fastgrad.kernels import fallback
+from fastgrad.kernels.fallback import compiled
 from fastgrad.kernels.front_end import collector_paused, numba_enabled, numba_front_end
+from fastgrad.kernels.processor import check_processor
 from fastgrad.kernels.undisturbed import COMPILE_LOCK, compiling
 from fastgrad.kernels.units import Unit, symbol, unit
 
@@ -36,6 +39,7 @@ class Library:
         self._addresses: dict[str, int] = {}
         self._engines: list[Any] = []
         self.compiled: list[str] = []  # units compiled, not found, by this process
+        self.not_kept: dict[str, str] = {}  # those that the cache did not take, and why
 
     def address(self, unit_name: str, function: str, dtype: str) -> int:
         """Return the address of a unit's function, loading the unit if need be."""
@@ -53,18 +57,31 @@ class Library:
             self.address(other, unit(other).functions[0], dtype)
         path = cache_path(unit_name, dtype)
         code = read_sealed(path)
-        if code is None:
-            code = build(wanted, dtype)
-            self.compiled.append(f"{unit_name}:{dtype}")
-            write_sealed(path, code)
+        if code is not None and self._link(code, wanted, dtype):
+            return
+        code = build(wanted, dtype)
+        name = f"{unit_name}:{dtype}"
+        self.compiled.append(name)
+        note = fallback.reasons.get(symbol(wanted.functions[0], dtype), "")
+        if reason := write_sealed(path, code, note):
+            self.not_kept[name] = reason
+        if not self._link(code, wanted, dtype):
+            raise RuntimeError(f"fastgrad: {name} was compiled without one of {wanted.functions}")
+
+    def _link(self, code: bytes, wanted: Unit, dtype: str) -> bool:
+        """Make a unit's functions known; False, and nothing is, if the code lacks one."""
         engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine())
         engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         engine.finalize_object()
+        names = [symbol(function, dtype) for function in wanted.functions]
+        found = {name: engine.get_function_address(name) for name in names}
+        if not all(found.values()):  # 0 is what the engine calls a symbol that is not there
+            return False
         self._engines.append(engine)
-        for function in wanted.functions:
-            name = symbol(function, dtype)
-            self._addresses[name] = engine.get_function_address(name)
-            llvm.add_symbol(name, self._addresses[name])
+        for name, address in found.items():
+            self._addresses[name] = address
+            llvm.add_symbol(name, address)
+        return True
 
 
 def machine() -> Any:
@@ -131,11 +148,28 @@ def keep_freed_memory() -> None:
 
 def build(wanted: Unit, dtype: str) -> bytes:
     """Compile a unit to an object file."""
-    with numba_enabled(), numba_front_end(), collector_paused():
-        module = importlib.import_module(f"fastgrad.kernels.{wanted.module}")
-        arguments = (dtype,) if wanted.argument is None else (dtype, wanted.argument)
-        assembly: str = module.build(*arguments)
-    return bytes(machine().emit_object(llvm.parse_assembly(assembly)))
+    check_processor()
+
+    def assembly() -> Any:
+        with numba_enabled(), numba_front_end(), collector_paused():
+            module = importlib.import_module(f"fastgrad.kernels.{wanted.module}")
+            arguments = (dtype,) if wanted.argument is None else (dtype, wanted.argument)
+            made = llvm.parse_assembly(module.build(*arguments))
+        check_externals(made)
+        return made
+
+    made = compiled(symbol(wanted.functions[0], dtype), assembly)
+    return bytes(machine().emit_object(made))
+
+
+def check_externals(module: Any) -> None:
+    """Raise RuntimeError if a unit calls what nobody provides: LLVM would end the process."""
+    link_externals()
+    for function in module.functions:
+        name = function.name
+        ours = name.startswith(("llvm.", "fastgrad_"))  # instructions; units that it needs
+        if function.is_declaration and not ours and llvm.address_of_symbol(name) is None:
+            raise RuntimeError(f"fastgrad: a kernel calls {name}, which it is not linked with")
 
 
 LIBRARY = Library()

@@ -3,15 +3,18 @@
 Numba makes 27 passes over each function, most of them for what no kernel has: closures,
 comprehensions, `with`, exceptions, array expressions, calls of overloads worth inlining. These
 eleven do the rest: the first gradient of a process takes 5.2 instead of 5.6 s. Where another
-version of Numba keeps one of them elsewhere kernels go through all, which costs time only.
+version of Numba keeps one of them elsewhere, or `fallback` has given them up, kernels go through
+all, which costs time only.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from fastgrad.kernels.fallback import numba_alone
+
 try:
-    from numba.core.compiler import CompilerBase
+    from numba.core.compiler import Compiler
     from numba.core.compiler_machinery import PassManager
     from numba.core.typed_passes import (
         AnnotateTypes,
@@ -45,8 +48,10 @@ else:
         NoPythonBackend: "the result",
     }
 
-    class _Kernels(CompilerBase):  # type: ignore[misc]  # Numba has no types
-        def define_pipelines(self) -> list[Any]:
+    class _Kernels(Compiler):  # type: ignore[misc]  # Numba has no types
+        def define_pipelines(self) -> Any:
+            if numba_alone():
+                return super().define_pipelines()
             passes = PassManager("kernels")
             for step, purpose in _PASSES.items():
                 passes.add_pass(step, purpose)

@@ -1,0 +1,103 @@
+"""Where compiled units are kept, and whether machine code found there may be run.
+
+Whoever can write a file that this process loads runs code as this user. So places are absolute (the
+working directory may be anybody's), and directory and file must belong to this user or to root,
+and be writable by their owner alone. Whoever may read them may use them: an image warmed by root
+serves every user.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+MOST_BYTES = 1 << 26  # of a file; the largest unit has 0.2 MiB
+
+
+def cache_directory() -> Path | None:
+    """Return where compiled units are kept, or None where there is no place for them.
+
+    ``FASTGRAD_CACHE_DIR``, else the user's cache directory. Never a shared temporary directory.
+    """
+    asked = os.environ.get("FASTGRAD_CACHE_DIR")
+    if asked:
+        return _absolute(asked)
+    if sys.platform == "win32":
+        return _below(os.environ.get("LOCALAPPDATA"), "fastgrad")
+    shared = _below(os.environ.get("XDG_CACHE_HOME"), "fastgrad")
+    if shared is not None:
+        return shared
+    caches = "Library/Caches" if sys.platform == "darwin" else ".cache"
+    return _below(os.environ.get("HOME"), f"{caches}/fastgrad")
+
+
+def _absolute(name: str) -> Path | None:
+    path = Path(os.path.expanduser(name))
+    return path if path.is_absolute() else None
+
+
+def _below(parent: str | None, name: str) -> Path | None:
+    found = _absolute(parent) if parent else None
+    return None if found is None else found / name
+
+
+def refusal() -> str:
+    """Return why no compiled code is loaded from the place for it, or kept there; "" if it is."""
+    directory = cache_directory()
+    if directory is None:
+        asked = os.environ.get("FASTGRAD_CACHE_DIR")
+        return f"FASTGRAD_CACHE_DIR is {asked!r}: give an absolute path" if asked else "no home"
+    try:
+        return distrust(os.stat(directory))
+    except FileNotFoundError:
+        return ""  # it will be made
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def distrust(about: os.stat_result) -> str:
+    """Return why somebody else may have put code into a file or directory; "" if nobody can."""
+    if not hasattr(os, "geteuid"):  # Windows: a user's own directories are the user's alone
+        return ""
+    if about.st_uid not in (0, os.geteuid()):
+        return f"it belongs to user {about.st_uid}, neither to you nor to root"
+    if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"others can write there (its mode is {stat.S_IMODE(about.st_mode):o}): chmod go-w"
+    return ""
+
+
+def make(directory: Path) -> None:
+    """Make a directory that all may read and its owner alone may write; an old one stays as it is.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made, or code from it would not be run.
+    """
+    try:
+        directory.mkdir(parents=True, mode=0o755)
+        directory.chmod(0o755)  # whatever the umask took away
+    except FileExistsError:
+        if reason := distrust(os.stat(directory)):
+            raise OSError(reason) from None
+
+
+def read(path: Path) -> bytes | None:
+    """Return what is in a file that only this user or root can have written, else None."""
+    try:
+        if distrust(os.stat(path.parent)):
+            return None
+        # Without O_NONBLOCK a pipe in the file's place would wait for ever for its other end.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+        with open(handle, "rb", buffering=0) as file:
+            about = os.fstat(handle)
+            if not stat.S_ISREG(about.st_mode) or about.st_size > MOST_BYTES or distrust(about):
+                return None
+            return file.read()
+    except OSError:
+        return None
+
+
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows
