@@ -195,7 +195,7 @@ def test_a_moved_part_costs_time_only(part: str, tmp_path: Path) -> None:
     code = STOCK.format(ours=OURS, plant=PLANTED[part], units=asked)
     printed = output(start(code, FASTGRAD_CACHE_DIR=str(tmp_path)), timeout=300).splitlines()
     built, alone = map(int, printed[0].split())
-    assert built == len(asked)
+    assert built >= len(asked)  # and what these need
     assert 1 <= alone <= built  # units made without Numba have nothing to give up
     (passes,) = (line for line in printed if line.startswith("passes "))
     assert f"Numba's own for {alone} functions, which takes longer: " in passes
