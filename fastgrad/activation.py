@@ -72,6 +72,8 @@ class Activation:
     array([0., 5.])
     """
 
+    _made = False
+
     def __init__(
         self,
         name: str,
@@ -96,10 +98,12 @@ class Activation:
             "backward_z": {},
             "backward_y": {},
         }
+        self._made = True
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute once: kernels, layers and networks have been made by what it was."""
-        if name in self.__dict__:
+        # To ask for __dict__ makes one, and each attribute slower: so not while this is made.
+        if self._made and name in self.__dict__:
             raise AttributeError(f"activation {self.name!r}: {name} can't be changed")
         super().__setattr__(name, value)
 

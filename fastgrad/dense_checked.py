@@ -23,6 +23,7 @@ from fastgrad.arrays import (
     Array,
     Dtypes,
     as_array,
+    as_native,
     as_natives,
     check_choice,
     check_out,
@@ -49,6 +50,7 @@ __all__ = [
     "converted_backward",
     "converted_forward",
     "output_fields",
+    "rounded_backward",
 ]
 
 _ARRAYS = ("x", "w", "saved")  # of a cache; b may be missing
@@ -144,6 +146,8 @@ def converted_forward(
     """
     try:
         arrays = TO_FLOAT64.natives(3, x, w, b, out) or TO_FLOAT32.natives(3, x, w, b, out)
+        if arrays is None:  # float16: an exception would take 1 us
+            return None
         x, w, b = arrays
         layer = LAYERS[samples][activation][w.dtype]
         flags = layer.columns if out is None else layer.columns + UNCHECKED
@@ -252,6 +256,28 @@ def converted_backward(
         grad, x, w, b, kept, layer.record, wanted, flags, DenseGrads, gx, gw, gb, gz
     )
     return None if made is True else made
+
+
+def rounded_backward(grad_y: Any, cache: DenseCache, wanted: int, flags: int) -> DenseGrads | None:
+    """Return what `dense_backward` does if the cache is of float16, else None.
+
+    It holds what float16 became, float32: only grad_y and the results have to be converted. With
+    all checks that would take 22 us, not 10.
+    """
+    x, w, b, saved, layer, kept = cache
+    if flags & UNCHECKED or type(kept) is not Dtypes or type(grad_y) is not np.ndarray:
+        return None
+    dtypes = promoted(grad_y.dtype, kept.result)
+    if dtypes.work is not saved.dtype or grad_y.dtype.char not in "efd":
+        return None
+    made = layer.backward(
+        as_native(grad_y, dtypes.work), x, w, b, saved, layer.record, wanted, flags, DenseGrads,
+        None, None, None, None,
+    )  # fmt: skip
+    if made is None or made is True:
+        return None
+    with np.errstate(all="ignore"):  # once for all: it takes 0.9 us
+        return DenseGrads(*[g if g is None else g.astype(dtypes.result, copy=False) for g in made])
 
 
 def _checked_cache(function: str, cache: DenseCache) -> DenseCache:

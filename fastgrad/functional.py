@@ -22,6 +22,7 @@ from fastgrad.dense_checked import (
     converted_backward,
     converted_forward,
     output_fields,
+    rounded_backward,
 )
 from fastgrad.dense_large import any_backward, any_forward
 from fastgrad.dense_layer import WANT, DenseCache, DenseGrads
@@ -240,8 +241,11 @@ def dense_backward(
                 grads = run(grad_y, x, w, b, saved, layer.record, wanted, flags, DenseGrads, *into)
             if grads is not None and grads is not True:
                 return grads  # type: ignore[no-any-return]
-            if grads is None and dtypes is None:
-                grads = converted_backward(grad_y, cache, wanted, flags, into)
+            if grads is None:
+                if dtypes is None:
+                    grads = converted_backward(grad_y, cache, wanted, flags, into)
+                else:
+                    grads = rounded_backward(grad_y, cache, wanted, flags)
                 if grads is not None:
                     return grads  # type: ignore[no-any-return]
     except (AttributeError, KeyError, TypeError, ValueError):

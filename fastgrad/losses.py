@@ -50,6 +50,8 @@ _COLUMNS = {"rows": 0, "columns": COLUMNS}
 class _Loss:
     """What all losses share: the kernel's address, and calls of it on canonical arrays."""
 
+    _made = False
+
     def __init__(
         self,
         name: str,
@@ -64,10 +66,13 @@ class _Loss:
         self.__doc__ = f"{name}: {formula}" + (f"\n\n{note}" if note else "")
         self._flags = (PER_SAMPLE if rowwise else 0) + (PROBABILITIES if probabilities else 0)
         self._kernels: dict[np.dtype[Any], tuple[Callable[..., Any], int]] = {}
+        self._made = True
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute once: kernels and networks have been made by what it was."""
-        if name in self.__dict__:
+        # To ask for __dict__ makes one, and each attribute slower (40 ns of a call of 400): so
+        # not while this is made.
+        if self._made and name in self.__dict__:
             raise AttributeError(f"loss {self.name!r}: {name} can't be changed")
         super().__setattr__(name, value)
 
@@ -185,7 +190,6 @@ class _Loss:
                 samples_given = math.prod(array.shape[1:] if columns else array.shape[:-1])
                 hint = use_ravel(goal, samples_given) if self.rowwise else ""
                 _check_same(caller, array, goal, hint)
-                self.check_target(caller, goal)
         if array is not pred or goal is not target:  # lists, say: they may need no more
             flags = WANT_GRAD if want_grad else 0
             made = self._converted(array, goal, reduction, samples, out, flags)
@@ -206,13 +210,17 @@ class _Loss:
             return as_native(a if a.ndim <= 2 else np.ascontiguousarray(a), dtypes.work)
 
         run, address = self._kernel(dtypes.work)
+        native = goal
         if labels:
             assert goal is not None
-            goal = as_native(np.ascontiguousarray(goal), INT64).reshape(goal.shape)
+            native = as_native(np.ascontiguousarray(goal), INT64).reshape(goal.shape)
         elif goal is not None:
-            goal = canonical(goal)
+            native = canonical(goal)
         flags = self._flags + _COLUMNS[samples] + (WANT_GRAD if want_grad else 0)
-        outcome = run(canonical(array), goal, None, address, _CODES[reduction], flags)
+        outcome = run(canonical(array), native, None, address, _CODES[reduction], flags)
+        if outcome is None:  # it has found a target that it does not take
+            assert goal is not None
+            self.check_target(caller, goal)
         if not want_grad:
             return outcome
         value, grad = outcome

@@ -72,6 +72,8 @@ def target_check(dtype_name: str) -> Any:
 
     @kernel
     def probabilities(target: int, row: int, col: int, m: int, n: int) -> bool:
+        if row == 1:  # samples in columns: along memory, not across it
+            row, col, m, n = col, row, n, m
         if col == 1 and row == n:
             m, n = 1, m * n
         for r in range(m):
