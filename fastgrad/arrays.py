@@ -156,13 +156,28 @@ class _Conversions:
 
     def __getattr__(self, name: str) -> Any:
         """Load one of the functions, and keep it."""
-        if name not in ("natives", "converted", "classes"):
+        if name == "natives":
+            return self._natives_of_some
+        if name not in ("converted", "classes"):
             raise AttributeError(name)
+        return self._loaded(name)
+
+    def _loaded(self, name: str) -> Any:
         from fastgrad.kernels.entry import entry
 
         loaded = entry("convert", name, self.dtype.name)
         setattr(self, name, loaded)
         return loaded
+
+    def _natives_of_some(self, count: int, *arrays: Any) -> Any:
+        """Load `natives` when there is something to convert: it may have to be compiled.
+
+        Calls of kernels that are not loaded yet come here first, with arrays as kernels take them.
+        """
+        kinds = {a.dtype if type(a) is np.ndarray else None for a in arrays if a is not None}
+        if kinds == {FLOAT32} or kinds == {FLOAT64}:
+            return None
+        return self._loaded("natives")(count, *arrays)
 
 
 TO_FLOAT32, TO_FLOAT64 = _Conversions(FLOAT32), _Conversions(FLOAT64)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import DTYPES, LAYOUTS, Array, rng_of, same_bits
+from conftest import DTYPES, LAYOUTS, Array, output, rng_of, same_bits, start
 
 import fastgrad as fg
 from fastgrad import losses
@@ -165,3 +166,19 @@ def test_lists_that_hold_themselves() -> None:
     for given in (one, two, [[two]], deep):
         with pytest.raises(TypeError, match="holds itself, or is nested too deep"):
             as_array("f", "x", given)
+
+
+NATIVE = """
+import numpy as np, fastgrad as fg
+from fastgrad.kernels.library import LIBRARY
+x, w = np.ones((3, 4), np.float32), np.ones((4, 2), np.float32)
+y, cache = fg.dense_forward(x, w, None, "tanh")
+fg.dense_backward(y, cache)
+fg.losses.mse.value_and_grad(y, y)
+print(*(unit for unit in LIBRARY.compiled if unit.startswith("convert")))
+"""
+
+
+def test_nothing_to_convert_compiles_no_conversion(tmp_path: Path) -> None:
+    """A second of the first gradient's time."""
+    assert output(start(NATIVE, FASTGRAD_CACHE_DIR=str(tmp_path))).strip() == ""
