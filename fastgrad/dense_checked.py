@@ -41,6 +41,7 @@ from fastgrad.dense_layer import (
     apply_callable,
     callable_slope,
     compiled_layer,
+    mark_of,
 )
 from fastgrad.kernels.flags import ACCUMULATE, UNCHECKED
 
@@ -133,7 +134,8 @@ def checked_forward(
     if layer.function is not None:
         y = apply_callable(function, layer.function, saved)
     kept = None if dtypes.work is dtypes.result else dtypes
-    cache = DenseCache(x_array, w_array, b_array, saved, layer, kept)
+    mark = mark_of(saved, layer) if keep else None
+    cache = DenseCache(x_array, w_array, b_array, saved, layer, kept, mark)
     return deliver(y, dtypes.result, out), cache
 
 
@@ -187,7 +189,7 @@ def checked_backward(
     except ValueError:  # an array has no truth value
         kind = type(accumulate).__name__
         raise TypeError(f"{function}: accumulate is a {kind}: give True or False") from None
-    x, w, b, saved, layer, kept = _checked_cache(function, cache)
+    x, w, b, saved, layer, kept, _ = _checked_cache(function, cache)
     grad = as_array(function, "grad_y", grad_y)
     if grad.shape != saved.shape:
         raise ValueError(
@@ -241,7 +243,7 @@ def converted_backward(
 
     `wanted`, `flags` and `into` are what the entry point takes.
     """
-    x, w, b, saved, layer, _ = cache
+    x, w, b, saved, layer, _, mark = cache
     outs = into if flags & UNCHECKED else ()
     arrays = TO_FLOAT64.natives(5, grad_y, x, w, b, saved, *outs)
     if arrays is None:
@@ -250,10 +252,13 @@ def converted_backward(
             return None
     grad, x, w, b, kept = arrays
     if kept is not saved:  # float64 grad_y for a float32 layer
+        if mark is not None and mark_of(saved, layer) != mark:
+            return None
+        mark = None  # it is not that of the copy
         layer = compiled_layer("dense_backward", layer.activation, layer.samples, FLOAT64)
     gx, gw, gb, gz = into
     made = layer.backward(
-        grad, x, w, b, kept, layer.record, wanted, flags, DenseGrads, gx, gw, gb, gz
+        grad, x, w, b, kept, layer.record, wanted, flags, DenseGrads, gx, gw, gb, gz, mark
     )
     return None if made is True else made
 
@@ -264,7 +269,7 @@ def rounded_backward(grad_y: Any, cache: DenseCache, wanted: int, flags: int) ->
     It holds what float16 became, float32: only grad_y and the results have to be converted. With
     all checks that would take 22 us, not 10.
     """
-    x, w, b, saved, layer, kept = cache
+    x, w, b, saved, layer, kept, mark = cache
     if flags & UNCHECKED or type(kept) is not Dtypes or type(grad_y) is not np.ndarray:
         return None
     dtypes = promoted(grad_y.dtype, kept.result)
@@ -272,7 +277,7 @@ def rounded_backward(grad_y: Any, cache: DenseCache, wanted: int, flags: int) ->
         return None
     made = layer.backward(
         as_native(grad_y, dtypes.work), x, w, b, saved, layer.record, wanted, flags, DenseGrads,
-        None, None, None, None,
+        None, None, None, None, mark,
     )  # fmt: skip
     if made is None or made is True:
         return None
@@ -282,7 +287,7 @@ def rounded_backward(grad_y: Any, cache: DenseCache, wanted: int, flags: int) ->
 
 def _checked_cache(function: str, cache: DenseCache) -> DenseCache:
     """Return the cache; raise if its fields are no longer what dense_forward made them."""
-    for name, kind in (("layer", CompiledLayer), ("dtypes", Dtypes | None)):
+    for name, kind in (("layer", CompiledLayer), ("dtypes", Dtypes | None), ("mark", float | None)):
         value = getattr(cache, name)
         if not isinstance(value, kind):
             raise TypeError(
@@ -300,7 +305,13 @@ def _checked_cache(function: str, cache: DenseCache) -> DenseCache:
             f"{function}: cache holds an output of shape {saved.shape}: its x and w make it "
             f"{expected}. Leave the arrays of a layer as they are between forward and backward"
         )
-    return DenseCache(x, w, b, saved, layer, cache.dtypes)
+    if cache.mark is not None and mark_of(saved, layer) not in (None, cache.mark):
+        raise ValueError(
+            f"{function}: cache: y has been changed since dense_forward returned it, and the "
+            f"derivative of {layer.activation.name} is taken from it. Leave it as it is: "
+            "y = y * mask, not y *= mask, and an out= of its own for each step"
+        )
+    return DenseCache(x, w, b, saved, layer, cache.dtypes, cache.mark)
 
 
 def _needed(function: str, need: Iterable[str]) -> list[str]:

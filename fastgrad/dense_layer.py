@@ -16,6 +16,7 @@ from fastgrad.activation import ACTIVATIONS, LAYERS, Activation
 from fastgrad.activations import identity
 from fastgrad.arrays import Array, Dtypes, as_array
 from fastgrad.kernels.flags import COLUMNS, WANT_B, WANT_W, WANT_X, WANT_Z
+from fastgrad.kernels.units import DTYPES
 from fastgrad.names import choices
 
 _CONVERTED = [np.dtype(kind) for kind in "?bBhHiIlLqQe"]
@@ -95,6 +96,8 @@ class DenseCache(NamedTuple):
         The compiled layer.
     dtypes : Dtypes or None
         Of the results, where they are not of the dtype of x.
+    mark : float or None
+        By which `dense_backward` sees that y has been changed, where it needs y. None: unseen.
 
     Examples
     --------
@@ -110,6 +113,22 @@ class DenseCache(NamedTuple):
     saved: Array  # y where act' is a function of y, else act'(z); z of a user's function
     layer: CompiledLayer
     dtypes: Dtypes | None = None  # where the results are not of the arrays' own dtype
+    mark: float | None = None  # of y, where that is what is saved
+
+
+def mark_of(saved: Array, layer: CompiledLayer) -> float | None:
+    """Return the number by which y is known again (`kernels.mark`); None where it is not used."""
+    if layer.keeps or layer.function is not None or layer.activation is identity:
+        return None
+    from fastgrad.kernels.entry import entry
+
+    name = saved.dtype.name if saved.dtype.name in DTYPES else layer.dtype.name
+    run = entry("dense", "dense_mark", name)
+    made: float | None = run(saved, layer.columns)
+    if made is None:  # of a cache that does not come from dense_forward
+        clean = np.array(saved, np.dtype(name), order="F" if layer.columns else "C")
+        made = run(clean, layer.columns)
+    return made
 
 
 def resolve(function: str, activation: Any) -> tuple[Activation, Callable[[Array], Array] | None]:

@@ -25,7 +25,7 @@ from fastgrad.dense_checked import (
     rounded_backward,
 )
 from fastgrad.dense_large import any_backward, any_forward
-from fastgrad.dense_layer import WANT, DenseCache, DenseGrads
+from fastgrad.dense_layer import WANT, DenseCache, DenseGrads, mark_of
 from fastgrad.kernels.flags import ACCUMULATE, ADD_X, UNCHECKED
 
 __all__ = ["DenseCache", "DenseGrads", "dense", "dense_backward", "dense_forward"]
@@ -139,6 +139,7 @@ def dense_forward(
         lie side by side.
     cache : DenseCache
         For `dense_backward`. It refers to `x`, `w` and often `y`: do not change them between.
+        Of a y that is needed some 64 elements, every one of a smaller y, are looked at again.
 
     Raises
     ------
@@ -166,7 +167,7 @@ def dense_forward(
     if pair is True:
         made = any_forward(layer, x, w, b, out, layer.keeps)  # type: ignore[arg-type]
         y, saved = made if layer.keeps else (made, made)
-        return y, DenseCache(x, w, b, saved, layer)  # type: ignore[arg-type]
+        return y, DenseCache(x, w, b, saved, layer, None, mark_of(saved, layer))  # type: ignore[arg-type]
     if pair is not None:
         return pair  # type: ignore[no-any-return]
     pair = converted_forward(x, w, b, activation, samples, out, True)
@@ -210,7 +211,8 @@ def dense_backward(
     Raises
     ------
     TypeError, ValueError
-        For shapes, dtypes, names or outputs that do not fit.
+        For shapes, dtypes, names or outputs that do not fit; if y has been changed since
+        `dense_forward` returned it and act' is taken from it.
 
     Examples
     --------
@@ -223,7 +225,7 @@ def dense_backward(
     grads: Any = None
     into: Any = (None, None, None, None)
     try:
-        x, w, b, saved, layer, dtypes = cache
+        x, w, b, saved, layer, dtypes, mark = cache
         if layer.function is None:
             # A look-up takes 60 ns.
             wanted = _ALL if need is _NEED else _WANTED[tuple(need) if type(need) is list else need]
@@ -231,14 +233,16 @@ def dense_backward(
             if out is None and accumulate is False:
                 grads = run(
                     grad_y, x, w, b, saved, layer.record, wanted, flags, DenseGrads,
-                    None, None, None, None,
+                    None, None, None, None, mark,
                 )  # fmt: skip
             else:
                 into = out if type(out) is DenseGrads else output_fields(out)
                 if accumulate is not False:
                     wanted += _ADDING[accumulate]
                 flags += UNCHECKED
-                grads = run(grad_y, x, w, b, saved, layer.record, wanted, flags, DenseGrads, *into)
+                grads = run(
+                    grad_y, x, w, b, saved, layer.record, wanted, flags, DenseGrads, *into, mark
+                )
             if grads is not None and grads is not True:
                 return grads  # type: ignore[no-any-return]
             if grads is None:

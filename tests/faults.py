@@ -399,6 +399,28 @@ _KERNELS = [
         "tuple_set(cache, 3, y_object)", "the output is kept where its slope is wanted",
     ),
     Fault(
+        "mark-weight", "kernels/mark.py", "place = before + i + 1", "place = 1",
+        "a y whose elements change places has the same mark",
+    ),
+    Fault(
+        "mark-last", "kernels/mark.py", "(count - CHUNK) // (CHUNKS - 1) * size",
+        "(count - CHUNK) // CHUNKS * size", "the last elements of y are not marked",
+    ),
+    Fault(
+        "mark-unseen", "kernels/dense.py",
+        "if float_value(known) != mark(saved, saved_row, n, k):",
+        "if float_value(known) == -1.0:", "a y changed in place is taken",
+    ),
+    Fault(
+        "mark-other-dtype", "dense_checked.py",
+        "if mark is not None and mark_of(saved, layer) != mark:", "if False:",
+        "a y changed in place is taken with a grad_y of another dtype",
+    ),
+    Fault(
+        "mark-large", "functional.py", "layer, None, mark_of(saved, layer))", "layer, None)",
+        "the y of a large layer is not marked",
+    ),
+    Fault(
         "dense-in-place", "kernels/dense_blocks.py",
         "in_place = activation == 0 and g_col == 1 and gz == 0",
         "in_place = activation == 0 and gz == 0",

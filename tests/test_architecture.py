@@ -71,6 +71,7 @@ ORDER = [
     *("kernels.formulas", "kernels.vector_math", "kernels.coefficients"),
     *("kernels.gemm", "kernels.gather", "kernels.side_by_side", "kernels.thin", "kernels.lay_down"),
     *("kernels.gemv", "kernels.dot", "kernels.transpose", "kernels.microkernel"),
+    "kernels.mark",
     *("kernels.reductions", "kernels.vector_ir"),
     *("kernels.pyobject", "kernels.pointers", "kernels.intrinsics"),
     *(

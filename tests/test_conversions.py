@@ -123,7 +123,8 @@ def test_gradients_of_another_dtype(kind: str, act: str | None) -> None:
         wide = "f" if common == np.float16 else common
         x_, w_, b_, saved = (a.astype(wide) for a in cache[:4])
         layer = fg.dense_forward(x_, w_, b_, act)[1].layer
-        clean = cache._replace(x=x_, w=w_, b=b_, saved=saved, layer=layer, dtypes=None)
+        arrays = {"x": x_, "w": w_, "b": b_, "saved": saved, "mark": None}
+        clean = cache._replace(**arrays, layer=layer, dtypes=None)
         expected = fg.dense_backward(g.astype(wide), clean, need="xwbz")
         outs = fg.DenseGrads(*(np.full(a.shape, 9, common) for a in grads))
         fg.dense_backward(g.astype(kind), cache, need="xwbz", out=outs)

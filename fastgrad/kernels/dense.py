@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from numba import types
 
+from fastgrad.kernels import mark as marking
 from fastgrad.kernels.compile import assemble, kernel
 from fastgrad.kernels.dense_blocks import BACKWARD, passes
 from fastgrad.kernels.flags import (
@@ -37,6 +38,9 @@ from fastgrad.kernels.pyobject import (
     disjoint,
     extent,
     flags_of,
+    float_new,
+    float_type,
+    float_value,
     increment,
     instance_new,
     matrix,
@@ -66,6 +70,7 @@ def build(dtype_name: str) -> str:
     dtype = getattr(types, dtype_name)
     size = dtype.bitwidth // 8
     forward, backward = passes(dtype_name)
+    mark = marking.build(dtype_name)
 
     @kernel
     def pair(first: int, second: int) -> int:
@@ -112,7 +117,7 @@ def build(dtype_name: str) -> str:
         The flags are COLUMNS, UNCHECKED and PIECE.
         b may be None; y may be None and is then a new array. z is an array to fill, True for a
         new one, or False for none; it ends up holding what `record` keeps for the way back.
-        Unless the class `kind` is None, ``cache = kind(x, w, b, z or y, layer, None)``: made
+        Unless the class `kind` is None, ``cache = kind(x, w, b, z or y, layer, None, mark)``: made
         here in 0.05 us, by Python in 0.2.
         """
         words = data(self)
@@ -173,11 +178,16 @@ def build(dtype_name: str) -> str:
             return no_memory()
         if kind == nothing:
             return y_object if z_object == 0 else pair(y_object, z_object)
-        cache = instance_new(kind, 6)
-        if cache == 0:
-            decrement(y_object)
-            decrement(z_object)
+        cache, known = instance_new(kind, 7), nothing
+        if z_object != 0 or read_word(data(record) + BACKWARD) == 0:
+            increment(nothing)  # y is not read on the way back
+        else:
+            known = float_new(mark(y, y_row, n, k))
+        if cache == 0 or known == 0:
+            for made in (cache, known, y_object, z_object):
+                decrement(made)
             return 0
+        tuple_set(cache, 6, known)
         if z_object == 0:
             z_object = y_object
             increment(y_object)
@@ -190,12 +200,12 @@ def build(dtype_name: str) -> str:
         return pair(y_object, cache)
 
     def dense_backward(self: int, args: int, count: int) -> int:
-        """(grad_y, x, w, b, saved, record, wanted, flags, kind, gx, gw, gb, gz) -> gradients.
+        """(grad_y, x, w, b, saved, record, wanted, flags, kind, gx .. gz, mark) -> gradients.
 
         `wanted` is a sum of WANT_*, ACCUMULATE and ADD_X, `flags` is COLUMNS + UNCHECKED; gx .. gz
         may be None (made where wanted), and so may b. What is accumulated but was not given is
-        added to zeros. Returns ``kind(gx, gw, gb, gz)``, or a plain
-        tuple.
+        added to zeros. `mark` may be None or left out: then `saved` is taken as it is. Returns
+        ``kind(gx, gw, gb, gz)``, or a plain tuple.
         """
         words = data(self)
         nothing = none(words)
@@ -219,11 +229,17 @@ def build(dtype_name: str) -> str:
         # Only a sum of one block can be added at once.
         if add_x and (k > PRODUCTS or large):
             return not_taken(words)
-        saved, saved_row = 0, 0
-        if large or read_word(data(record) + BACKWARD) != 0:
+        saved, saved_row, linear = 0, 0, read_word(data(record) + BACKWARD) == 0
+        if large or not linear:
             ok, saved, s_n, s_k, saved_row, s_col = sample_rows(saved_object, words, size, columns)
             if not (ok and s_n == n and s_k == k and s_col == 1):
                 return not_taken(words)
+            known = nothing if count == 13 or linear else read_word(args + 8 * 13)
+            if known != nothing:
+                if type_of(known) != float_type(words):
+                    return not_taken(words)
+                if float_value(known) != mark(saved, saved_row, n, k):
+                    return not_taken(words)
         want_b = wanted & WANT_B != 0 and b_object != nothing
         if want_b or (large and b_object != nothing):  # grad_b is made in its image
             ok, _, b_rows, b_k, _, _ = matrix(b_object, words, size, columns)
@@ -309,7 +325,21 @@ def build(dtype_name: str) -> str:
             return no_memory()
         return grads
 
+    def dense_mark(self: int, args: int, count: int) -> int:
+        """(saved, flags) -> what the cache of that y is marked with, see `mark`."""
+        words = data(self)
+        y_object, flags_object = arguments(args, 2)
+        columns = as_integer(flags_object) & COLUMNS
+        ok, y, n, k, y_row, y_col = sample_rows(y_object, words, size, columns)
+        if not (ok and y_col == 1):
+            return not_taken(words)
+        return float_new(mark(y, y_row, n, k))
+
     return assemble(
         dtype_name,
-        {"dense_forward": (ENTRY, dense_forward), "dense_backward": (ENTRY, dense_backward)},
+        {
+            "dense_forward": (ENTRY, dense_forward),
+            "dense_backward": (ENTRY, dense_backward),
+            "dense_mark": (ENTRY, dense_mark),
+        },
     )

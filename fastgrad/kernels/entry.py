@@ -68,7 +68,7 @@ def context(dtype: str, share_from: int) -> Any:
     objects = (np.ndarray, descr, None, True)
     words = [*map(id, objects), table[_PYARRAY_NEW], descr.num, share_from]
     words += [id(classes), id(Record), classes.num, id(list), id(int)]
-    words += [_kinds.ctypes.data, KINDS.index(dtype)]
+    words += [_kinds.ctypes.data, KINDS.index(dtype), id(float)]
     return np.array(words, np.intp)
 
 

@@ -15,7 +15,6 @@ PROBABILITIES = 64  # the target must lie between 0 and 1
 TARGET_SLACK = 2.0**-20  # outside of that: sums of probabilities are rounded
 
 MARK_SAMPLES = 64  # elements that tell whether an output has changed
-MARK_STEP = 0x1E3779B97F4A7C16  # an even number of many digits: 2**61 / golden ratio
 # What `dense_backward` is to compute.
 WANT_X, WANT_W, WANT_B, WANT_Z = 1, 2, 4, 8
 ACCUMULATE = 16  # to grad_w and grad_b

@@ -105,6 +105,7 @@ _PYTHON = [
     "PyTuple_New",
     "PyType_GenericAlloc",
     "PyLong_AsSsize_t",
+    "PyFloat_AsDouble",
     "PyFloat_FromDouble",
     "PyEval_SaveThread",
     "PyEval_RestoreThread",

@@ -49,6 +49,7 @@ tuple_new = types.ExternalFunction("PyTuple_New", WORD(WORD))
 _instance_new = types.ExternalFunction("PyType_GenericAlloc", WORD(WORD, WORD))  # class, items
 as_integer = types.ExternalFunction("PyLong_AsSsize_t", WORD(WORD))
 float_new = types.ExternalFunction("PyFloat_FromDouble", WORD(types.float64))
+float_value = types.ExternalFunction("PyFloat_AsDouble", types.float64(WORD))  # of a float
 list_size = types.ExternalFunction("PyList_Size", WORD(WORD))
 list_item = types.ExternalFunction("PyList_GetItem", WORD(WORD, WORD))  # borrowed
 clear_error = types.ExternalFunction("PyErr_Clear", types.void())
@@ -153,8 +154,8 @@ descr_of = _word_of(DESCR)
 # The words of `entry.context`, read from its address ``data(self)``.
 (
     array_type, native_descr, none, true, array_maker, type_number, share_from, class_descr,
-    record_type, class_number, list_type, int_type, kinds_of, native_kind,
-) = (_word_of(8 * i) for i in range(14))  # fmt: skip
+    record_type, class_number, list_type, int_type, kinds_of, native_kind, float_type,
+) = (_word_of(8 * i) for i in range(15))  # fmt: skip
 
 
 @kernel

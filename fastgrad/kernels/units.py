@@ -38,7 +38,9 @@ UNITS = {
         "layer", ("layer_forward", "layer_backward", "multiply"), ("gemm", "single_output")
     ),
     "side_by_side": Unit("side_by_side", ("side_by_side",)),
-    "dense": Unit("dense", ("dense_forward", "dense_backward"), ("layer", "side_by_side")),
+    "dense": Unit(
+        "dense", ("dense_forward", "dense_backward", "dense_mark"), ("layer", "side_by_side")
+    ),
     "plan": Unit("plan", ("plan_work",), ("layer",)),
     "network": Unit("network", ("network_value_and_grad",), ("plan",)),
     "predict": Unit("predict", ("network_predict",), ("plan",)),
