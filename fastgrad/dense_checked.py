@@ -157,8 +157,8 @@ def converted_forward(
             made = layer.forward(x, w, b, out, layer.keeps, layer.record, flags, DenseCache, layer)
         else:
             made = layer.forward(x, w, b, out, False, layer.record, flags, None, None)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None  # not yet compiled, a callable, y larger than memory
+    except (AttributeError, KeyError, TypeError, ValueError, MemoryError):
+        return None  # not yet compiled, a callable, y or a converted x larger than memory
     return None if made is True else made
 
 
