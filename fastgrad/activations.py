@@ -19,10 +19,13 @@ their own, of true values or of PyTorch's names, fail until it has the row.
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from fastgrad.activation import ACTIVATIONS, LAYERS, Activation
+from fastgrad.derivative_check import disagreement
+from fastgrad.warning_categories import FastgradWarning
 
 __all__ = ["ACTIVATIONS", "Activation", "define_activation"]
 
@@ -33,8 +36,15 @@ class DefinedActivation(Activation):
     def __init__(
         self, name: str, forward: Callable[..., Any], derivative: Callable[..., Any]
     ) -> None:
+        from fastgrad.kernels.front_end import numba_enabled
+
+        with numba_enabled():
+            from fastgrad.kernels.user import frozen_function
         super().__init__(name, f"{getattr(forward, '__name__', 'f')}(z)")
-        self.functions = {"forward": forward, "backward_z": derivative}
+        self.functions = {
+            "forward": frozen_function(name, "forward", forward),
+            "backward_z": frozen_function(name, "derivative", derivative),
+        }
         self.addresses: dict[tuple[str, str], int] = {}
 
     def __reduce__(self) -> Any:
@@ -132,9 +142,10 @@ def define_activation(
         A new name, an identifier.
     forward, derivative : callable
         ``act(z)`` and ``act'(z)`` of one number, in the Python and ``math`` that Numba compiles.
-        Where one raises, as ``z**-1`` does at 0, the result is NaN; ``1 / z`` there is inf, as in
-        NumPy. Global names have the values of the moment of compilation: that for float64 is now,
-        that for float32 at its first use.
+        Where one raises, as ``z**-1`` does at 0 and ``TABLE[int(z)]`` beyond its ends, the result
+        is NaN; ``1 / z`` there is inf, as in NumPy. Names of globals and closures, arrays and
+        functions among them, mean what they are now, for every dtype. A `functools.partial` that
+        leaves one argument is a function, too.
 
     Returns
     -------
@@ -149,6 +160,11 @@ def define_activation(
         compile to one number.
     TypeError
         If an argument is of the wrong kind.
+
+    Warns
+    -----
+    FastgradWarning
+        Where `derivative` is not that of `forward`: both are compared at a few points.
 
     Examples
     --------
@@ -167,6 +183,16 @@ def define_activation(
             raise TypeError(f"define_activation: {label} is not callable")
     activation = DefinedActivation(name, forward, derivative)
     activation.record("float64")  # compile now: a mistake shows here, not in the first layer
+    found = disagreement(*(activation.address(f, "float64") for f in ("forward", "backward_z")))
+    if found is not None:
+        hint = "; it is right as a function of y: write it as one of z" if found.of_output else ""
+        warnings.warn(
+            f"define_activation: derivative of {name!r} is not that of forward: at z = {found.z:g} "
+            f"it gives {found.given:.6g}, differences of forward {found.differences:.6g} "
+            f"({found.wrong} of {found.points} points differ){hint}",
+            FastgradWarning,
+            stacklevel=2,
+        )
     previous = ACTIVATIONS.get(name, name)
     ACTIVATIONS[name] = activation
     for by_activation in LAYERS.values():

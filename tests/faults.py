@@ -1134,6 +1134,24 @@ _WRAPPERS = [
         "a function that ignores its argument has the gradient zero",
     ),
     Fault(
+        "frozen-global", "kernels/frozen.py",
+        "function.__code__, space, function", "function.__code__, function.__globals__, function",
+        "a global has the value of the first use of a dtype",
+    ),
+    Fault(
+        "frozen-array", "kernels/frozen.py", "return value.copy()", "return value",
+        "an array has the values of the first use of a dtype",
+    ),
+    Fault(
+        "table-bounds", "kernels/compile.py",
+        '**_PLAIN, "boundscheck": True}', '**_PLAIN, "boundscheck": False}',
+        "a look-up table is read out of bounds",
+    ),
+    Fault(
+        "derivative-of-y", "derivative_check.py", "return None\n    worst", "pass\n    worst",
+        "right derivatives are warned of",
+    ),
+    Fault(
         "difference-step", "differences.py",
         "result[column] = (y_above - y_below) / (above - below)",
         "result[column] = (y_above - y_below) / h",

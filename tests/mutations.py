@@ -150,6 +150,8 @@ LIKELY = {
     "differences.py": ("test_verify.py", "test_check_grad.py"),
     "slopes.py": ("test_check_grad.py",),
     "noise.py": ("test_check_grad.py",),
+    "derivative_check.py": ("test_define_activation.py",),
+    "kernels/frozen.py": ("test_define_activation.py",),
 }
 
 

@@ -20,6 +20,7 @@ import fastgrad as fg
 
 dtypes = pytest.mark.parametrize("dtype", DTYPES)
 layouts = pytest.mark.parametrize("samples", LAYOUTS)
+any_derivative = pytest.mark.filterwarnings("ignore:define_activation. derivative of")
 
 # -- callables -------------------------------------------------------------------------------------
 
@@ -148,6 +149,7 @@ def test_defined_activation(dtype: str, samples: str, restored: None) -> None:
     assert repr(cube).startswith("<activation cube")
 
 
+@any_derivative
 def test_defining_a_name_again_replaces_it(restored: None) -> None:
     x, w = np.full((1, 1), 2.0), np.ones((1, 1))
     fg.define_activation("mine", _cube, _cube_slope)
@@ -177,6 +179,7 @@ def test_defined_activation_is_nan_where_it_raises(
     assert capfd.readouterr().err == ""
 
 
+@any_derivative
 def test_a_function_defined_again_is_compiled_again(restored: None) -> None:
     scale = 2.0
 
@@ -188,6 +191,7 @@ def test_a_function_defined_again_is_compiled_again(restored: None) -> None:
         assert act([1.0]).tolist() == [scale]
 
 
+@any_derivative
 def test_defined_activation_uses_math_and_closures(restored: None) -> None:
     scale = 2.0
     act = fg.define_activation("bump", lambda z: math.exp(-scale * z * z), _cube_slope)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import sys
 import weakref
 
 import numpy as np
@@ -66,3 +68,22 @@ def test_a_new_name_drops_no_other_layer() -> None:
     for _ in range(2):
         define(2.0)
         assert {key: LAYERS["rows"].get(key) for key in before} == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_definition_keeps_little_memory() -> None:
+    """It kept 5 MB: Numba's modules. What is left is the object code and what LLVM needs for it."""
+    with open("/proc/self/statm") as file:
+        page = os.sysconf("SC_PAGE_SIZE")
+
+        def resident() -> int:
+            gc.collect()
+            file.seek(0)
+            return int(file.read().split()[1]) * page
+
+        for factor in range(3):
+            define(float(factor))
+        before = resident()
+        for factor in range(8):
+            define(float(factor))
+        assert resident() - before < 8 * 2**20

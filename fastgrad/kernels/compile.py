@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections.abc import Callable
-from types import FunctionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import llvmlite.binding as llvm
@@ -17,9 +17,11 @@ from fastgrad.kernels.library import machine
 from fastgrad.kernels.units import symbol
 
 # error_model="numpy": no ZeroDivisionError branches. No fastmath: policy. What Numba's variables
-# ask for all functions (NUMBA_DEBUGINFO, NUMBA_BOUNDSCHECK) is not for ours.
-_SCALAR: dict[str, Any] = {"error_model": "numpy", "debug": False}
-_OPTIONS: dict[str, Any] = {**_SCALAR, "boundscheck": False}
+# ask for all functions (NUMBA_DEBUGINFO, NUMBA_BOUNDSCHECK) is not for ours. In a user's function
+# an index out of bounds raises, and so gives NaN.
+_PLAIN: dict[str, Any] = {"error_model": "numpy", "debug": False}
+_SCALAR: dict[str, Any] = {**_PLAIN, "boundscheck": True}
+_OPTIONS: dict[str, Any] = {**_PLAIN, "boundscheck": False}
 # Of Numba's private options, two leave out wrappers for calls from Python and C, which only units'
 # own functions receive (a third of the compile time).
 _PRIVATE = {**pipeline.OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -30,6 +32,8 @@ def _callee(*signature: Any, **private: Any) -> Any:
     more = {} if numba_alone() else {**_PRIVATE, **private}
     return njit(*signature, **_OPTIONS, nogil=True, **more)
 
+
+_PROCESS = ctypes.CDLL(None)  # whose functions LLVM finds by name: those of the C library
 
 # Kernels never raise, but Numba's wrappers keep the paths that would, into its own runtime.
 # Ended here, those paths need no symbol that only `import numba` provides.
@@ -59,13 +63,16 @@ def inlined(function: Callable[..., Any]) -> Any:
 _NAN, _NOTHING = np.float32(np.nan), np.float32(-0.0)
 
 
+def users(function: Callable[..., Any], options: dict[str, Any] | None = None) -> Any:
+    """Compile a function that a user wrote, or calls from one, with options of the user's own."""
+    return njit(**(_SCALAR if options is None else options | {"boundscheck": True}))(function)
+
+
 def scalar(function: Callable[..., Any]) -> Any:
-    """Compile a user's function of one number, unless it is compiled already: NaN if it raises.
+    """Compile a call of a user's function of one number that Numba knows: NaN if it raises.
 
     Where it cannot raise LLVM leaves nothing of that.
     """
-    if isinstance(function, FunctionType):
-        function = njit(**_SCALAR)(function)
 
     def call(z: Any) -> Any:  # math.sin and the like are compiled only as callees
         try:
@@ -116,6 +123,28 @@ def assemble(
     if parallel:
         text = _parallel(_optimized(text, vectors=False), parallel)
     return _optimized(text)
+
+
+def assemble_alone(
+    dtype: str, name: str, signature: Any, function: Callable[..., Any]
+) -> str | None:
+    """Return what `assemble` does, or None where a function calls what is outside of LLVM's reach.
+
+    The wrapper for C, which would report exceptions, does not count: nothing raises.
+    """
+    compiled = c_function(signature, function)
+    module = llvm.parse_assembly(compiled.inspect_llvm())
+    for part in module.functions:
+        outside = part.is_declaration and not part.name.startswith(
+            ("llvm.", "numba_", "NRT_", "Py")
+        )
+        inside = not part.is_declaration and part.name != compiled.native_name
+        if outside and not hasattr(_PROCESS, part.name):
+            return None
+        if inside and re.search(r"@(?:numba_|NRT_|Py)", str(part)):
+            return None
+    module.get_function(compiled.native_name).name = symbol(name, dtype)
+    return _optimized(_NUMBA_RUNTIME.sub(r"define internal \1 { unreachable }", str(module)))
 
 
 def _optimized(text: str, vectors: bool = True) -> str:

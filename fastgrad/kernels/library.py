@@ -83,6 +83,18 @@ class Library:
             llvm.add_symbol(name, address)
         return True
 
+    def add(self, assembly: str, name: str) -> int:
+        """Return the address of a function in LLVM IR that is compiled for this process only."""
+        with COMPILE_LOCK.lock, compiling():
+            link_externals()
+            code = bytes(machine().emit_object(llvm.parse_assembly(assembly)))
+            engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine())
+            engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+            engine.finalize_object()
+            self._engines.append(engine)
+            address: int = engine.get_function_address(name)
+            return address
+
 
 def machine() -> Any:
     """Return LLVM's code generator for the target processor."""
