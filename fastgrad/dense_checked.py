@@ -245,11 +245,14 @@ def converted_backward(
     """
     x, w, b, saved, layer, _, mark = cache
     outs = into if flags & UNCHECKED else ()
-    arrays = TO_FLOAT64.natives(5, grad_y, x, w, b, saved, *outs)
-    if arrays is None:
-        arrays = TO_FLOAT32.natives(5, grad_y, x, w, b, saved, *outs)
+    try:
+        arrays = TO_FLOAT64.natives(5, grad_y, x, w, b, saved, *outs)
         if arrays is None:
-            return None
+            arrays = TO_FLOAT32.natives(5, grad_y, x, w, b, saved, *outs)
+    except MemoryError:  # a grad_y of the wrong shape, it may be
+        return None
+    if arrays is None:
+        return None
     grad, x, w, b, kept = arrays
     if kept is not saved:  # float64 grad_y for a float32 layer
         if mark is not None and mark_of(saved, layer) != mark:
