@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad.arrays import (
+    FLOAT16,
     FLOAT32,
     FLOAT64,
     INT64,
@@ -220,6 +221,8 @@ class CompiledNetwork(PlannedNetwork):
         if direct is None:
             return None
         try:
+            if x.dtype is FLOAT16:  # left to Python, as compiled code would say 0.7 us later
+                return None
             p = params if params.dtype is dtype else self._native(params, out)
             inputs = x if x.dtype is dtype else self._native(x, out)
             goal = target
@@ -260,6 +263,8 @@ class CompiledNetwork(PlannedNetwork):
         if direct is None:
             return None
         try:
+            if x.dtype is FLOAT16:  # left to Python, as compiled code would say 0.7 us later
+                return None
             p = params if params.dtype is dtype else self._native(params, out)
             inputs = x if x.dtype is dtype else self._native(x, out)
             try:
