@@ -37,7 +37,9 @@ class DefinedActivation(Activation):
         self, name: str, forward: Callable[..., Any], derivative: Callable[..., Any]
     ) -> None:
         from fastgrad.kernels.front_end import numba_enabled
+        from fastgrad.kernels.processor import check_processor
 
+        check_processor()  # before Numba asks LLVM, which prints its own words
         with numba_enabled():
             from fastgrad.kernels.user import frozen_function
         super().__init__(name, f"{getattr(forward, '__name__', 'f')}(z)")

@@ -34,7 +34,9 @@ class Operation(NamedTuple):
     bad_options: dict[str, list[Any]] = {}  # noqa: RUF012
     outs: str = ""  # what texts call an output: "out" or "out.{}"
     late: tuple[str, ...] = ()  # arguments that do not decide the dtype of the others' work
-    result: str | None = None  # the argument whose dtype results have, or a dtype; None: all
+    # The argument whose dtype results have, or a dtype; None: all. "dtype": the network's;
+    # "params": that, but float64 where those are.
+    result: str | None = None
     twin: bool = True  # whether the reference has it
     tweak: Callable[[Rng, Values, dict[str, Any]], None] | None = None  # of canonical values
 

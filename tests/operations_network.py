@@ -189,7 +189,7 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "MLP.value_and_grad": Operation(
         shapes, value_and_grad, callers("value_and_grad", *ARRAYS), bad_shapes, {}, "out",
-        result="dtype", tweak=make_labels,
+        result="params", tweak=make_labels,
     ),
     "MLP.fit": Operation(
         with_samples, fit, callers("fit", *ARRAYS), bad_shapes, TRAINING, twin=False,

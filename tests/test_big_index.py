@@ -122,7 +122,8 @@ def test_activations(dtype: str, name: str, axis: int, spread: Spread) -> None:
 def test_losses(dtype: str, name: str, samples: str, axis: int, spread: Spread) -> None:
     loss: Any = LOSSES[name]
     pred = numbers(N, D, dtype=dtype)
-    near = [pred] if isinstance(loss, ArrayLoss) else [pred, abs(numbers(D, N, dtype=dtype).T)]
+    target = abs(numbers(D, N, dtype=dtype).T) / 4  # from 0 to 1
+    near = [pred] if isinstance(loss, ArrayLoss) else [pred, target]
     far = [spread(a, axis) for a in near]
     value, grad = loss.value_and_grad(*near, "mean", samples)
     out = spread(np.zeros_like(pred), axis)

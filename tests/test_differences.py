@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "accuracy.md"
 
 
 @pytest.fixture
-def differences(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def differences(monkeypatch: pytest.MonkeyPatch, restored: None) -> ModuleType:
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(variable, "1")  # the package sets them for good; undo that afterwards
     monkeypatch.syspath_prepend(ROOT)

@@ -448,7 +448,7 @@ def errors() -> dict[str, tuple[Callable[[], Any], type[Exception], str]]:
                   "classes from 0 to 3 but the network has 3 outputs"),
         "class dtype": (lambda: classes.value_and_grad(q, x, np.zeros(6)), ValueError, "dtype"),
         "layers": (lambda: net.layers([1.0]), TypeError, "params is a list"),  # type: ignore[arg-type]
-        "pack": (lambda: net.pack([(x, None)]), ValueError, "1 layers given: the network has 2"),
+        "pack": (lambda: net.pack([(x, None)]), ValueError, r"1 things: give 2 pairs \(w, b\)"),
         "optimizer": (lambda: fit(p, x, t, "adam"), TypeError, "optimizer is a str"),  # type: ignore[arg-type]
         "epochs": (lambda: fit(p, x, t, epochs=0), ValueError, "epochs is 0"),
         "batch": (lambda: fit(p, x, t, batch_size=2.5), TypeError, "batch_size is a float"),  # type: ignore[arg-type]
