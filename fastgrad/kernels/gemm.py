@@ -187,7 +187,7 @@ def build(dtype_name: str) -> str:
                 copy_elements(as_pointer(c, dtype), held, m * n)
                 return
         outer = k == 1 and n >= WIDE_OUTER
-        if outer and m > 0 and b_pack != 0:  # a packed row is as contiguous
+        if outer and m > 0 and b_pack != 0:  # the caller reads it there next; here it is one row
             pack_whole(k, n, b, b_row, 1, b_pack)
             b_pack = 0
         if outer or (m == 1 and n >= WIDE and k > 0 and b_pack == 0 and b_panel == NR):
