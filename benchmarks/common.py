@@ -134,8 +134,8 @@ def loss_call(name: str, loss: str, dtype: str, shape: str) -> Call:
 
 def measured_on() -> str:
     """Return what figures beside NumPy are of; end the command where they would say nothing."""
-    from fastgrad.blas import blas, slowed  # not at the top: builds of old lack it
-    from fastgrad.machine import processor
+    from fastgrad.command.blas import blas, slowed  # not at the top: builds of old lack it
+    from fastgrad.command.machine import processor
 
     if sentence := slowed():
         raise SystemExit(f"benchmarks: {sentence}")

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 import fastgrad as fg
-from fastgrad.kernels.entry import plain_function
-from fastgrad.kernels.target import tile
+from fastgrad.kernels.calls.entry import plain_function
+from fastgrad.kernels.toolchain.target import tile
 
 from .common import DTYPES, layer_call
 from .networks import gradient_call

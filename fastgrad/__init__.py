@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 from fastgrad import activations, losses
@@ -23,9 +25,9 @@ from fastgrad.activations import (
     softsign,
     tanh,
 )
-from fastgrad.functional import DenseCache, DenseGrads, dense, dense_backward, dense_forward
+from fastgrad.kernels.version import __version__ as __version__
+from fastgrad.layers.dense import DenseCache, DenseGrads, dense, dense_backward, dense_forward
 from fastgrad.threads import get_num_threads, set_num_threads
-from fastgrad.version import __version__ as __version__
 from fastgrad.warning_categories import FastgradWarning, SettingsWarning, TrainingWarning
 
 # Loaded when first used: a script that only needs layers does not pay for them.
@@ -33,21 +35,21 @@ _LATER = {
     "nn": None,
     "reference": None,
     "loops": None,
-    "deriv": "differences",
-    "numerical_grad": "differences",
-    "jacobian": "differences",
-    "check_grad": "verify",
-    "GradReport": "verify",
-    "MLP": "network",
-    "LayerParams": "network",
+    "deriv": "gradcheck.differences",
+    "numerical_grad": "gradcheck.differences",
+    "jacobian": "gradcheck.differences",
+    "check_grad": "gradcheck.check_grad",
+    "GradReport": "gradcheck.check_grad",
+    "MLP": "networks.mlp",
+    "LayerParams": "networks.mlp",
     "SGD": "optimizers",
     "Adam": "optimizers",
     "AdamW": "optimizers",
-    "EarlyStopping": "training",
-    "FitResult": "training",
-    "FitState": "training",
-    "warmup": "running",
-    "show_config": "running",
+    "EarlyStopping": "networks.training",
+    "FitResult": "networks.training",
+    "FitState": "networks.training",
+    "warmup": "environment",
+    "show_config": "environment",
 }
 
 __all__ = [
@@ -90,3 +92,25 @@ def __getattr__(name: str) -> Any:
     value = loaded if module is None else getattr(loaded, name)
     globals()[name] = value
     return value
+
+
+class _Moved(ModuleType):
+    """A module by its name in fastgrad 0.1: pickles of then name it."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what import and inspection look for is not in the new one
+            raise AttributeError(name)
+        return getattr(importlib.import_module(f"fastgrad.{_MOVED[self.__name__]}"), name)
+
+
+_MOVED = {
+    "fastgrad.activation": "activations",
+    "fastgrad.data": "command.digits",
+    "fastgrad.dense_layer": "layers.compiled_layer",
+    "fastgrad.functional": "layers.dense",
+    "fastgrad.network": "networks.mlp",
+    "fastgrad.training": "networks.training",
+    "fastgrad.verify": "gradcheck.check_grad",
+}
+for _old in _MOVED:
+    sys.modules.setdefault(_old, _Moved(_old))

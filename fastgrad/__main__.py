@@ -2,7 +2,7 @@
 
 import sys
 
-from fastgrad.cli import main
+from fastgrad.command.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,8 +5,8 @@ To add one:
 * a row in `_TABLE`, and its name in the unpacking below it;
 * its name twice in ``fastgrad/__init__.py``, among the imports and in ``__all__``: type checkers
   and editors read both as they are written;
-* its scalar formulas in ``kernels/formulas.py``; unless its derivative is a function of y, its
-  name in ``KEEP_SLOPE`` of ``kernels/units.py``;
+* its scalar formulas in ``kernels/elementwise/formulas.py``; unless its derivative is a function
+  of y, its name in ``KEEP_SLOPE`` of ``kernels/units.py``;
 * its twins: formulas in ``reference/formulas.py`` and ``loops/formulas.py``, a row in the
   ``activations.py`` and the name in the ``__init__.py`` beside each;
 * its name in ``benchmarks/common.py``.
@@ -18,16 +18,477 @@ their own, of true values or of PyTorch's names, fail until it has the row.
 
 from __future__ import annotations
 
+import operator
 import pickle
 import warnings
 from collections.abc import Callable
 from typing import Any
 
-from fastgrad.activation import ACTIVATIONS, LAYERS, Activation
-from fastgrad.derivative_check import disagreement
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastgrad.arguments import check_out
+from fastgrad.arrays import Array, Dtypes, as_array, as_native, common_dtypes, deliver
+from fastgrad.kernels.elementwise.derivative_check import disagreement
+from fastgrad.kernels.flags import COLUMNS, ELEMENTWISE, ONES, UNCHECKED
 from fastgrad.warning_categories import FastgradWarning
 
 __all__ = ["ACTIVATIONS", "Activation", "define_activation"]
+
+ACTIVATIONS: dict[str, Activation] = {}
+# Called with a name and what it meant before, when `define_activation` gives it a new meaning.
+REDEFINED: list[Callable[[str, Activation | None], None]] = []
+
+
+class _Last(int):
+    """The axis -1 as a default, so that one that is given can be told from it."""
+
+
+_LAST = _Last(-1)
+
+
+class Activation:
+    """An activation function: its value, its derivative and its vector-Jacobian products.
+
+    The built-in ones are ``fg.tanh``, ``fg.relu`` and so on; ``fg.tanh.__doc__`` has the formula
+    and its source. `define_activation` makes others.
+
+    Parameters
+    ----------
+    name : str
+        What `dense` and the networks call it.
+    formula : str
+        ``act(z)``, for people.
+    from_output : bool
+        Whether the derivative is a function of the output y, so that a layer keeps nothing else.
+    kinks : tuple of float
+        Where the derivative jumps; it takes the value from the left.
+    ulp : tuple of float
+        Bound of the error for float32 and float64: in units in the last place of the result,
+        subnormal results included; for a rowwise one in eps times the result.
+    rowwise : bool
+        Whether an output depends on the whole row (softmax), not on its own element alone.
+    halving : bool
+        Whether it lets about half of its input through: then `MLP.init` doubles the variance of
+        the weights before it.
+    source : str
+        Who described it, where that is not a textbook's common knowledge.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.sigmoid([0.0])
+    array([0.5])
+    >>> fg.tanh.derivative([0.0])
+    array([1.])
+    >>> fg.relu.backward([5.0, 5.0], [-1.0, 2.0])
+    array([0., 5.])
+    """
+
+    _made = False
+
+    def __init__(
+        self,
+        name: str,
+        formula: str,
+        *,
+        from_output: bool = False,
+        kinks: tuple[float, ...] = (),
+        ulp: tuple[float, float] = (0.5, 0.5),
+        rowwise: bool = False,
+        halving: bool = False,
+        source: str = "",
+    ) -> None:
+        self.name, self.formula = name, formula
+        self.from_output, self.kinks, self.ulp, self.rowwise = from_output, kinks, ulp, rowwise
+        self.halving, self.source = halving, source
+        self.__doc__ = f"{name}: y = {formula}" + (f" ({source})" if source else "")
+        self._flags = 0 if rowwise else ELEMENTWISE
+        self._records: dict[str, Array] = {}
+        # By dtype: the compiled entry point and the row kernel, for calls of plain arrays.
+        self._direct: dict[str, dict[np.dtype[Any], tuple[Callable[..., Any], int]]] = {
+            "forward": {},
+            "backward_z": {},
+            "backward_y": {},
+        }
+        self._made = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute once: kernels, layers and networks have been made by what it was."""
+        # To ask for __dict__ makes one, and each attribute slower: so not while this is made.
+        if self._made and name in self.__dict__:
+            raise AttributeError(f"activation {self.name!r}: {name} can't be changed")
+        super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        return f"<activation {self.name}: {self.formula}>"
+
+    def __reduce__(self) -> Any:
+        return lookup, (self.name,)
+
+    # -- compiled kernels -----------------------------------------------------------------
+    def address(self, function: str, dtype: str) -> int:
+        """Return the address of a row kernel, compiled or loaded at first use.
+
+        Parameters
+        ----------
+        function : str
+            ``"forward"``, ``"backward_y"``, ``"backward_z"`` ...: see `kernels.elementwise.rows`.
+        dtype : {"float32", "float64"}
+            What it computes in.
+
+        Returns
+        -------
+        int
+            Valid as long as the process.
+
+        Raises
+        ------
+        ValueError
+            For an activation made by hand: nothing was compiled for it.
+        """
+        from fastgrad.kernels.toolchain.library import LIBRARY
+
+        self._check_made()
+        kind = "slopes" if function == "backward_z" else "rows"
+        return LIBRARY.address(f"{kind}.{self.name}", f"{function}_{self.name}", dtype)
+
+    def record(self, dtype: str) -> Array:
+        """Return what the compiled layers need to know: the addresses of three row kernels.
+
+        Parameters
+        ----------
+        dtype : {"float32", "float64"}
+            What they compute in.
+
+        Returns
+        -------
+        ndarray
+            int64, ``(3,)``: forward, forward where something is kept for the way back, and back;
+            zeros for the identity. Read-only, and of the one class that compiled layers take.
+
+        Raises
+        ------
+        ValueError
+            As for `address`.
+        """
+        record = self._records.get(dtype)
+        if record is None:
+            from fastgrad.kernels.calls.entry import record_of
+
+            words = [0, 0, 0]  # the identity has no kernels
+            self._check_made()
+            if self.name != "identity":
+                words = [self.address(name, dtype) for name in self._layer_kernels()]
+            record = self._records[dtype] = record_of(words)
+        return record
+
+    def _check_made(self) -> None:
+        """Raise ValueError for an activation made by hand: nothing was compiled for it."""
+        if ACTIVATIONS.get(self.name) is not self:
+            raise ValueError(
+                f"activation {self.name!r} has no kernels: make it by fg.define_activation"
+            )
+
+    def _layer_kernels(self) -> tuple[str, str, str]:
+        if self.from_output:  # y is kept
+            return "forward", "forward", "backward_y"
+        return "forward", "forward_and_slope", "backward_slope"
+
+    # -- value and derivatives ------------------------------------------------------------
+    def __call__(self, z: ArrayLike, *, out: Array | None = None, axis: int = _LAST) -> Array:
+        """Return ``y = act(z)``, elementwise or (softmax) along an axis.
+
+        Parameters
+        ----------
+        z : array_like
+            Pre-activation, any shape; for softmax at least one axis.
+        out : ndarray, optional
+            Where to put y: of its shape and dtype, sharing no memory with z.
+        axis : int, optional
+            Softmax only: the axis whose outputs add up to 1, by default -1; 0 where samples are
+            columns.
+
+        Returns
+        -------
+        ndarray
+            The shape of z; float32 if z is, float16 if z is, else float64.
+
+        Raises
+        ------
+        TypeError
+            For a dtype fastgrad does not compute in, an `out` that is no array, an axis that is no
+            integer, and any axis of an elementwise activation.
+        ValueError
+            For an `out` of another shape or dtype, read-only or overlapping z, and an axis that z
+            does not have.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> fg.softmax([[0.0, 1.0], [0.0, 1.0]], axis=0).tolist()
+        [[0.5, 0.5], [0.5, 0.5]]
+        """
+        try:  # as `_directly`, which costs 0.2 us more
+            run, address = self._direct["forward"][z.dtype]  # type: ignore[union-attr]
+            flags = self._flags if axis is _LAST else self._along(axis, z.ndim)  # type: ignore[union-attr]
+            y = run(z, out, address, flags if out is None else flags + UNCHECKED)
+        except (AttributeError, KeyError, TypeError):
+            y = None
+        if y is not None:
+            return y  # type: ignore[no-any-return]
+        return self._run("", "forward", {"z": z}, out, axis)
+
+    def derivative(self, z: ArrayLike, *, out: Array | None = None) -> Array:
+        """Return ``act'(z)``, elementwise.
+
+        Parameters
+        ----------
+        z : array_like
+            Pre-activation, any shape.
+        out : ndarray, optional
+            Where to put the result: of its shape and dtype, sharing no memory with z.
+
+        Returns
+        -------
+        ndarray
+            The shape of z; float32 if z is, float16 if z is, else float64. At a kink the value
+            from the left: ``relu'(0) = 0``.
+
+        Raises
+        ------
+        TypeError
+            For a dtype fastgrad does not compute in, or an `out` that is no array.
+        ValueError
+            For softmax, whose derivative is a matrix per row: use `backward`. For an `out` of
+            another shape or dtype, read-only or overlapping z.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> fg.sigmoid.derivative([0.0])
+        array([0.25])
+        """
+        if self.rowwise:
+            raise ValueError(
+                f"{self.name}.derivative: the derivative of {self.name} is a matrix per row, not "
+                f"an array like z: use {self.name}.backward(grad_y, z)"
+            )
+        derivative = self._directly("backward_z", z, z, out, _LAST, ONES)
+        if derivative is not None:
+            return derivative
+        return self._run(".derivative", "backward_z", {"z": z}, out, _LAST)
+
+    def backward(
+        self, grad_y: ArrayLike, z: ArrayLike, *, out: Array | None = None, axis: int = _LAST
+    ) -> Array:
+        """Return ``grad_z = dL/dz``, the vector-Jacobian product, from the pre-activation.
+
+        ``grad_y * act'(z)``; for softmax, with ``y = softmax(z)``, ``y * (grad_y - sum(grad_y *
+        y))``, the sum along `axis`.
+
+        Parameters
+        ----------
+        grad_y : array_like
+            ``dL/dy``, of the shape of z.
+        z : array_like
+            Pre-activation, any shape; for softmax at least one axis.
+        out : ndarray, optional
+            Where to put grad_z: of its shape and dtype, sharing no memory with grad_y or z.
+        axis : int, optional
+            Softmax only: as for the call.
+
+        Returns
+        -------
+        ndarray
+            The shape of z; Of the dtype that NumPy promotes both to; float64 for integers.
+
+        Raises
+        ------
+        TypeError
+            For a dtype fastgrad does not compute in, an `out` that is no array, an axis that is no
+            integer, and any axis of an elementwise activation.
+        ValueError
+            If the shapes differ, `out` has another or is read-only or overlaps, or z has no such
+            axis.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> fg.softmax.backward([[1.0, 0.0]], [[0.0, 0.0]])
+        array([[ 0.25, -0.25]])
+        """
+        if not self.rowwise:
+            grad_z = self._directly("backward_z", grad_y, z, out, axis)
+        else:
+            grad_z = self._directly_by_output(grad_y, z, out, axis)
+        if grad_z is not None:
+            return grad_z
+        arguments = {"grad_y": grad_y, "z": z}
+        if not self.rowwise:
+            return self._run(".backward", "backward_z", arguments, out, axis)
+        caller = f"{self.name}.backward"
+        arrays, dtypes = self._check(caller, arguments, out, self._index(caller, axis))
+        z_array = arrays["z"].astype(dtypes.work, copy=False)
+        y = self._run(".backward", "forward", {"z": z_array}, None, axis)
+        grad_z = self._run(
+            ".backward", "backward_y", {"grad_y": arrays["grad_y"], "y": y}, None, axis
+        )
+        return deliver(grad_z, dtypes.result, out)
+
+    def backward_from_output(
+        self, grad_y: ArrayLike, y: ArrayLike, *, out: Array | None = None, axis: int = _LAST
+    ) -> Array:
+        """Return ``grad_z = dL/dz`` from the output ``y = act(z)``: so z may be forgotten.
+
+        Parameters
+        ----------
+        grad_y : array_like
+            ``dL/dy``, of the shape of y.
+        y : array_like
+            What the activation returned for z.
+        out : ndarray, optional
+            Where to put grad_z: of its shape and dtype, sharing no memory with grad_y or y.
+        axis : int, optional
+            Softmax only: as for the call.
+
+        Returns
+        -------
+        ndarray
+            The shape of y; Of the dtype that NumPy promotes both to; float64 for integers.
+
+        Raises
+        ------
+        TypeError
+            As for `backward`.
+        ValueError
+            Where the derivative is not a function of y (`from_output` is false): use `backward`.
+            Otherwise as for `backward`.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> y = fg.tanh([0.0, 0.5])
+        >>> fg.tanh.backward_from_output([1.0, 1.0], y).round(4)
+        array([1.    , 0.7864])
+        """
+        if not self.from_output:
+            raise ValueError(
+                f"{self.name}.backward_from_output: the derivative of {self.name} is not a "
+                f"function of its output: use {self.name}.backward(grad_y, z)"
+            )
+        grad_z = self._directly("backward_y", grad_y, y, out, axis)
+        if grad_z is not None:
+            return grad_z
+        return self._run(
+            ".backward_from_output", "backward_y", {"grad_y": grad_y, "y": y}, out, axis
+        )
+
+    def _directly(
+        self, function: str, grad_y: Any, source: Any, out: Any, axis: int, more: int = 0
+    ) -> Array | None:
+        """Run a backward kernel on the arguments as they are, or return None: not in its form."""
+        try:
+            run, address = self._direct[function][source.dtype]
+            flags = more + (self._flags if axis is _LAST else self._along(axis, source.ndim))
+            if out is not None:
+                flags += UNCHECKED
+            return run(grad_y, source, out, address, flags)  # type: ignore[no-any-return]
+        except (AttributeError, KeyError, TypeError):
+            return None
+
+    def _directly_by_output(self, grad_y: Any, z: Any, out: Any, axis: int) -> Array | None:
+        """Run the kernels of y and of grad_z from y, or return None: not in their form."""
+        try:
+            if out is not None and np.may_share_memory(out, z):
+                return None
+            run, address = self._direct["forward"][z.dtype]
+            y = run(z, None, address, self._flags if axis is _LAST else self._along(axis, z.ndim))
+            return self._directly("backward_y", grad_y, y, out, axis)
+        except (AttributeError, KeyError, TypeError):
+            return None
+
+    def _along(self, axis: Any, ndim: int) -> int:
+        """Return the flags of an `axis` that kernels take, or raise KeyError."""
+        if type(axis) is not int or not self.rowwise:
+            raise KeyError(axis)
+        if axis in (-1, ndim - 1):
+            return 0
+        return {(0, 2): COLUMNS, (-2, 2): COLUMNS}[axis, ndim]
+
+    def _run(
+        self,
+        method: str,
+        function: str,
+        arguments: dict[str, ArrayLike],
+        out: Array | None,
+        axis: int,
+    ) -> Array:
+        """Make the arguments native and contiguous, run one row kernel, deliver the result."""
+        from fastgrad.kernels.calls.entry import entry
+
+        caller = self.name + method
+        axis = self._index(caller, axis)
+        arrays, dtypes = self._check(caller, arguments, out, axis)
+        shape = next(iter(arrays.values())).shape
+        last = len(shape) - 1
+        views = [
+            np.moveaxis(a, axis, last) if self.rowwise else np.atleast_1d(a)
+            for a in arrays.values()
+        ]
+        dtype = dtypes.work.name
+        address = self.address(function, dtype)
+        forward = function == "forward"
+        run = entry("apply", "apply_forward" if forward else "apply_backward", dtype)
+        self._direct[function][dtypes.work] = run, address
+        flags = self._flags
+        if len(views) == 1 and not forward:  # a derivative
+            views, flags = 2 * views, flags + ONES
+        result = run(*(as_native(v, dtypes.work) for v in views), None, address, flags)
+        if result is None:  # not contiguous, or not in the same order
+            rows = (np.ascontiguousarray(as_native(v, dtypes.work)) for v in views)
+            result = run(*rows, None, address, flags)
+        if self.rowwise:
+            result = np.moveaxis(result, last, axis)
+        return deliver(result.reshape(shape), dtypes.result, out)
+
+    def _check(
+        self, caller: str, arguments: dict[str, ArrayLike], out: Array | None, axis: int
+    ) -> tuple[dict[str, Array], Dtypes]:
+        """Return the arguments as arrays of one shape, and the dtypes of the call."""
+        arrays = {name: as_array(caller, name, value) for name, value in arguments.items()}
+        (first, a), (second, b) = (list(arrays.items()) * 2)[:2]
+        if a.shape != b.shape:
+            raise ValueError(
+                f"{caller}: {first} has shape {a.shape} but {second} has shape {b.shape}: "
+                "they need the same shape"
+            )
+        if self.rowwise and not -a.ndim <= axis < a.ndim:
+            raise ValueError(f"{caller}: axis is {axis} but {first} has shape {a.shape}")
+        dtypes = common_dtypes(*arrays.values())
+        if out is not None:
+            check_out(caller, "out", out, a.shape, dtypes.result, arrays)
+        return arrays, dtypes
+
+    def _index(self, caller: str, axis: Any) -> int:
+        """Return the axis as an int, or raise: no integer, or for an activation without axes."""
+        if axis is not _LAST and not self.rowwise:
+            raise TypeError(f"{caller}: unexpected argument axis")
+        index: Any = None if isinstance(axis, bool) else axis
+        try:
+            return operator.index(index)
+        except TypeError:
+            kind = type(axis).__name__
+            raise TypeError(f"{caller}: axis is a {kind}: give an integer") from None
+
+
+def lookup(name: str) -> Activation:
+    """Return the activation of this name: what its pickles call."""
+    if name not in ACTIVATIONS:
+        raise ValueError(
+            f"unknown activation {name!r}: define it by fg.define_activation before unpickling"
+        )
+    return ACTIVATIONS[name]
 
 
 class DefinedActivation(Activation):
@@ -36,12 +497,12 @@ class DefinedActivation(Activation):
     def __init__(
         self, name: str, forward: Callable[..., Any], derivative: Callable[..., Any]
     ) -> None:
-        from fastgrad.kernels.front_end import numba_enabled
-        from fastgrad.kernels.processor import check_processor
+        from fastgrad.kernels.toolchain.front_end import numba_enabled
+        from fastgrad.kernels.toolchain.processor import check_processor
 
         check_processor()  # before Numba asks LLVM, which prints its own words
         with numba_enabled():
-            from fastgrad.kernels.user import frozen_function
+            from fastgrad.kernels.elementwise.user import frozen_function
         super().__init__(name, f"{getattr(forward, '__name__', 'f')}(z)")
         self.functions = {
             "forward": frozen_function(name, "forward", forward),
@@ -67,11 +528,11 @@ class DefinedActivation(Activation):
 
     def address(self, function: str, dtype: str) -> int:
         """Return the address of a row kernel, compiling it at first use."""
-        from fastgrad.kernels.front_end import numba_enabled
+        from fastgrad.kernels.toolchain.front_end import numba_enabled
 
         if (function, dtype) not in self.addresses:
             with numba_enabled():  # until it is stored: a signal that waits may raise at the end
-                from fastgrad.kernels.user import row_kernel
+                from fastgrad.kernels.elementwise.user import row_kernel
 
                 address = row_kernel(self.name, function, self.functions[function], dtype)
                 self.addresses[function, dtype] = address
@@ -195,9 +656,8 @@ def define_activation(
             FastgradWarning,
             stacklevel=2,
         )
-    previous = ACTIVATIONS.get(name, name)
+    previous = ACTIVATIONS.get(name)
     ACTIVATIONS[name] = activation
-    for by_activation in LAYERS.values():
-        by_activation.pop(name, None)
-        by_activation.pop(previous, None)  # who still has it gets a new layer
+    for forget in REDEFINED:
+        forget(name, previous)
     return activation

@@ -7,10 +7,8 @@ dtype, and what would be right.
 
 from __future__ import annotations
 
-import operator
 import sys
 from functools import lru_cache
-from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +21,6 @@ INT64 = np.dtype(np.int64)  # of classes
 _MOST_AXES = 64  # of NumPy's arrays
 _NUMBERS = frozenset({float, int, bool, np.float64, np.float32, np.int64})
 _TAKEN = frozenset("?bhilqBHILQefd")  # NumPy's characters of bool, integers and floats
-LAYOUTS = ("rows", "columns")  # what `samples` may be: which axis of x counts them
 # Kernels compare dtypes by identity: only NumPy's own objects will do.
 _SINGLETONS = {d.itemsize: d for d in (FLOAT16, FLOAT32, FLOAT64)}
 
@@ -63,7 +60,7 @@ def as_array(function: str, name: str, value: Any) -> Array:
 
 def _array_of(function: str, name: str, value: Any) -> Array:
     """Return what is no plain array as one."""
-    kind = _masked_class()
+    kind = masked_class()
     try:
         _check_depth(value)  # NumPy walks through a list that holds itself twice for ever
         masked = kind and _holds_mask(value, kind)
@@ -99,7 +96,7 @@ def _check_depth(value: Any) -> None:
     raise RecursionError
 
 
-def _masked_class() -> Any:
+def masked_class() -> Any:
     """Return what `isinstance` takes for masked arrays."""
     # Without naming np.ma, which NumPy would import now: 10 ms, and a lock not to fork beside.
     return getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())
@@ -145,7 +142,7 @@ def promoted(*dtypes: np.dtype[Any]) -> Dtypes:
 
 
 class _Conversions:
-    """The compiled conversions to one dtype, loaded when first asked for: see `kernels.convert`."""
+    """The compiled conversions to one dtype (`kernels.calls.convert`), loaded when asked for."""
 
     natives: Any  # plain attributes: read in half the time of cached properties
     converted: Any
@@ -163,7 +160,7 @@ class _Conversions:
         return self._loaded(name)
 
     def _loaded(self, name: str) -> Any:
-        from fastgrad.kernels.entry import entry
+        from fastgrad.kernels.calls.entry import entry
 
         loaded = entry("convert", name, self.dtype.name)
         setattr(self, name, loaded)
@@ -206,118 +203,6 @@ def _native(array: Array, dtype: np.dtype[Any]) -> Array:
         if stride % dtype.itemsize:
             return array.copy(order="K")
     return array if array.flags.aligned else array.copy(order="K")
-
-
-def check_choice(function: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Raise ValueError unless `value` is one of `choices`."""
-    if not isinstance(value, str) or value not in choices:
-        allowed = ", ".join(repr(c) for c in choices)
-        raise ValueError(f"{function}: {name} is {value!r}: choose from {allowed}")
-
-
-def check_samples(function: str, name: str, array: Array, samples: str) -> None:
-    """Raise unless an array can hold samples in this layout, of which a vector is one."""
-    columns = samples == "columns"
-    if array.ndim == 0 or (columns and array.ndim > 2):
-        forms = "(d, n) or (d,)" if columns else "(n, d), (..., d) or (d,)"
-        raise ValueError(
-            f"{function}: {name} has shape {array.shape}: samples={samples!r} take {forms}"
-        )
-
-
-def native_dtype(caller: str, dtype: Any) -> np.dtype[Any]:
-    """Return NumPy's own object of float32 or float64, with which kernels compare."""
-    for native in (FLOAT32, FLOAT64):
-        try:
-            if np.dtype(dtype) == native and dtype is not None:
-                return native
-        except TypeError:
-            break
-    raise ValueError(f"{caller}: dtype is {dtype!r}: choose 'float32' or 'float64'")
-
-
-def check_count(function: str, name: str, value: Any) -> int:
-    """Return `value` as an int, or raise unless it is a positive integer."""
-    index: Any = None if isinstance(value, bool) else value
-    try:
-        count = operator.index(index)
-    except TypeError:
-        kind = type(value).__name__
-        raise TypeError(f"{function}: {name} is a {kind}: give a positive integer") from None
-    if count < 1:
-        raise ValueError(f"{function}: {name} is {count}: give a positive integer")
-    return count
-
-
-def check_number(function: str, name: str, value: Any) -> float:
-    """Return `value` as a float, or raise unless it is a real number."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{function}: {name} is a {type(value).__name__}: give a number")
-    try:
-        return float(value)
-    except OverflowError:
-        raise ValueError(f"{function}: {name} is too large: give a float64 number") from None
-
-
-def random_generator(function: str, seed: Any) -> np.random.Generator:
-    """Return NumPy's generator of this seed, or raise by name what NumPy raises."""
-    try:
-        return np.random.default_rng(seed)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{function}: seed is {seed!r}: give an integer >= 0") from None
-
-
-def check_out(
-    function: str,
-    name: str,
-    given: Any,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    inputs: dict[str, Any],
-) -> Array:
-    """Return a view of `given`, an `out=`; raise unless it can receive a result.
-
-    It needs the exact shape and dtype, must be writeable, and share no memory with an input.
-    """
-    if not isinstance(given, np.ndarray):
-        raise TypeError(f"{function}: {name} is a {type(given).__name__}: give a NumPy array")
-    if isinstance(given, _masked_class()):
-        raise TypeError(f"{function}: {name} is a masked array: give its data")
-    out = own_view(given)
-    if out.shape != shape or out.dtype != dtype:
-        raise ValueError(
-            f"{function}: {name} has shape {out.shape} and dtype {out.dtype}: "
-            f"it needs shape {shape} and dtype {dtype}"
-        )
-    if not out.flags.writeable:
-        raise ValueError(f"{function}: {name} is read-only")
-    if out.size and _overlaps_itself(out):
-        raise ValueError(f"{function}: {name} has elements that share memory with each other")
-    for other, array in inputs.items():
-        if isinstance(array, np.ndarray) and np.shares_memory(out, array):
-            raise ValueError(f"{function}: {name} shares memory with {other}")
-    return out
-
-
-def own_view(array: Array) -> Array:
-    """Return a plain view of an array, with a header that nobody else can change.
-
-    The properties of a subclass may say what they like; another thread, or a callback, may set
-    the caller's ``x.shape`` or ``x.dtype`` after it has been checked.
-    """
-    plain: Array = np.ndarray.view(array, np.ndarray)
-    return plain
-
-
-def _overlaps_itself(array: Array) -> bool:
-    """Return whether two elements may share memory: each step must clear all smaller ones."""
-    extent = array.itemsize
-    steps = zip(array.strides, array.shape, strict=True)
-    for step, length in sorted((abs(s), n) for s, n in steps if n > 1):
-        if step < extent:
-            return True
-        extent += step * (length - 1)
-    return False
 
 
 def deliver(result: Array, dtype: np.dtype[Any], out: Array | None) -> Array:

@@ -1,9 +1,9 @@
 """The table of losses: one row each, and what a row can do.
 
-To add one: an object below and its name in `LOSSES`; its terms in ``kernels/loss.py``; its twins
-in ``reference/losses.py`` and ``loops/losses.py``; its name in ``benchmarks/common.py``. Most tests
-follow from the row, and ``tests/test_architecture.py`` and ``tests/test_benchmarks_cover.py`` say
-what is missing elsewhere.
+To add one: an object below and its name in `LOSSES`; its terms in ``kernels/elementwise/loss.py``;
+its twins in ``reference/losses.py`` and ``loops/losses.py``; its name in ``benchmarks/common.py``.
+Most tests follow from the row, and ``tests/test_architecture.py`` and
+``tests/test_benchmarks_cover.py`` say what is missing elsewhere.
 
 A loss is a sum of terms: one per element, or one per sample for softmax cross-entropy. `reduction`
 says what the sum is divided by: ``"mean"`` the number of terms, ``"sum"`` nothing, ``"samples"``
@@ -19,17 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastgrad.arguments import LAYOUTS, check_choice, check_out
 from fastgrad.arrays import (
     FLOAT32,
     INT64,
-    LAYOUTS,
     TO_FLOAT32,
     TO_FLOAT64,
     Array,
     as_array,
     as_native,
-    check_choice,
-    check_out,
     common_dtypes,
     deliver,
 )
@@ -84,7 +82,7 @@ class _Loss:
 
     def address(self, dtype: str) -> int:
         """Return the address of the loss kernel; raise ValueError for a loss made by hand."""
-        from fastgrad.kernels.library import LIBRARY
+        from fastgrad.kernels.toolchain.library import LIBRARY
 
         if LOSSES.get(self.name) is not self:
             raise ValueError(f"loss {self.name!r} has no kernels: take one of fg.losses")
@@ -92,7 +90,7 @@ class _Loss:
 
     def _kernel(self, dtype: np.dtype[Any]) -> tuple[Callable[..., Any], int]:
         """Return the compiled entry point and the address of this loss."""
-        from fastgrad.kernels.entry import entry
+        from fastgrad.kernels.calls.entry import entry
 
         found = entry("apply_loss", "apply_loss", dtype.name), self.address(dtype.name)
         self._kernels[dtype] = found
@@ -464,7 +462,7 @@ def _check_given(caller: str, target: ArrayLike | None) -> None:
 
 
 def reduced(terms: float, reduction: str, rowwise: bool, samples: int, elements: int) -> float:
-    """Return the loss whose terms add up to `terms`; as `kernels.loss.divisor` has it."""
+    """Return the loss whose terms add up to `terms` (`kernels.elementwise.loss.divisor`)."""
     if reduction == "sum":
         return terms
     count = samples if reduction == "samples" or rowwise else elements

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastgrad.arrays import Array, check_number
-from fastgrad.kernels import plan_table as at
+from fastgrad.arguments import check_number
+from fastgrad.arrays import Array
+from fastgrad.kernels.network import plan_table as at
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
 
@@ -47,7 +48,7 @@ class Optimizer:
 
     def table(self, memory: Memory, dtype: str) -> Array:
         """Return the kernel's table; it refers to the vectors of `memory`, and has its powers."""
-        from fastgrad.kernels.library import LIBRARY
+        from fastgrad.kernels.toolchain.library import LIBRARY
 
         table = np.zeros(at.OPTIMIZER)
         for index, value in self._settings().items():

@@ -1,10 +1,10 @@
 """How many threads large layers and networks are shared over, and the sharing.
 
-A layer is cut so that no output element is computed by two threads: y and grad_x into tiles,
-grad_z by samples, grad_w by input features, grad_b by outputs (`dense_large`). A network's gradient
-is added up block by block of the batch, in their order, whoever computed them (`kernels.plan`). So
-each element is the same chain of operations as with one thread, and the bits do not depend on the
-number of threads.
+A layer is cut so that no output element is computed by two threads: y and grad_x into tiles, grad_z
+by samples, grad_w by input features, grad_b by outputs (`dense_large`). A network's gradient is
+added up block by block of the batch, in their order, whoever computed them
+(`kernels.network.plan`). So each element is the same chain of operations as with one thread, and
+the bits do not depend on the number of threads.
 
 A thread does its work in slices (SLICE) and looks for Ctrl-C, or an error elsewhere, between
 them: a call into compiled code cannot be stopped.
@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 from types import BuiltinFunctionType
 from typing import Any
 
-from fastgrad.arrays import check_count
+from fastgrad.arguments import check_count
 
 __all__ = ["get_num_threads", "set_num_threads"]
 

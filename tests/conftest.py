@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 import fastgrad
-from fastgrad.kernels.target import BATCH_BLOCK, Tile, tile
+from fastgrad.kernels.toolchain.target import BATCH_BLOCK, Tile, tile
 
 Array = NDArray[Any]
 

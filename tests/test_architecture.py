@@ -20,91 +20,38 @@ from fastgrad.losses import LOSSES
 
 ROOT = Path(fg.__file__).parent
 
-# A file imports only what stands beneath it. Public things first, the compiler last.
-ORDER = [
-    *("__main__", "cli", "chart", "compare", "machine", "blas", "cases", "bounds", "data"),
-    *(
-        "network",
-        "settings",
-        "training_run",
-        "divergence",
-        "training",
-        "compiled_network",
-        "network_job",
-        "planned_network",
-    ),
-    *("optimizers", "terminal"),
-    *("nn", "jacobians", "verify", "slopes", "differences", "noise", "running", "arithmetic"),
-    "__init__",
-    *(
-        "functional",
-        "dense_checked",
-        "dense_large",
-        "dense_layer",
-        "activations",
-        "activation",
-        "derivative_check",
-        "losses",
-    ),
-    *("threads", "arrays", "names"),
-    "warning_categories",
-    *("reference", "loops"),
-    "kernels.user",
-    "kernels.frozen",
-    *(
-        "kernels.predict",
-        "kernels.network",
-        "kernels.plan",
-        "kernels.update",
-        "kernels.convert",
-        "kernels.apply_loss",
-        "kernels.apply",
-        "kernels.dense",
-        "kernels.dense_blocks",
-    ),
-    *(
-        "kernels.layer",
-        "kernels.single_output",
-        "kernels.loss",
-        "kernels.slopes",
-        "kernels.softmax",
-    ),
-    "kernels.rows",
-    *("kernels.formulas", "kernels.vector_math", "kernels.coefficients"),
-    *("kernels.gemm", "kernels.gather", "kernels.side_by_side", "kernels.thin", "kernels.lay_down"),
-    *("kernels.gemv", "kernels.dot", "kernels.transpose", "kernels.microkernel"),
-    "kernels.mark",
-    *("kernels.reductions", "kernels.vector_ir"),
-    *("kernels.pyobject", "kernels.pointers", "kernels.intrinsics"),
-    *(
-        "kernels.compile",
-        "kernels.pipeline",
-        "kernels.entry",
-        "kernels.library",
-        "kernels.object_cache",
-        "kernels.cache_place",
-        "kernels.sources",
-        "kernels.units",
-        "kernels.front_end",
-        "kernels.undisturbed",
-        "kernels.fallback",
-        "kernels.processor",
-        "kernels.plan_table",
-        "kernels.headers",
-        "kernels.flags",
-        "kernels.target",
-    ),
-    "kernels.__init__",
-    "version",
+# The floors of the house, the public one first. A file imports only from its own floor and those
+# beneath, and files do not import each other in a circle.
+FLOORS = [
+    ("__main__", "command"),
+    ("nn", "networks"),
+    ("environment",),
+    ("__init__",),  # it names everything public, and loads the rest when asked
+    ("layers",),
+    ("activations", "losses", "optimizers"),
+    ("gradcheck",),
+    ("arguments", "arrays", "terminal", "threads", "warning_categories"),
+    ("reference", "loops"),
+    ("kernels.calls",),
+    ("kernels.network",),
+    ("kernels.elementwise",),
+    ("kernels.product",),
+    ("kernels.toolchain",),
+    ("kernels.flags", "kernels.units", "kernels.version", "kernels.__init__"),
 ]
-# `import fastgrad` is how cli.py and compare.py use the public API.
-PACKAGES = {"reference", "loops", "data", "nn"}  # of several files; named by their directory
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+MOST_MODULES, MOST_PACKAGES = 10, 8  # at the top: a stranger finds the room before the file
 
 
 def module_of(path: Path) -> str:
-    """Return a file's name in ORDER: ``kernels/gemm.py`` is ``kernels.gemm``."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return parts[0] if parts[0] in PACKAGES else ".".join(parts)
+    """Return a file's name within the package: ``kernels/product/gemm.py`` is a dotted name."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def room_of(module: str) -> str:
+    """Return the room of a module: its folder, its file at the top, two steps below kernels."""
+    parts = module.split(".")
+    return ".".join(parts[:2] if parts[0] == "kernels" else parts[:1])
 
 
 FILES = sorted(p for p in ROOT.rglob("*.py"))
@@ -143,13 +90,11 @@ def known_modules() -> set[str]:
 
 
 def target_of(name: str) -> str | None:
-    """Return the module in ORDER that an import names, None for other packages."""
+    """Return the module that an import names, None for other packages."""
     parts = name.split(".")
     if parts[0] != "fastgrad":
         return None
     rest = parts[1:]
-    if rest and rest[0] in PACKAGES:
-        return rest[0]
     while rest:
         for candidate in (".".join(rest), ".".join([*rest, "__init__"])):
             if candidate in known_modules():
@@ -161,17 +106,46 @@ def target_of(name: str) -> str | None:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_imports_only_what_stands_beneath(path: Path) -> None:
     module = module_of(path)
-    assert module in ORDER, f"{module} has no place in ORDER: add it to {Path(__file__).name}"
-    if module == "__init__":  # it names everything public, and loads the rest when asked
+    room = room_of(module)
+    assert room in FLOOR, f"{room} has no floor: add it to FLOORS of {Path(__file__).name}"
+    if module == "__init__":
         return
     for name, line, _ in imports(path):
         target = target_of(name)
-        if target is None or target == module:
+        if target is None or room_of(target) == room:
             continue
-        assert ORDER.index(target) > ORDER.index(module), (
+        assert FLOOR[room_of(target)] >= FLOOR[room], (
             f"{path.relative_to(ROOT.parent)}:{line} imports fastgrad.{target}, which does not "
             f"stand beneath {module}: move what is shared further down"
         )
+
+
+def test_no_circles() -> None:
+    """No file imports what imports it, at whatever distance: each can be read by itself."""
+    below = {
+        module_of(p): {t for n, _, typing in imports(p) if not typing and (t := target_of(n))}
+        for p in FILES
+    }
+    del below["__init__"]  # it is loaded before any other, and names most of them
+    done: set[str] = set()
+
+    def visit(module: str, above: tuple[str, ...]) -> None:
+        circle = " -> ".join((*above, module))
+        assert module not in above, f"imports in a circle: {circle}"
+        if module not in done:
+            for other in sorted(below[module] - {module, "__init__"}):
+                visit(other, (*above, module))
+            done.add(module)
+
+    for module in below:
+        visit(module, ())
+
+
+def test_few_rooms_at_the_top() -> None:
+    modules = [p.stem for p in ROOT.glob("*.py") if not p.stem.startswith("__")]
+    packages = [p.parent.name for p in ROOT.glob("*/__init__.py")]
+    assert len(modules) <= MOST_MODULES, f"{len(modules)} modules at the top: {modules}"
+    assert len(packages) <= MOST_PACKAGES, f"{len(packages)} packages at the top: {packages}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
@@ -181,7 +155,7 @@ def test_who_may_import_other_packages(path: Path) -> None:
     allowed = {"numpy"}
     if module.startswith("kernels."):
         allowed |= {"numba", "llvmlite"}
-    if module == "chart":
+    if module == "command.chart":
         allowed |= {"matplotlib"}
     foreign = {"scipy", "torch", "jax", "numba", "llvmlite", "matplotlib", "numpy", "tqdm", "rich"}
     for name, line, _ in imports(path):
@@ -197,21 +171,21 @@ def test_twins_share_nothing(package: str) -> None:
     for path in sorted((ROOT / package).glob("*.py")):
         for name, line, _ in imports(path):
             target = target_of(name)
-            assert target in (None, package), (
+            assert target is None or room_of(target) == package, (
                 f"{path.relative_to(ROOT.parent)}:{line} imports {name}: the twins share no "
                 "code with anything"
             )
 
 
 def test_one_place_with_jit_options() -> None:
-    """Only kernels/compile.py calls njit and its like."""
+    """Only kernels/toolchain/compile.py calls njit and its like."""
     makers = {"njit", "cfunc", "jit", "vectorize", "guvectorize"}
     for path in FILES:
         for name, line, _ in imports(path):
             if name.split(".")[0] == "numba" and name.split(".")[-1] in makers:
-                assert module_of(path) == "kernels.compile", (
+                assert module_of(path) == "kernels.toolchain.compile", (
                     f"{path.relative_to(ROOT.parent)}:{line} imports {name}: "
-                    "use the decorators of kernels/compile.py"
+                    "use the decorators of kernels/toolchain/compile.py"
                 )
 
 
@@ -220,9 +194,9 @@ def test_one_place_with_jit_options() -> None:
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_activation_has_its_other_places(name: str) -> None:
-    from fastgrad.kernels.formulas import formulas
-    from fastgrad.kernels.front_end import numba_front_end
-    from fastgrad.kernels.softmax import softmax_kernels
+    from fastgrad.kernels.elementwise.formulas import formulas
+    from fastgrad.kernels.elementwise.softmax import softmax_kernels
+    from fastgrad.kernels.toolchain.front_end import numba_front_end
     from fastgrad.kernels.units import unit
 
     for package, file in ((reference, "reference"), (loops, "loops")):
@@ -247,28 +221,31 @@ def test_every_activation_has_its_other_places(name: str) -> None:
         with numba_front_end():
             made = set(softmax_kernels("float32"))
         assert exported == made, (
-            f"{name}: fastgrad/kernels/softmax.py makes {made}, kernels/units.py wants {exported}"
+            f"{name}: fastgrad/kernels/elementwise/softmax.py makes {made}, "
+            f"kernels/units.py wants {exported}"
         )
         return
     table = formulas("float32")
-    assert name in table, f"{name} has no formula: add it to fastgrad/kernels/formulas.py"
+    assert name in table, (
+        f"{name} has no formula: add it to fastgrad/kernels/elementwise/formulas.py"
+    )
     assert (table[name].from_output is not None) == row.from_output, (
         f"{name}: from_output in fastgrad/activations.py and the formula from y in "
-        "fastgrad/kernels/formulas.py must agree"
+        "fastgrad/kernels/elementwise/formulas.py must agree"
     )
     kinds = {"forward", "backward_y"}
     if not row.from_output:
         kinds = {"forward", "forward_and_slope", "backward_slope"}
     made = {f"{kind}_{name}" for kind in kinds}
     assert exported == made, (
-        f"{name}: fastgrad/kernels/formulas.py makes {made}, but KEEP_SLOPE in "
+        f"{name}: fastgrad/kernels/elementwise/formulas.py makes {made}, but KEEP_SLOPE in "
         f"fastgrad/kernels/units.py exports {exported}"
     )
 
 
 @pytest.mark.parametrize("name", list(LOSSES))
 def test_every_loss_has_its_other_places(name: str) -> None:
-    from fastgrad.kernels.loss import elementwise_terms
+    from fastgrad.kernels.elementwise.loss import elementwise_terms
 
     for package, file in ((reference, "reference"), (loops, "loops")):
         assert name in package.LOSSES, f"{name} has no twin: add it to fastgrad/{file}/losses.py"
@@ -276,22 +253,26 @@ def test_every_loss_has_its_other_places(name: str) -> None:
             f"{name} is not public in fastgrad.{file}.losses: see fastgrad/{file}/losses.py"
         )
     if LOSSES[name].rowwise:
-        from fastgrad.kernels import loss
+        from fastgrad.kernels.elementwise import loss
 
-        assert hasattr(loss, name), f"{name} has no kernel: add it to fastgrad/kernels/loss.py"
+        assert hasattr(loss, name), (
+            f"{name} has no kernel: add it to fastgrad/kernels/elementwise/loss.py"
+        )
     else:
         try:
             elementwise_terms("float32", name)
         except KeyError:
-            pytest.fail(f"{name} has no terms: add them to fastgrad/kernels/loss.py")
+            pytest.fail(f"{name} has no terms: add them to fastgrad/kernels/elementwise/loss.py")
 
 
 def test_tables_hold_nothing_more() -> None:
     """Twins without a row are left over from something."""
-    from fastgrad.kernels.formulas import formulas
+    from fastgrad.kernels.elementwise.formulas import formulas
 
     elementwise = {n for n in BUILT_IN if not fg.activations.ACTIVATIONS[n].rowwise}
-    assert set(formulas("float32")) == elementwise, "fastgrad/kernels/formulas.py has other rows"
+    assert set(formulas("float32")) == elementwise, (
+        "fastgrad/kernels/elementwise/formulas.py has other rows"
+    )
     for package in (reference, loops):
         assert list(package.ACTIVATIONS) == list(BUILT_IN), f"{package.__name__}.ACTIVATIONS differ"
         assert list(package.LOSSES) == list(LOSSES), f"{package.__name__}.LOSSES differ"

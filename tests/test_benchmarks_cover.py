@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastgrad.activations import BUILT_IN
-from fastgrad.blas import blas
+from fastgrad.command.blas import blas
 from fastgrad.losses import LOSSES
 
 ROOT = Path(__file__).parents[1]

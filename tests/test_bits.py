@@ -354,7 +354,7 @@ WORKLOAD = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import golden
-from fastgrad.kernels.target import host, tile
+from fastgrad.kernels.toolchain.target import host, tile
 print(golden.digest("layers tanh float32"), host().cpu, tile("float32").lanes)
 for workload in ("layers tanh float32", "layers tanh float64", "few float32", "few float64"):
     for samples in ("rows", "columns"):
@@ -384,7 +384,7 @@ def test_every_processor_gives_the_same_bits(tmp_path: Path) -> None:
 
 def test_every_processor_has_its_own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Code for one processor is never found by another, which may lack its instructions."""
-    from fastgrad.kernels import object_cache, target
+    from fastgrad.kernels.toolchain import object_cache, target
 
     monkeypatch.setenv("FASTGRAD_CACHE_DIR", str(tmp_path))
     monkeypatch.delenv("NUMBA_CPU_FEATURES", raising=False)

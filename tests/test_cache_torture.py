@@ -21,7 +21,8 @@ import pytest
 from conftest import output, rng_of, start
 
 import fastgrad as fg
-from fastgrad.kernels import library, object_cache, units
+from fastgrad.kernels import units
+from fastgrad.kernels.toolchain import library, object_cache
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
 exhaustive = pytest.mark.exhaustive
@@ -29,8 +30,8 @@ exhaustive = pytest.mark.exhaustive
 # One row kernel: the unit that compiles fastest. Integers, so that equality is the truth.
 SMALL = """
 import numpy as np, fastgrad as fg
-from fastgrad.kernels.entry import entry
-from fastgrad.kernels.library import LIBRARY
+from fastgrad.kernels.calls.entry import entry
+from fastgrad.kernels.toolchain.library import LIBRARY
 z = np.arange(-10, 11, dtype=np.float32).reshape(3, 7)
 import ctypes
 at = LIBRARY.address("rows.relu", "forward_relu", "float32")
@@ -44,7 +45,7 @@ UNITS = ("panel", "thin", "gemv", "dot", "gemm", "single_output", "layer", "side
 UNITS += ("apply_loss", "rows.relu", "loss.squared_l2")
 WHOLE = """
 import numpy as np, fastgrad as fg
-from fastgrad.kernels.library import LIBRARY
+from fastgrad.kernels.toolchain.library import LIBRARY
 x = np.arange(-6, 6, dtype=np.float32).reshape(3, 4)
 w = np.arange(8, dtype=np.float32).reshape(4, 2) - 3
 y, cache = fg.dense_forward(x, w, None, "relu")
@@ -193,7 +194,7 @@ def test_an_edited_callee_is_compiled_anew(tmp_path: Path) -> None:
 import sys; sys.path.insert(0, {site!r})
 import ctypes, numpy as np, fastgrad as fg
 assert fg.__file__.startswith({site!r})
-from fastgrad.kernels.library import LIBRARY
+from fastgrad.kernels.toolchain.library import LIBRARY
 at = LIBRARY.address("rows.softsign", "forward_softsign", "float32")
 z, y = np.full((1, 1), 3, np.float32), np.zeros((1, 1), np.float32)
 ctypes.CFUNCTYPE(None, *[ctypes.c_ssize_t] * 6)(at)(z.ctypes.data, 1, y.ctypes.data, 1, 1, 1)
@@ -309,7 +310,9 @@ def test_a_read_only_directory_as_another_user(copy: Path, tmp_path: Path) -> No
     code = (
         """
 import os
-from fastgrad.kernels import library, object_cache, units
+from fastgrad.kernels.toolchain import library
+from fastgrad.kernels.toolchain import object_cache
+from fastgrad.kernels import units
 library.build(units.unit("rows.relu"), "float32")
 object_cache.cache_path("rows.relu", "float32")
 os.setgid(65534); os.setuid(65534); assert os.geteuid() != 0
@@ -377,7 +380,9 @@ def test_killed_at_any_moment(count: int, copy: Path) -> None:
     kept.write_bytes(object_cache.read_sealed(path) or b"")
     code = f"""
 import os, time
-from fastgrad.kernels import library, object_cache, units
+from fastgrad.kernels.toolchain import library
+from fastgrad.kernels.toolchain import object_cache
+from fastgrad.kernels import units
 library.build = lambda *_: open({str(kept)!r}, "rb").read()
 fdopen = os.fdopen
 class Slow:

@@ -22,7 +22,8 @@ import pytest
 from conftest import environment, output, start
 
 import fastgrad
-from fastgrad.kernels import cache_place, library, object_cache, sources, units
+from fastgrad.kernels import units
+from fastgrad.kernels.toolchain import cache_place, library, object_cache, sources
 
 posix = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="users and modes of POSIX")
 UNIT, FUNCTION, DTYPE = "rows.relu", "forward_relu", "float32"
@@ -144,8 +145,8 @@ import os, sys
 os.setgid(65534); os.setuid(65534)
 os.environ["HOME"] = "/nonexistent"
 import numpy as np
-from fastgrad.kernels import object_cache
-from fastgrad.kernels.library import LIBRARY
+from fastgrad.kernels.toolchain import object_cache
+from fastgrad.kernels.toolchain.library import LIBRARY
 {body}
 """
 
@@ -154,8 +155,9 @@ def _as_nobody(body: str, place: Path) -> str:
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         pytest.skip("only root can become another user")
     # What is imported must be loaded before: another user may not search root's directories.
-    early = "import numpy, ctypes, fastgrad.kernels.library, fastgrad.kernels.units, inspect\n"
-    early += "fastgrad.kernels.object_cache._fingerprint()\n"
+    early = "import numpy, ctypes, inspect, fastgrad.kernels.units\n"
+    early += "import fastgrad.kernels.toolchain.library\n"
+    early += "fastgrad.kernels.toolchain.object_cache._fingerprint()\n"
     return output(start(early + AS_NOBODY.format(body=body), FASTGRAD_CACHE_DIR=str(place)))
 
 
@@ -173,7 +175,7 @@ LOADS = "LIBRARY.address('rows.relu', 'forward_relu', 'float32'); print(LIBRARY.
 @posix
 def test_another_user_loads_what_root_compiled(searchable: Path) -> None:
     place = searchable / "shared"
-    code = "from fastgrad.kernels.library import LIBRARY\n" + LOADS
+    code = "from fastgrad.kernels.toolchain.library import LIBRARY\n" + LOADS
     assert output(start(code, FASTGRAD_CACHE_DIR=str(place))) == "['rows.relu:float32']"
     assert _as_nobody(LOADS, place) == "[]"
     cannot = "print(object_cache.write_sealed(object_cache.cache_path('panel', 'float32'), b'x'))"
@@ -225,7 +227,7 @@ def test_only_absolute_places(
 @pytest.mark.parametrize("variable", VARIABLES[:3])
 def test_nothing_is_loaded_from_the_working_directory(variable: str, tmp_path: Path) -> None:
     """Downloaded data with a .cache directory in it must not bring its own machine code."""
-    code = "from fastgrad.kernels.library import LIBRARY\n" + LOADS
+    code = "from fastgrad.kernels.toolchain.library import LIBRARY\n" + LOADS
     settings: dict[str, str | None] = dict.fromkeys(VARIABLES)
     below = {VARIABLES[0]: "", VARIABLES[1]: "fastgrad", VARIABLES[2]: ".cache/fastgrad"}
     planted = tmp_path / "data" / below[variable]
@@ -296,7 +298,7 @@ def test_what_is_no_plain_file_is_replaced(odd: str, kept: Path) -> None:
 
 @posix
 def test_a_pipe_does_not_hold_up_a_process(place: Path) -> None:
-    code = "from fastgrad.kernels.library import LIBRARY\n" + LOADS
+    code = "from fastgrad.kernels.toolchain.library import LIBRARY\n" + LOADS
     assert output(start(code)) == "['rows.relu:float32']"
     (path,) = place.iterdir()
     _fifo(path)
@@ -356,7 +358,7 @@ def test_a_call_to_nobody_is_an_error_before_llvm_ends_the_process() -> None:
 ROOT = Path(fastgrad.__file__).parent
 TELL = """
 import sys
-from fastgrad.kernels import object_cache
+from fastgrad.kernels.toolchain import object_cache
 print(object_cache._fingerprint().hex() if object_cache._fingerprint() else "none")
 """
 
@@ -411,7 +413,7 @@ FORMS: dict[str, Callable[[Path], Path]] = {
     "unchecked": _unchecked,
 }
 EDITS = {
-    "a kernel": ("kernels/formulas.py", "\nEDITED = 1\n"),
+    "a kernel": ("kernels/elementwise/formulas.py", "\nEDITED = 1\n"),
     "the version": ("version.py", "\n__version__ = '0.1.1'\n"),
     "a folder below": ("kernels/below/deeper/tile.py", "EDITED = 1\n"),
 }
@@ -438,7 +440,7 @@ def test_two_versions_never_share_code(form: str, tmp_path: Path) -> None:
 def test_old_bytecode_that_runs_has_a_name_of_its_own(tmp_path: Path) -> None:
     tree = _unchecked(_sources(tmp_path, "tree"))
     before = _fingerprint(tree)
-    path = tree / "fastgrad/kernels/formulas.py"
+    path = tree / "fastgrad/kernels/elementwise/formulas.py"
     path.write_text(path.read_text() + "\nEDITED = 1\n")
     stale = _fingerprint(tree)  # the new source beside the bytecode of the old one
     shutil.rmtree(path.parent / "__pycache__")
@@ -463,8 +465,9 @@ def test_without_files_nothing_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def _command(*arguments: str, **changes: str | None) -> subprocess.CompletedProcess[str]:
     """Run ``fastgrad`` with a warmup of one unit."""
-    one = "from fastgrad import running; running.units = lambda: ['rows.relu']\n"
-    code = f"import sys\n{one}from fastgrad.cli import main\nsys.exit(main({list(arguments)!r}))"
+    one = "from fastgrad import environment; environment.units = lambda: ['rows.relu']\n"
+    code = f"import sys\n{one}from fastgrad.command.cli import main\n"
+    code += f"sys.exit(main({list(arguments)!r}))"
     return subprocess.run(
         [sys.executable, "-c", code], env=environment(**changes), capture_output=True, text=True
     )

@@ -10,7 +10,7 @@ from conftest import Array
 from random_gradients import random_gradient, wrong_gradients
 
 import fastgrad as fg
-from fastgrad.noise import measured_noise
+from fastgrad.gradcheck.noise import measured_noise
 
 METHODS = ("central", "forward", "complex")
 methods = pytest.mark.parametrize("method", METHODS)

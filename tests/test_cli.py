@@ -18,11 +18,12 @@ import pytest
 from conftest import environment
 
 import fastgrad
-from fastgrad import blas, cli, compare, reference
+from fastgrad import reference
 from fastgrad.activations import BUILT_IN
-from fastgrad.bounds import Bounds
-from fastgrad.cases import NETS, layer_case, net_case
-from fastgrad.machine import THREAD_VARIABLES
+from fastgrad.command import blas, cli, compare
+from fastgrad.command.bounds import Bounds
+from fastgrad.command.cases import NETS, layer_case, net_case
+from fastgrad.command.machine import THREAD_VARIABLES
 
 ROOT = Path(cli.__file__).parents[1]
 TINY = ["compare", "--quick", "--shapes", "3x4x5", "--dtype", "float32"]

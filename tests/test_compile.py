@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import output, start
 
-from fastgrad.kernels import front_end, library, units
+from fastgrad.kernels import units
+from fastgrad.kernels.toolchain import front_end, library
 
 
 def test_compiling_leaves_numba_as_it_was() -> None:
@@ -63,15 +64,16 @@ OTHER_NUMBA = """
 import numba.core.compiler
 from numba.core import untyped_passes
 del untyped_passes.FixupArgs
-from fastgrad.kernels import library, units
+from fastgrad.kernels.toolchain import library
+from fastgrad.kernels import units
 code = library.build(units.unit("slopes.relu"), "float32")
-from fastgrad.kernels import pipeline
+from fastgrad.kernels.toolchain import pipeline
 print(pipeline.OPTIONS, b"fastgrad_backward_z_relu_float32" in code)
 """
 
 
 def test_this_numba_has_all_passes() -> None:
-    from fastgrad.kernels import pipeline
+    from fastgrad.kernels.toolchain import pipeline
 
     assert list(pipeline.OPTIONS) == ["pipeline_class"]
 
@@ -84,7 +86,8 @@ def test_a_numba_with_other_passes_compiles_with_its_own(tmp_path: Path) -> None
 @pytest.mark.parametrize("dtype", units.DTYPES)
 def test_long_chains_run_side_by_side(dtype: str) -> None:
     """As many vectors as INTERLEAVE, each with a chain of its own: see compile._parallel."""
-    from fastgrad.kernels import coefficients, rows, target
+    from fastgrad.kernels.elementwise import coefficients, rows
+    from fastgrad.kernels.toolchain import target
 
     with front_end.numba_enabled(), front_end.numba_front_end():
         text = rows.build(dtype, "exp")
@@ -171,8 +174,8 @@ import numba.core.compiler
 {ours}
 {plant}
 import fastgrad as fg
-from fastgrad.kernels.fallback import reasons
-from fastgrad.kernels.library import LIBRARY
+from fastgrad.kernels.toolchain.fallback import reasons
+from fastgrad.kernels.toolchain.library import LIBRARY
 for unit, function in {units}:
     at = LIBRARY.address(unit, function, "float32")
 z = np.linspace(-3, 3, 21, dtype=np.float32)
@@ -208,7 +211,7 @@ def test_a_moved_part_costs_time_only(part: str, tmp_path: Path) -> None:
 def test_a_kernel_that_numba_cannot_type_is_not_compiled_twice() -> None:
     from numba import TypingError, njit
 
-    from fastgrad.kernels import fallback
+    from fastgrad.kernels.toolchain import fallback
 
     tried = []
 
@@ -223,7 +226,7 @@ def test_a_kernel_that_numba_cannot_type_is_not_compiled_twice() -> None:
 
 @pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt()])
 def test_what_is_not_numbas_fault_is_not_compiled_twice(error: BaseException) -> None:
-    from fastgrad.kernels import fallback
+    from fastgrad.kernels.toolchain import fallback
 
     tried = []
 
@@ -237,7 +240,7 @@ def test_what_is_not_numbas_fault_is_not_compiled_twice(error: BaseException) ->
 
 
 def test_what_fails_twice_is_an_error_and_the_next_is_tried_by_our_passes() -> None:
-    from fastgrad.kernels import fallback
+    from fastgrad.kernels.toolchain import fallback
 
     tried = []
 
@@ -262,7 +265,7 @@ import fastgrad as fg
 z = np.arange(-4, 5, dtype=np.float32)
 cube = fg.define_activation("cube", lambda z: z * z * z, lambda z: 3 * z * z)
 assert (cube(z) == z**3).all() and (cube.derivative(z) == 3 * z**2).all()
-from fastgrad.kernels.fallback import reasons
+from fastgrad.kernels.toolchain.fallback import reasons
 print(all(name in reasons for name in ("cube forward float64", "cube backward_z float64")))
 """
     assert output(start(code, FASTGRAD_CACHE_DIR=str(tmp_path)), timeout=300) == "True"

@@ -171,7 +171,7 @@ def test_lists_that_hold_themselves() -> None:
 
 NATIVE = """
 import numpy as np, fastgrad as fg
-from fastgrad.kernels.library import LIBRARY
+from fastgrad.kernels.toolchain.library import LIBRARY
 x, w = np.ones((3, 4), np.float32), np.ones((4, 2), np.float32)
 y, cache = fg.dense_forward(x, w, None, "tanh")
 fg.dense_backward(y, cache)

@@ -17,7 +17,7 @@ from tolerances import REFERENCE_EPS, SLOPE_U, SMOOTHNESS, SOFTMAX_EPS, U, gamma
 
 import fastgrad as fg
 from fastgrad import reference
-from fastgrad.kernels.target import BATCH_BLOCK
+from fastgrad.kernels.toolchain.target import BATCH_BLOCK
 
 NAMES = fg.activations.BUILT_IN
 

@@ -79,7 +79,7 @@ def test_the_first_bad_sample_is_named(
     where: str, bad: float, given: str, samples: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if given == "longer than a window":
-        monkeypatch.setattr("fastgrad.divergence.WINDOW", 1 << 12)
+        monkeypatch.setattr("fastgrad.networks.divergence.WINDOW", 1 << 12)
     x, target = line(900, "float32" if given == "float32" else "float64")
     ({"x": x, "target": target}[where])[[700, 637]] = bad
     net = net_of(samples=samples)
@@ -227,7 +227,7 @@ def test_right_training_does_not_warn() -> None:
 def test_an_interrupt_of_a_diverged_job_has_finite_parameters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from fastgrad import network_job
+    from fastgrad.networks import job as network_job
 
     net, data = net_of(), line(50)
 

@@ -13,7 +13,8 @@ from conftest import output, start
 WAITS = """
 import os, threading, time
 import numpy as np, fastgrad as fg
-from fastgrad.kernels import library, user
+from fastgrad.kernels.toolchain import library
+from fastgrad.kernels.elementwise import user
 module, name = {place}
 begun = threading.Event()
 def slow(*arguments):
@@ -72,7 +73,7 @@ HELD = """
 import os, sys, threading, time, warnings
 warnings.simplefilter("ignore")  # Python 3.12: fork beside threads
 import fastgrad
-from fastgrad.kernels import undisturbed
+from fastgrad.kernels.toolchain import undisturbed
 undisturbed.FORK_PATIENCE = undisturbed.END_PATIENCE = 0.2
 lock, held = undisturbed.COMPILE_LOCK, threading.Event()
 def hold():
@@ -130,7 +131,7 @@ def test_ending_at_many_moments(tmp_path: Path) -> None:
 DISABLED = """
 import threading, time
 import numpy as np, fastgrad as fg
-from fastgrad.kernels.front_end import numba_enabled
+from fastgrad.kernels.toolchain.front_end import numba_enabled
 from numba import config
 seen, inside = [], threading.Event()
 def first():
@@ -194,7 +195,7 @@ def test_alarms_in_the_first_compilation() -> None:
 
 DEFERRED = """
 import os, signal
-from fastgrad.kernels.undisturbed import interrupts_deferred
+from fastgrad.kernels.toolchain.undisturbed import interrupts_deferred
 called = []
 def handler(number, frame):
     called.append(number)

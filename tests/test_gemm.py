@@ -17,8 +17,8 @@ from layers import ALL, bias_form, dashed
 from tolerances import RMS_MANY_BLOCKS, RMS_RATIO, RMS_UNEVEN, U, gamma
 
 import fastgrad as fg
-from fastgrad.kernels.target import BATCH_BLOCK, PRODUCTS
-from fastgrad.kernels.target import tile as tile_for
+from fastgrad.kernels.toolchain.target import BATCH_BLOCK, PRODUCTS
+from fastgrad.kernels.toolchain.target import tile as tile_for
 
 dtypes = pytest.mark.parametrize("dtype", DTYPES)
 layouts = pytest.mark.parametrize("samples", LAYOUTS)

@@ -17,7 +17,7 @@ import pytest
 from conftest import output, start
 
 import fastgrad as fg
-from fastgrad.kernels import headers
+from fastgrad.kernels.toolchain import headers
 
 
 def results() -> list[tuple[str, Any]]:
@@ -64,7 +64,7 @@ def test_the_words_before_the_items_are_written(monkeypatch: pytest.MonkeyPatch)
     """As Python 3.14 has them, and whatever a later one may put there, on any Python."""
     from numba import njit
 
-    from fastgrad.kernels import pyobject
+    from fastgrad.kernels.calls import pyobject
 
     monkeypatch.setattr(pyobject, "UNHASHED", (-1, 7))
 
@@ -94,7 +94,7 @@ def test_the_interned_objects_are_counted_as_python_does() -> None:
 
 MOVED = """
 import sys, numpy as np, fastgrad as fg
-from fastgrad.kernels import headers
+from fastgrad.kernels.toolchain import headers
 {plant}
 for _ in range(2):
     try:

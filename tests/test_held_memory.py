@@ -16,9 +16,9 @@ import pytest
 from conftest import DTYPES
 
 import fastgrad as fg
-from fastgrad import planned_network
 from fastgrad.activations import Activation
 from fastgrad.losses import Loss
+from fastgrad.networks import plan as planned_network
 
 Array = Any
 
@@ -71,7 +71,7 @@ def test_threads_that_call_first_share_one_plan(
 
 
 def test_a_job_holds_what_its_words_point_to() -> None:
-    from fastgrad.network_job import Job
+    from fastgrad.networks.job import Job
 
     net = fg.MLP((5, 3), (None,), "mse", dtype="float64")
     data = net._network.samples("test", np.ones((4, 5)), np.ones((4, 3)))

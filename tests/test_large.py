@@ -19,8 +19,9 @@ import pytest
 from conftest import DTYPES, FORMS, LAYOUTS, Array, rng_of, same_bits, turn
 
 import fastgrad as fg
-from fastgrad import dense_large, threads
-from fastgrad.kernels.target import BATCH_BLOCK
+from fastgrad import threads
+from fastgrad.kernels.toolchain.target import BATCH_BLOCK
+from fastgrad.layers import dense_large
 
 ALL = ("x", "w", "b", "z")
 NEEDS = (ALL, ("x",), ("w",), ("b",), ("z",), ("w", "b"), ("x", "z"))
@@ -359,8 +360,8 @@ def test_large_native_arrays_are_not_checked_again(
     def unexpected(*arguments: Any, **options: Any) -> Any:
         raise AssertionError("checked")
 
-    monkeypatch.setattr("fastgrad.functional.checked_forward", unexpected)
-    monkeypatch.setattr("fastgrad.functional.checked_backward", unexpected)
+    monkeypatch.setattr("fastgrad.layers.dense.checked_forward", unexpected)
+    monkeypatch.setattr("fastgrad.layers.dense.checked_backward", unexpected)
     y, cache = fg.dense_forward(data["x"], data["w"], data["b"], name, samples=samples)
     out = np.empty_like(y)
     again = fg.dense(data["x"], data["w"], data["b"], name, samples=samples, out=out)

@@ -23,7 +23,8 @@ import pytest
 from conftest import output, rng_of, start
 
 import fastgrad as fg
-from fastgrad.kernels import library, object_cache, units
+from fastgrad.kernels import units
+from fastgrad.kernels.toolchain import library, object_cache
 
 UNIT, FUNCTION, DTYPE = "rows.relu", "forward_relu", "float32"
 
@@ -175,7 +176,7 @@ def test_what_a_killed_writer_leaves_is_ignored(cache: Cache, code: bytes) -> No
     died = start(
         f"""
 import os, signal
-from fastgrad.kernels import library
+from fastgrad.kernels.toolchain import library
 library.build = lambda *_: {code[:1000]!r}
 os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 library.Library().address({UNIT!r}, {FUNCTION!r}, {DTYPE!r})
@@ -337,7 +338,7 @@ def test_another_machine_or_version_means_new_files(
 
 
 def test_every_unit_and_dtype_has_its_own_file(cache: Cache) -> None:
-    from fastgrad import running
+    from fastgrad import environment as running
 
     names = running.units()
     paths = {object_cache.cache_path(name, dtype) for name in names for dtype in units.DTYPES}
@@ -355,7 +356,7 @@ assert np.allclose(y, np.maximum(z @ z.T, 0), atol=1e-6)
 assert np.allclose(grads.x, y @ z, atol=1e-6)
 assert fg.losses.mse(y, y) == 0.0
 assert (fg.relu(z) == np.maximum(z, 0)).all()
-from fastgrad.kernels.library import LIBRARY
+from fastgrad.kernels.toolchain.library import LIBRARY
 print(sorted(m for m in ("numba", "scipy", "torch") if m in sys.modules), LIBRARY.compiled)
 """
 
@@ -370,7 +371,14 @@ def test_a_second_process_neither_compiles_nor_imports_numba() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["fastgrad", "fastgrad.nn", "fastgrad.verify", "fastgrad.cli", "fastgrad.reference"]
+    "module",
+    [
+        "fastgrad",
+        "fastgrad.nn",
+        "fastgrad.gradcheck.check_grad",
+        "fastgrad.command.cli",
+        "fastgrad.reference",
+    ],
 )
 def test_importing_is_light(module: str) -> None:
     heavy = ("numba", "llvmlite", "scipy", "matplotlib", "torch")
@@ -380,7 +388,7 @@ def test_importing_is_light(module: str) -> None:
 
 COLD = f"""
 import ctypes, numpy as np
-from fastgrad.kernels.library import LIBRARY
+from fastgrad.kernels.toolchain.library import LIBRARY
 address = LIBRARY.address({UNIT!r}, {FUNCTION!r}, {DTYPE!r})
 z = np.linspace(-1, 1, 21, dtype={DTYPE!r})
 y = np.empty_like(z)

@@ -239,7 +239,7 @@ def test_integer_one_hot(kind: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_kernel_reads_nothing_outside_of_a_row(dtype: str, n: int, bad: int) -> None:
     """Whatever a class has become since it was checked."""
-    from fastgrad.kernels.entry import plain_function
+    from fastgrad.kernels.calls.entry import plain_function
 
     name = "softmax_cross_entropy"
     kernel = plain_function(f"loss.{name}", f"loss_{name}", dtype, 11)

@@ -17,9 +17,12 @@ from conftest import DTYPES, LAYOUTS, Array, rng_of, size, turn
 from tolerances import GRADIENT_RTOL
 
 import fastgrad as fg
-from fastgrad import compiled_network, network_job, reference, threads, training_run
+from fastgrad import reference, threads
 from fastgrad.activations import BUILT_IN
 from fastgrad.losses import LOSSES, REDUCTIONS, ArrayLoss
+from fastgrad.networks import job as network_job
+from fastgrad.networks import passes as compiled_network
+from fastgrad.networks import training_run
 
 HIDDEN = [name for name in BUILT_IN if name != "exp"]  # two exp in a row overflow
 
@@ -328,7 +331,7 @@ def test_foreign_dtypes_are_converted_in_windows(
 
 
 def test_another_network_compiles_nothing() -> None:
-    from fastgrad.kernels.library import LIBRARY
+    from fastgrad.kernels.toolchain.library import LIBRARY
 
     make_and_run = make((3, 5, 2), ("tanh", "sigmoid"), "mse")
     make_and_run[0].value_and_grad(*make_and_run[1:])

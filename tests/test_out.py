@@ -16,7 +16,7 @@ from conftest import DTYPES, FORMS, LAYOUTS, Array, rng_of, same_bits, turn
 from layers import ALL, clean_run, forms_data, layer_data, odd_layer, run
 
 import fastgrad as fg
-from fastgrad import functional
+from fastgrad.layers import dense as functional
 
 NAMES = fg.activations.BUILT_IN
 ACTIVATIONS = [None, "tanh", "gelu", "softmax"]

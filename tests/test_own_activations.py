@@ -132,7 +132,7 @@ def _cube_slope(z: float) -> float:
 @dtypes
 def test_defined_activation(dtype: str, samples: str, restored: None) -> None:
     """It is known by name and as an object, right both ways, and compiles no matrix product."""
-    from fastgrad.kernels.library import LIBRARY
+    from fastgrad.kernels.toolchain.library import LIBRARY
 
     clean_run(dtype, samples)
     before = list(LIBRARY.compiled), dict(LIBRARY._addresses)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from conftest import environment
 
-from fastgrad.blas import blas
+from fastgrad.command.blas import blas
 
 ROOT = Path(__file__).parents[1]
 CELL = {"workload": "layers", "name": "tanh", "shape": "1x8x8", "dtype": "float32", "mode": "both"}

@@ -192,7 +192,7 @@ ONE_LAYER = (
     """
 import os, signal, sys, threading, warnings
 import numpy as np, fastgrad as fg
-from fastgrad.kernels.undisturbed import COMPILE_LOCK
+from fastgrad.kernels.toolchain.undisturbed import COMPILE_LOCK
 
 warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: fork beside threads
 signal.alarm(60)  # a hang is a failure
@@ -273,7 +273,7 @@ def test_fork_of_one_layer(case: str) -> None:
 
 
 COMPILING = """
-import fastgrad.kernels.library
+import fastgrad.kernels.toolchain.library
 x = np.ones((4, 4), np.float32)
 def load():
     for name in {names}: fg.activations.ACTIVATIONS[name](x)
@@ -296,7 +296,7 @@ print("all right")
 
 def test_forks_at_once_beside_a_thread_that_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that lost patience must not leave the lock held that another one got."""
-    from fastgrad.kernels import undisturbed
+    from fastgrad.kernels.toolchain import undisturbed
 
     lock, (holds, goes_on, released, ends) = (
         undisturbed.CompileLock(),

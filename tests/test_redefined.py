@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastgrad as fg
-from fastgrad.activation import LAYERS
+from fastgrad.layers.compiled_layer import LAYERS
 
 pytestmark = pytest.mark.usefixtures("restored")
 

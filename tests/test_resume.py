@@ -12,7 +12,8 @@ from conftest import DTYPES, rng_of, same_bits
 from test_training import OPTIMIZERS, optimizer_of, problem
 
 import fastgrad as fg
-from fastgrad import loops, reference, training_run
+from fastgrad import loops, reference
+from fastgrad.networks import training_run
 
 
 def network(dtype: str = "float64", **changes: Any) -> fg.MLP:
@@ -108,7 +109,7 @@ class Stop:
     """Ctrl-C in the midst of training: after so many pieces of jobs of two blocks each."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
-        from fastgrad import network_job
+        from fastgrad.networks import job as network_job
 
         self.left = 0
         monkeypatch.setattr(network_job, "FIRST_PIECE", 1)

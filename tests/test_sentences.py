@@ -12,7 +12,7 @@ import scipy.sparse
 
 import fastgrad as fg
 from fastgrad import loops, reference
-from fastgrad.names import choices
+from fastgrad.arguments import choices
 
 CE = fg.losses.softmax_cross_entropy
 NET = fg.MLP((3, 4), (None,), "softmax_cross_entropy", dtype="float64")

@@ -14,7 +14,7 @@ import pytest
 from conftest import DTYPES, FORMS, Array, rng_of, same_bits
 
 import fastgrad as fg
-from fastgrad.kernels.target import tile
+from fastgrad.kernels.toolchain.target import tile
 
 dtypes = pytest.mark.parametrize("dtype", DTYPES)
 STRIDED = {"plain": np.copy, **{name: FORMS[name] for name in ("fortran", "sliced", "reversed")}}

@@ -18,8 +18,8 @@ import pytest
 from conftest import DTYPES, LAYOUTS, Array, rng_of, turn
 
 import fastgrad as fg
-from fastgrad.kernels.dot import CHAINS
-from fastgrad.kernels.target import BATCH_BLOCK, PRODUCTS
+from fastgrad.kernels.product.dot import CHAINS
+from fastgrad.kernels.toolchain.target import BATCH_BLOCK, PRODUCTS
 
 dtypes = pytest.mark.parametrize("dtype", DTYPES)
 layouts = pytest.mark.parametrize("samples", LAYOUTS)
@@ -162,8 +162,9 @@ def test_one_of_several_outputs_is_no_single_one(
     dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large layer cut so that a piece has one output has the bits of the whole."""
-    from fastgrad import dense_large, threads
-    from fastgrad.activation import LAYERS
+    from fastgrad import threads
+    from fastgrad.layers import dense_large
+    from fastgrad.layers.compiled_layer import LAYERS
 
     x, w, b, _ = layer(50, 700, 33, dtype)
     whole = fg.dense(x, w, b)

@@ -301,7 +301,7 @@ def test_interrupt_of_epochs_that_run_together(n: int) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_learns(dtype: str) -> None:
     """A net of 1,797 images of digits, as a user would train it."""
-    from fastgrad.data import load_digits
+    from fastgrad.command.digits import load_digits
 
     images, labels = load_digits()
     net = fg.MLP((64, 32, 10), ("relu", None), "softmax_cross_entropy", dtype=dtype)

@@ -12,8 +12,8 @@ import pytest
 from mpmath import mpf
 from numba import njit
 
-from fastgrad.kernels.target import host
-from fastgrad.kernels.vector_math import build
+from fastgrad.kernels.elementwise.vector_math import build
+from fastgrad.kernels.toolchain.target import host
 
 # Largest error in ULP of the correctly rounded result, subnormal results included. In the
 # comments: the largest found, over all inputs in float32, over 10 million and up to 60 million

@@ -13,7 +13,7 @@ from conftest import DTYPES, LAYOUTS
 
 import fastgrad as fg
 from fastgrad import threads
-from fastgrad.kernels import plan_table
+from fastgrad.kernels.network import plan_table
 
 Array = Any
 

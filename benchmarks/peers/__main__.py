@@ -17,8 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fastgrad.blas import slowed
-from fastgrad.cli import output_path, thread_count
+from fastgrad.command.blas import slowed
+from fastgrad.command.cli import output_path, thread_count
 from fastgrad.terminal import Progress
 
 from . import documents
@@ -207,7 +207,7 @@ def _work(task: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _about(peers: Sequence[str], args: argparse.Namespace, seconds: float) -> dict[str, Any]:
-    from fastgrad.machine import facts
+    from fastgrad.command.machine import facts
 
     about = facts()
     return {

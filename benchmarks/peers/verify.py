@@ -1,9 +1,9 @@
 """Whether two implementations computed the same thing, up to what rounding explains.
 
-Layers and networks are held against `fastgrad.bounds`: the reference in float64 and a running
-error analysis of the dtype at hand. To that comes `PEER_ULP` per activation, relative to at least
-1: what vector libraries are allowed to be off by, and they write gelu as ``z (1 + erf(z)) / 2``,
-of which nothing is left for negative z but an absolute error.
+Layers and networks are held against `fastgrad.command.bounds`: the reference in float64 and a
+running error analysis of the dtype at hand. To that comes `PEER_ULP` per activation, relative to at
+least 1: what vector libraries are allowed to be off by, and they write gelu as ``z (1 + erf(z)) /
+2``, of which nothing is left for negative z but an absolute error.
 
 An epoch is too long for such an analysis. It is compared in float64, with Adam's eps all but zero
 (scikit-learn adds it elsewhere), and the allowance is measured: as many times as there are
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastgrad import reference
-from fastgrad.bounds import Bounded, Bounds
+from fastgrad.command.bounds import Bounded, Bounds
 
 from .implementations import Functional
 from .workloads import Array, Network, Training, network_data

@@ -129,7 +129,7 @@ _MAKERS = {
 
 def layer_data(cell: Cell) -> tuple[Array, Array, Array, Array]:
     """Return x, w, b and grad_y of a layer."""
-    from fastgrad.cases import layer_case
+    from fastgrad.command.cases import layer_case
 
     n, d, k = map(int, cell.shape.split("x"))
     case = layer_case(cell.name, (n, d, k), cell.dtype)
@@ -147,7 +147,7 @@ def network_data(network: Network) -> tuple[list[Array], Array, Array]:
     for d, k in pairwise(network.sizes):
         params += [rng.standard_normal((d, k)) / np.sqrt(d), 0.1 * rng.standard_normal(k)]
     if network.samples == 1797:  # the digits
-        from fastgrad.data import load_digits
+        from fastgrad.command.digits import load_digits
 
         x, target = load_digits()
     else:

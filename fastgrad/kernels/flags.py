@@ -12,6 +12,7 @@ ONES = 8  # grad_y is not looked at and stands for ones
 PER_SAMPLE = 16  # one term per sample, and a target may be one class per sample
 WANT_GRAD = 32
 PROBABILITIES = 64  # the target must lie between 0 and 1
+SUM, SAMPLES = 1, 2  # how terms are reduced, as losses.REDUCTIONS counts them; 0 is the mean
 TARGET_SLACK = 2.0**-20  # outside of that: sums of probabilities are rounded
 
 MARK_SAMPLES = 64  # elements that tell whether an output has changed

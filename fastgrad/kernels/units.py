@@ -27,27 +27,27 @@ class Unit:
 
 # The units without a row of a table, in the order they build on each other.
 UNITS = {
-    "lay_down": Unit("lay_down", ("lay_down", "take_up")),
-    "panel": Unit("microkernel", ("panel",)),
-    "thin": Unit("thin", ("thin",)),
-    "gemv": Unit("gemv", ("gemv",)),
-    "dot": Unit("dot", ("dot",)),
-    "gemm": Unit("gemm", ("gemm", "pack_b"), ("panel", "thin", "gemv")),
-    "single_output": Unit("single_output", ("single_output",), ("dot", "gemv")),
+    "lay_down": Unit("product.lay_down", ("lay_down", "take_up")),
+    "panel": Unit("product.microkernel", ("panel",)),
+    "thin": Unit("product.thin", ("thin",)),
+    "gemv": Unit("product.gemv", ("gemv",)),
+    "dot": Unit("product.dot", ("dot",)),
+    "gemm": Unit("product.gemm", ("gemm", "pack_b"), ("panel", "thin", "gemv")),
+    "single_output": Unit("product.single_output", ("single_output",), ("dot", "gemv")),
     "layer": Unit(
-        "layer", ("layer_forward", "layer_backward", "multiply"), ("gemm", "single_output")
+        "network.layer", ("layer_forward", "layer_backward", "multiply"), ("gemm", "single_output")
     ),
-    "side_by_side": Unit("side_by_side", ("side_by_side",)),
+    "side_by_side": Unit("product.side_by_side", ("side_by_side",)),
     "dense": Unit(
-        "dense", ("dense_forward", "dense_backward", "dense_mark"), ("layer", "side_by_side")
+        "calls.dense", ("dense_forward", "dense_backward", "dense_mark"), ("layer", "side_by_side")
     ),
-    "plan": Unit("plan", ("plan_work",), ("layer",)),
-    "network": Unit("network", ("network_value_and_grad",), ("plan",)),
-    "predict": Unit("predict", ("network_predict",), ("plan",)),
-    "update": Unit("update", ("update_sgd", "update_adam")),
-    "convert": Unit("convert", ("natives", "converted", "classes")),
-    "apply": Unit("apply", ("apply_forward", "apply_backward")),
-    "apply_loss": Unit("apply_loss", ("apply_loss",)),
+    "plan": Unit("network.plan", ("plan_work",), ("layer",)),
+    "network": Unit("calls.network", ("network_value_and_grad",), ("plan",)),
+    "predict": Unit("calls.predict", ("network_predict",), ("plan",)),
+    "update": Unit("network.update", ("update_sgd", "update_adam")),
+    "convert": Unit("calls.convert", ("natives", "converted", "classes")),
+    "apply": Unit("calls.apply", ("apply_forward", "apply_backward")),
+    "apply_loss": Unit("calls.apply_loss", ("apply_loss",)),
 }
 
 
@@ -59,12 +59,12 @@ def unit(name: str) -> Unit:
         if row in KEEP_SLOPE:
             functions = f"forward_{row}", f"forward_and_slope_{row}", f"backward_slope_{row}"
         if row == "softmax":
-            return Unit("softmax", functions, ("lay_down",))
-        return Unit("rows", functions, argument=row)
+            return Unit("elementwise.softmax", functions, ("lay_down",))
+        return Unit("elementwise.rows", functions, argument=row)
     if kind == "slopes":  # what layers do not need is not compiled with them
-        return Unit("slopes", (f"backward_z_{row}",), argument=row)
+        return Unit("elementwise.slopes", (f"backward_z_{row}",), argument=row)
     if kind == "loss":
-        return Unit("loss", (f"loss_{row}",), argument=row)
+        return Unit("elementwise.loss", (f"loss_{row}",), argument=row)
     return UNITS[name]
 
 

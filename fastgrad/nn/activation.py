@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike
 
 from fastgrad import activations
 from fastgrad.arrays import Array
-from fastgrad.dense_layer import resolve
-from fastgrad.jacobians import as_rows, block_diagonal, slope_blocks
 from fastgrad.kernels.flags import MARK_SAMPLES
+from fastgrad.layers.compiled_layer import resolve
+from fastgrad.nn.jacobians import as_rows, block_diagonal, slope_blocks
 from fastgrad.nn.layer import Layer
 
 __all__ = ["Activation", "ReLU", "Sigmoid", "Softmax", "Tanh"]

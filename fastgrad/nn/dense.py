@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arrays import Array, native_dtype, random_generator
-from fastgrad.dense_layer import callable_slope, resolve
-from fastgrad.functional import DenseCache, dense, dense_backward, dense_forward
-from fastgrad.jacobians import as_rows, block_diagonal, slope_blocks
+from fastgrad.arguments import native_dtype, random_generator
+from fastgrad.arrays import Array
+from fastgrad.layers.compiled_layer import callable_slope, resolve
+from fastgrad.layers.dense import DenseCache, dense, dense_backward, dense_forward
+from fastgrad.nn.jacobians import as_rows, block_diagonal, slope_blocks
 from fastgrad.nn.layer import Layer
 
 __all__ = ["Dense", "Linear"]

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arrays import LAYOUTS, Array, as_array, check_choice, check_samples, promoted
+from fastgrad.arguments import LAYOUTS, check_choice, check_samples
+from fastgrad.arrays import Array, as_array, promoted
 
 __all__ = ["Layer", "Turns", "as_samples"]
 

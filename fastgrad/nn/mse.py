@@ -5,7 +5,8 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 
 from fastgrad import losses
-from fastgrad.arrays import LAYOUTS, Array, check_choice
+from fastgrad.arguments import LAYOUTS, check_choice
+from fastgrad.arrays import Array
 from fastgrad.nn.layer import Turns, as_samples
 
 __all__ = ["MSE"]

@@ -1,0 +1,1 @@
+"""The command line ``fastgrad compare | info | warmup``, and what it computes and prints."""

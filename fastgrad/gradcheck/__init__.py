@@ -1,0 +1,1 @@
+"""Checking gradients: derivatives by differences, and how far they can be trusted."""

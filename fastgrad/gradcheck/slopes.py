@@ -1,0 +1,212 @@
+"""The slope of a function along one entry, with a bound for its error and for a kink's jump.
+
+Values at ``x - 2h, x - h, x, x + h, x + 2h`` give two slopes of each kind: ``D(h)`` and ``D(2h)``
+to both sides, ``R`` to the right, ``L`` to the left. With ``e`` the rounding of the values the
+error of ``D(h)`` is at most about
+
+    ``8 e / h  +  |D(2h) - D(h)|  +  |K| / 2``,      ``K = 2 (R(h) - L(h)) - (R(2h) - L(2h))``
+
+The second term is three times the error where f is smooth. There K is of third order in h; where
+the slope jumps by J at ``x + t`` it is ``J (1 - 1.5 t/h)``, and the two terms together are never
+less than the error ``J/2 (1 - t/h)``. At a kink, and only there, K stays as h gets smaller.
+
+`Line.best` tries steps until the bound is small: a smaller one beside a kink or where f curves, a
+larger one where all is noise.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from fastgrad.arrays import Array
+from fastgrad.gradcheck.differences import COMPLEX_STEP, Function
+from fastgrad.gradcheck.noise import ROUNDED, scales
+
+__all__ = ["Slopes", "find_slopes"]
+
+# Of the root mean square: D(h) has 0.7 of e / h, so this is eleven times its own.
+SURE = 8.0
+SMALLEST, SMALLEST_COARSE, LARGEST = 2.0**-40, 2.0**-20, 0.5  # steps, of the scale of x
+RATIO = 8.0  # between steps tried
+TINY = float(np.finfo(np.float64).smallest_subnormal)
+LOST = 1e-290  # a gradient below it is lost among subnormal numbers, and counts as zero
+
+
+class Slope(NamedTuple):
+    """The slope found with one step."""
+
+    value: float
+    error: float  # its bound
+    left: float
+    right: float
+    jump: float  # K above
+    noise: float  # the part of the error, and of all others, that is rounding
+    step: float
+    move: float  # how far f moves within a step, per step
+
+    @property
+    def kinked(self) -> bool:
+        """Whether K is more than rounding, and most of the error."""
+        return abs(self.jump) > 5 * self.noise and abs(self.jump) >= 0.5 * self.error
+
+
+class Line:
+    """A function along one entry of its argument."""
+
+    def __init__(self, f: Function, index: tuple[int, ...], scale: float, forward: bool) -> None:
+        self._f, self._index, self._forward = f, index, forward
+        self._here, self._scale = float(f.point[index]), scale
+        self._y, self._noise = float(f.y), float(f.noise)
+        self._smallest = scale * (SMALLEST_COARSE if f.coarse else SMALLEST)
+
+    def slope(self, h: float) -> Slope:
+        """Return the slope with this step."""
+        points = [self._here + k * h for k in (-2, -1, 1, 2)]
+        if self._f.coarse:
+            points = [float(np.float32(p)) for p in points]
+        values = [float(self._f.at(self._index, p)) for p in points]
+        with np.errstate(all="ignore"):
+            return self._of(h, np.array(points), np.array(values))
+
+    def _of(self, h: float, points: Array, values: Array) -> Slope:
+        y = self._y
+        finite = np.isfinite(values)
+        size = np.abs(values[finite]).max(initial=0.0)
+        noise = SURE * max(self._noise, ROUNDED * self._f.unit * size, TINY) / h
+        left2, left, right, right2 = (values - y) / (points - self._here)
+        both = (values[2] - values[1]) / (points[2] - points[1])
+        both2 = (values[3] - values[0]) / (points[3] - points[0])
+        jump = 2 * (right - left) - (right2 - left2)
+        jump = float(jump) if np.isfinite(jump) else 0.0  # the end of f's domain
+        if self._forward:
+            value, change = right, 2 * abs(right2 - right)
+            noise *= 1.5
+        else:
+            value, change = both, abs(both2 - both)
+        if not np.isfinite(change):
+            change = 0.0
+        error = noise + change + abs(jump) / 2
+        moves = np.abs([left, right])
+        move = float(moves[np.isfinite(moves)].max(initial=0.0))
+        return Slope(
+            float(value), float(error), float(left), float(right), jump, float(noise), h, move
+        )
+
+    def best(self, first: Slope, goal: float) -> tuple[Slope, bool]:
+        """Return the slope with the least error bound, and whether there is a kink at x.
+
+        Parameters
+        ----------
+        first : Slope
+            Where to begin.
+        goal : float
+            An error that is small enough.
+        """
+        best = last = first
+        kink: Slope | None = None
+        h = first.step / RATIO
+        # Down, as long as rounding leaves hope: a kink close to x is passed only by steps shorter
+        # than its distance.
+        while best.error > goal and 2 * RATIO * last.noise < best.error and h >= self._smallest:
+            slope = self.slope(h)
+            if 10 * slope.noise < abs(last.jump):  # else a jump cannot be seen any more
+                stays = abs(slope.jump) >= 0.25 * abs(last.jump)
+                kink = slope if last.kinked and slope.kinked and stays else None
+            best = min(best, slope, key=_bound)
+            last, h = slope, h / RATIO
+        if kink is not None:
+            return kink, True
+        h = first.step * RATIO
+        while best.error > goal and best.noise > 0.1 * best.error and h <= LARGEST * self._scale:
+            slope = self.slope(h)
+            if _bound(slope) >= _bound(best):
+                break
+            best, h = slope, h * RATIO
+        return best, False
+
+
+def _bound(slope: Slope) -> float:
+    return slope.error if np.isfinite(slope.value) else np.inf
+
+
+class Slopes(NamedTuple):
+    """The slopes of all entries, in arrays of the shape of x."""
+
+    value: Array
+    error: Array
+    left: Array
+    right: Array
+    noise: Array
+    move: Array
+    kinked: Array
+
+    def scale(self) -> float:
+        """Return the size of the gradient: its largest entry, or how far f moves per step."""
+        sizes = np.abs(np.append(self.value, self.move))
+        return float(sizes[np.isfinite(sizes)].max(initial=LOST))
+
+    def put(self, index: tuple[int, ...], slope: Slope, kinked: bool = False) -> None:
+        """Keep the slope of an entry."""
+        for name in self._fields[:-1]:
+            getattr(self, name)[index] = getattr(slope, name)
+        self.kinked[index] = kinked
+        if kinked:  # any slope between the two may be meant
+            self.value[index] = (slope.left + slope.right) / 2
+            self.error[index] = slope.noise + abs(slope.right - slope.left) / 2
+
+
+def find_slopes(
+    f: Function, analytic: Array, delta: float | None, method: str, rtol: float
+) -> Slopes:
+    """Return the slope of each entry, found with more care where it is in question.
+
+    Parameters
+    ----------
+    f : Function
+        Measured, of one number.
+    analytic : ndarray
+        float64, of the shape of the point: an entry that differs from it is looked at again.
+    delta : float or None
+        The one step to take; None for those of the module.
+    method : {"central", "forward", "complex"}
+        The complex step gives values; that f has no kink there central differences say.
+    rtol : float
+        The error that is of no interest, relative to the largest entry.
+    """
+    shape = f.point.shape
+    kinked = np.zeros(shape, bool)
+    found = Slopes(**{name: np.empty(shape) for name in Slopes._fields[:-1]}, kinked=kinked)
+    sizes, forward, exact = scales(f.point), method == "forward", method == "complex"
+    # A power of two: x + h is a number of float32 if x is.
+    step = 2.0 ** round(math.log2(f.step("forward" if forward else "central")))
+    lines: dict[tuple[int, ...], tuple[Line, Slope]] = {}
+    for index in np.ndindex(shape):
+        size = float(sizes[index])
+        line = Line(f, index, size, forward)
+        slope = line.slope(step * size if delta is None or exact else delta)
+        lines[index] = line, slope
+        if exact:
+            value = float(f.complex_slope(index, COMPLEX_STEP if delta is None else delta))
+            rounding = 16 * f.eps * max(abs(value), slope.move)
+            slope = slope._replace(value=value, error=rounding, noise=rounding)
+        found.put(index, slope)
+    if found.move.size and not found.move.any():
+        f.check_used()
+    if delta is not None and not exact:
+        return found
+    with np.errstate(all="ignore"):
+        scale = found.scale()
+        apart = np.abs(analytic - found.value)
+        allowed = found.error + rtol * (scale + np.abs(found.value))
+        plain_error = (apart > 10 * allowed) & (apart > 100 * found.error)
+        vague = found.error > np.minimum(10 * found.noise + 1e-6 * scale, 0.1 * scale)
+        again = ~plain_error & (vague | ~(apart <= allowed))
+    for index, (line, first) in lines.items():
+        if again[index] or first.kinked:
+            slope, at_kink = line.best(first, rtol * scale)
+            if at_kink or not exact:
+                found.put(index, slope, at_kink)
+    return found

@@ -1,0 +1,1 @@
+"""Compiled entry points: what Python calls with arrays."""

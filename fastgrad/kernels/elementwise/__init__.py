@@ -1,0 +1,1 @@
+"""Formulas and the row kernels made of them: activations, losses, reductions."""

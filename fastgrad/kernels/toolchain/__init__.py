@@ -1,0 +1,1 @@
+"""How kernels are compiled, cached and loaded: what relies on Numba, LLVM and CPython inside."""

@@ -1,0 +1,130 @@
+"""Compiled units on disk: one file per unit, named by all that its contents depend on.
+
+The name is a hash of the kernels' sources, the versions and the processor; the contents are sealed
+with a checksum: it, a line of text and the object code. A file is written beside its place and
+renamed over it, so concurrent starts, crashes and full disks leave a whole file or none; whatever
+does not match its checksum is compiled again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from fastgrad.kernels.toolchain import cache_place
+from fastgrad.kernels.toolchain.cache_place import cache_directory
+from fastgrad.kernels.toolchain.sources import contents
+from fastgrad.kernels.toolchain.target import host
+from fastgrad.kernels.toolchain.undisturbed import interrupts_deferred
+from fastgrad.kernels.version import __version__
+
+with interrupts_deferred():
+    import importlib.metadata
+
+    import llvmlite
+    import llvmlite.binding as llvm
+
+_SEAL = 32  # bytes of a SHA-256
+
+
+@lru_cache(maxsize=1)
+def _fingerprint() -> bytes:
+    """Hash everything compiled code depends on but the unit itself; b"" if that cannot be read."""
+    version = importlib.metadata.version
+    digest, empty = hashlib.sha256(), True
+    for name, content in contents(Path(__file__).parents[1], globals().get("__loader__")):
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+        empty = False
+    if empty:
+        return b""
+    target = host()
+    for fact in (
+        __version__,  # of what runs, should the files have been replaced since
+        sys.version,
+        version("numba"),
+        llvmlite.__version__,
+        np.__version__,
+        target.cpu,
+        target.features,
+        llvm.get_process_triple(),
+    ):
+        digest.update(fact.encode() + b"\0")
+    return digest.digest()
+
+
+def cache_path(unit_name: str, dtype: str) -> Path | None:
+    """Return the file that holds a unit, whether it exists or not; None where there is no place."""
+    directory = cache_directory()
+    if directory is None or not _fingerprint():
+        return None
+    key = hashlib.sha256(_fingerprint() + f"{unit_name}:{dtype}".encode()).hexdigest()
+    return directory / f"{unit_name}-{dtype}-{key[:24]}.o"
+
+
+def refusal() -> str:
+    """Return why no compiled code is kept or loaded from the cache; "" if it is."""
+    return cache_place.refusal() or ("" if _fingerprint() else "fastgrad's own files are not there")
+
+
+def read_sealed(path: Path | None) -> bytes | None:
+    """Return the code that `write_sealed` wrote, or None.
+
+    If the file is missing, damaged or may be somebody else's: see `cache_place`.
+    """
+    _, code = _read(path)
+    return code or None
+
+
+def look(path: Path | None) -> tuple[int, str] | None:
+    """Return the size of a file's code and the note beside it, None where `read_sealed` does."""
+    note, code = _read(path)
+    return (len(code), note.decode(errors="replace")) if code else None
+
+
+def _read(path: Path | None) -> tuple[bytes, bytes]:
+    """Return note and code of a file, both empty where there is none to be trusted."""
+    content = cache_place.read(path) if path is not None else None
+    if path is None or content is None:
+        return b"", b""
+    if content[:_SEAL] != _seal(path, content[_SEAL:]):
+        return b"", b""
+    note, _, code = content[_SEAL:].partition(b"\n")
+    return note, code
+
+
+def _seal(path: Path, content: bytes) -> bytes:
+    return hashlib.sha256(path.name.encode() + content).digest()
+
+
+def write_sealed(path: Path | None, code: bytes, note: str = "") -> str:
+    """Write `code`, a line about it and their checksum to `path`, in one step.
+
+    Returns
+    -------
+    str
+        Why it could not be written, which is no error: the next process compiles again.
+    """
+    if path is None:
+        return refusal()
+    content = " ".join(note.split()).encode() + b"\n" + code
+    temporary = None
+    try:
+        cache_place.make(path.parent)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        with os.fdopen(handle, "wb") as file:
+            file.write(_seal(path, content) + content)
+        os.chmod(temporary, 0o644)  # mkstemp lets nobody else read it
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            with suppress(OSError):
+                os.unlink(temporary)
+        return error.strerror or str(error)
+    return ""

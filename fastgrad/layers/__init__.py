@@ -1,0 +1,1 @@
+"""Layers: a file per kind, and how its calls are checked, compiled and shared over threads."""

@@ -1,0 +1,260 @@
+"""One fused dense layer: ``y = act(x @ w + b)``, and its gradients.
+
+A call first tries the compiled entry point on the arguments as they are: it takes native arrays
+of fitting shapes and allocates the result itself. Where it returns True, `dense_large` is to share
+the work over threads. What it does not take comes back as None; then `dense_checked` looks at every
+argument, converts it, and calls the same entry point again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import permutations
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from fastgrad.arrays import Array
+from fastgrad.kernels.flags import ACCUMULATE, ADD_X, UNCHECKED
+from fastgrad.layers.compiled_layer import LAYERS, WANT, DenseCache, DenseGrads, mark_of
+from fastgrad.layers.dense_checked import (
+    checked_backward,
+    checked_forward,
+    converted_backward,
+    converted_forward,
+    output_fields,
+    rounded_backward,
+)
+from fastgrad.layers.dense_large import any_backward, any_forward
+
+__all__ = ["DenseCache", "DenseGrads", "dense", "dense_backward", "dense_forward"]
+
+
+_NEED: tuple[str, ...] = ("x", "w", "b")
+_ALL = sum(WANT[name] for name in _NEED)
+# Bits by `need`, in any order, as tuples and as strings; what is not here is checked.
+_WANTED: dict[Any, int] = {
+    key: sum(WANT[name] for name in names)
+    for count in range(len(WANT) + 1)
+    for names in permutations(WANT, count)
+    for key in (names, "".join(names))
+}
+# Bits by `accumulate`; what is not here is checked.
+_ADDING = {True: ACCUMULATE + ADD_X}
+
+
+def dense(
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
+    activation: Any = None,
+    *,
+    samples: str = "rows",
+    out: Array | None = None,
+) -> Array:
+    """Return ``y = act(x @ w + b)`` (columns: ``act(w @ x + b)``) and keep nothing for a way back.
+
+    Parameters
+    ----------
+    x : array_like
+        Rows: ``(n, d)``, ``(..., d)`` or one sample ``(d,)``. Columns: ``(d, n)`` or ``(d,)``.
+    w : array_like
+        Weights: ``(d, k)`` for rows, ``(k, d)`` for columns.
+    b : array_like, optional
+        Bias: ``(k,)``, or ``(1, k)`` for rows, ``(k, 1)`` for columns.
+    activation : None, str, Activation or callable
+        None is the identity. Any other callable must be an elementwise function of an array.
+    samples : {"rows", "columns"}
+        Which axis counts samples.
+    out : ndarray, optional
+        Where to put y: of its exact shape and dtype, sharing no memory with an input.
+
+    Returns
+    -------
+    ndarray
+        y: ``(n, k)``, ``(..., k)`` or ``(k,)``; columns: ``(k, n)`` or ``(k,)``. Of the
+        dtype that NumPy promotes the inputs to; float64 where all are integers or bools.
+
+    Raises
+    ------
+    TypeError
+        For a dtype fastgrad does not compute in, an `activation` of another kind, an `out` that is
+        no array.
+    ValueError
+        For shapes that do not fit, an unsuitable `out`, an unknown name.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.dense([[1.0, 2.0]], [[1.0], [1.0]], [-5.0], "relu")
+    array([[0.]])
+    """
+    try:
+        layer = LAYERS[samples][activation][x.dtype]  # type: ignore[union-attr]
+        flags = layer.columns if out is None else layer.columns + UNCHECKED
+        y = layer.forward(x, w, b, out, False, layer.record, flags, None, None)
+    except (KeyError, AttributeError, TypeError, ValueError):
+        y = None
+    if y is not None:
+        return any_forward(layer, x, w, b, out, False) if y is True else y  # type: ignore
+    y = converted_forward(x, w, b, activation, samples, out, False)
+    if y is not None:
+        return y  # type: ignore[no-any-return]
+    return checked_forward("dense", x, w, b, activation, samples, out, keep=False)[0]
+
+
+def dense_forward(
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
+    activation: Any = None,
+    *,
+    samples: str = "rows",
+    out: Array | None = None,
+) -> tuple[Array, DenseCache]:
+    """Return ``y = act(x @ w + b)`` (columns: ``act(w @ x + b)``) and a cache for the way back.
+
+    Parameters
+    ----------
+    x : array_like
+        Rows: ``(n, d)``, ``(..., d)`` or one sample ``(d,)``. Columns: ``(d, n)`` or ``(d,)``.
+    w : array_like
+        Weights: ``(d, k)`` for rows, ``(k, d)`` for columns.
+    b : array_like, optional
+        Bias: ``(k,)``, or ``(1, k)`` for rows, ``(k, 1)`` for columns.
+    activation : None, str, Activation or callable
+        None is the identity. Any other callable must be an elementwise function of an array; it
+        is differentiated by central differences in float64: right, but slow.
+    samples : {"rows", "columns"}
+        Which axis counts samples.
+    out : ndarray, optional
+        Where to put y: of its exact shape and dtype, sharing no memory with an input.
+
+    Returns
+    -------
+    y : ndarray
+        ``(n, k)``, ``(..., k)`` or ``(k,)``; columns: ``(k, n)`` or ``(k,)``. Of the dtype that
+        NumPy promotes the inputs to; float64 where all are integers or bools. A sample's outputs
+        lie side by side.
+    cache : DenseCache
+        For `dense_backward`. It refers to `x`, `w` and often `y`: do not change them between.
+        Of a y that is needed some 64 elements, every one of a smaller y, are looked at again.
+
+    Raises
+    ------
+    TypeError
+        For a dtype fastgrad does not compute in.
+    ValueError
+        For shapes that do not fit, an unsuitable `out`, an unknown name.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> y, cache = fg.dense_forward([[1.0, 2.0]], [[0.5], [0.25]], [-1.0], "tanh")
+    >>> y
+    array([[0.]])
+    >>> grads = fg.dense_backward([[1.0]], cache)
+    >>> grads.x.tolist(), grads.w.tolist(), grads.b.tolist()
+    ([[0.5, 0.25]], [[1.0], [2.0]], [1.0])
+    """
+    try:
+        layer = LAYERS[samples][activation][x.dtype]  # type: ignore[union-attr]
+        flags = layer.columns if out is None else layer.columns + UNCHECKED
+        pair = layer.forward(x, w, b, out, layer.keeps, layer.record, flags, DenseCache, layer)
+    except (KeyError, AttributeError, TypeError, ValueError):
+        pair = None
+    if pair is True:
+        made = any_forward(layer, x, w, b, out, layer.keeps)  # type: ignore[arg-type]
+        y, saved = made if layer.keeps else (made, made)
+        return y, DenseCache(x, w, b, saved, layer, None, mark_of(saved, layer))  # type: ignore[arg-type]
+    if pair is not None:
+        return pair  # type: ignore[no-any-return]
+    pair = converted_forward(x, w, b, activation, samples, out, True)
+    if pair is not None:
+        return pair  # type: ignore[no-any-return]
+    return checked_forward("dense_forward", x, w, b, activation, samples, out, keep=True)
+
+
+def dense_backward(
+    grad_y: ArrayLike,
+    cache: DenseCache,
+    *,
+    need: Iterable[str] = _NEED,
+    out: Any = None,
+    accumulate: bool = False,
+) -> DenseGrads:
+    """Return the gradients of the loss with respect to a layer's inputs.
+
+    With ``grad_z = grad_y * act'(z)``: ``grad_x = grad_z @ w.T``, ``grad_w = x.T @ grad_z``,
+    ``grad_b = grad_z.sum(axis=0)`` (columns: the transposes).
+
+    Parameters
+    ----------
+    grad_y : array_like
+        ``dL/dy``, of the shape of y.
+    cache : DenseCache
+        From `dense_forward`.
+    need : iterable of {"x", "w", "b", "z"}
+        Which gradients to compute; ``"z"`` is that of the pre-activation.
+    out : DenseGrads, mapping or object with fields x, w, b, z, optional
+        Arrays to write to, of exact shape and dtype. A missing field or None is a new array.
+    accumulate : bool
+        Add to the arrays of `out` instead of overwriting them.
+
+    Returns
+    -------
+    DenseGrads
+        Each gradient has the shape and memory order of what it belongs to; with leading batch
+        axes C order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For shapes, dtypes, names or outputs that do not fit; if y has been changed since
+        `dense_forward` returned it and act' is taken from it.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> y, cache = fg.dense_forward([[1.0], [2.0]], [[3.0]])
+    >>> grads = fg.dense_backward([[1.0], [1.0]], cache, need=("w", "z"))
+    >>> grads.w, grads.z.tolist(), grads.x
+    (array([[3.]]), [[1.0], [1.0]], None)
+    """
+    grads: Any = None
+    into: Any = (None, None, None, None)
+    try:
+        x, w, b, saved, layer, dtypes, mark = cache
+        if layer.function is None:
+            # A look-up takes 60 ns.
+            wanted = _ALL if need is _NEED else _WANTED[tuple(need) if type(need) is list else need]
+            flags, run = layer.columns, layer.backward
+            if out is None and accumulate is False:
+                grads = run(
+                    grad_y, x, w, b, saved, layer.record, wanted, flags, DenseGrads,
+                    None, None, None, None, mark,
+                )  # fmt: skip
+            else:
+                into = out if type(out) is DenseGrads else output_fields(out)
+                if accumulate is not False:
+                    wanted += _ADDING[accumulate]
+                flags += UNCHECKED
+                grads = run(
+                    grad_y, x, w, b, saved, layer.record, wanted, flags, DenseGrads, *into, mark
+                )
+            if grads is not None and grads is not True:
+                return grads  # type: ignore[no-any-return]
+            if grads is None:
+                if dtypes is None:
+                    grads = converted_backward(grad_y, cache, wanted, flags, into)
+                else:
+                    grads = rounded_backward(grad_y, cache, wanted, flags)
+                if grads is not None:
+                    return grads  # type: ignore[no-any-return]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        grads = None  # said properly below
+    if grads is True:
+        fields = dict(zip("xwbz", into, strict=True))
+        wanted &= ~ADD_X
+        return DenseGrads(*any_backward(layer, grad_y, x, w, b, saved, wanted, fields))  # type: ignore[arg-type]
+    return checked_backward(grad_y, cache, need, out, accumulate)

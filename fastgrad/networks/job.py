@@ -1,0 +1,215 @@
+"""A job: passes of a network over samples, in pieces, shared over threads.
+
+A job (`kernels.network.plan_table`) is run in pieces of some 50 ms, between which Python sees
+Ctrl-C. Arrays that the kernel takes are used where they lie. Others, say images of bytes in a file
+far larger than memory, are converted a window of samples at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastgrad import threads
+from fastgrad.arrays import INT64, Array, as_native
+from fastgrad.kernels.network import plan_table as at
+from fastgrad.kernels.toolchain.target import BATCH_BLOCK
+from fastgrad.networks.plan import PlannedNetwork
+
+# Multiply-adds of the first piece of a job: 2 to 20 ms. Later pieces follow the clock.
+FIRST_PIECE, SHORTEST, LONGEST = 1 << 29, 0.02, 0.08
+# What a block costs beside its samples, in multiply-adds: 0.5 us, and an optimizer's step, which
+# reads and writes up to seven numbers per parameter.
+BLOCK_COST, STEP_COST = 1 << 14, 8
+# Bytes of samples converted at a time.
+WINDOW = 1 << 22
+
+
+def aligned(space: Array) -> int:
+    """Return where a workspace begins for the kernel: at a line of the cache."""
+    return -(-int(space.ctypes.data) // 64) * 64
+
+
+class Samples(NamedTuple):
+    """Checked inputs and targets, one sample a row; views of what was given."""
+
+    x: Array  # (n, d)
+    target: Array | None  # (n, k), or the classes (n,)
+    labels: bool
+    native: bool  # whether the kernel takes both as they are
+
+    def converted(self, samples: Any, dtype: np.dtype[Any]) -> tuple[Array, Array | None]:
+        """Return x and target of some samples as the kernel takes them."""
+        x, target = as_native(self.x[samples], dtype), self.target
+        if target is not None:
+            target = target[samples] if self.labels else as_native(target[samples], dtype)
+        return x, target
+
+
+class Reached(NamedTuple):
+    """How far a job has come within a pass."""
+
+    block: int = 0
+    terms: float = 0.0  # of this batch so far
+    all_terms: float = 0.0  # of this pass so far
+
+
+START = Reached()
+
+
+class Job:
+    """Passes over samples, in batches of `batch`: a gradient, predictions, or steps of training."""
+
+    def __init__(
+        self,
+        network: PlannedNetwork,
+        params: Array,
+        gradient: Array | None,
+        data: Samples,
+        batch: int,
+        *,
+        optimizer: Array | None = None,
+        out: Array | None = None,
+    ) -> None:
+        from fastgrad.kernels.calls.entry import plain_function
+
+        self.network, self.data, self.batch = network, data, batch
+        self.count = len(data.x)
+        self.plan = network.plan()
+        self.kept = (params, gradient, optimizer, out)  # the job's words are only addresses
+        self.per_batch = -(-batch // BATCH_BLOCK)
+        last = self.count % batch
+        self.per_pass = self.count // batch * self.per_batch + -(-last // BATCH_BLOCK)
+        # Blocks of one batch, or of a prediction, do not wait for each other.
+        shares = threads.shares(self.count * network.cost)
+        self.parts = min(shares, self.per_pass if out is not None else self.per_batch)
+        cost = min(batch, BATCH_BLOCK) * network.cost + BLOCK_COST + STEP_COST * network.size
+        self.first_piece = max(1, FIRST_PIECE // cost)
+        self.work = plain_function("plan", "plan_work", network.dtype.name, words=2)
+        words = self.words = np.zeros(at.JOB, INT64)
+        self.floats = words.view(np.float64)
+        words[at.PLAN], words[at.PARAMS] = self.plan.words.ctypes.data, params.ctypes.data
+        words[at.COUNT], words[at.BATCH], words[at.PASS] = self.count, batch, self.per_pass
+        self.added = np.zeros(self.plan.pieces, INT64)
+        words[at.PIECES] = self.added.ctypes.data
+        for index, array in ((at.GRADIENT, gradient), (at.UPDATE, optimizer), (at.OUT, out)):
+            words[index] = 0 if array is None else array.ctypes.data
+        self.pass_terms = np.empty(0)
+        self.window = 0  # up to which block the words point at samples
+
+    def begin(self, passes: int = 1, order: Array | None = None, start: Reached = START) -> Job:
+        """Go to the start of so many passes, whose samples are taken in this `order`.
+
+        `order` is int64, one row a pass, or None for the samples' own. Data that are converted
+        window by window allow for one pass at a time.
+        """
+        words, floats = self.words, self.floats
+        self.order, self.passes, self.blocks = order, passes, passes * self.per_pass
+        if len(self.pass_terms) != passes:
+            self.pass_terms = np.empty(passes)
+            words[at.PASS_TERMS] = self.pass_terms.ctypes.data
+        words[at.NEXT] = words[at.COMMITTED] = self.added[:] = start.block
+        words[at.PACKING] = words[at.PACKED] = 0
+        words[at.STEPS] = start.block // self.per_batch
+        floats[at.TERMS], floats[at.ALL_TERMS] = start.terms, start.all_terms
+        if self.data.native:
+            if not self.window:
+                self._attach(self.data.x, self.data.target, 0)
+            self.window = self.blocks
+            words[at.ORDER] = 0 if order is None else order.ctypes.data
+        else:
+            self.window = start.block
+        return self
+
+    @property
+    def done(self) -> int:
+        """The number of blocks that are in the sums and the gradient."""
+        return int(self.words[at.COMMITTED])
+
+    def reached(self) -> Reached:
+        """Return how far the present pass has come."""
+        block = self.done % self.per_pass
+        return Reached(block, float(self.floats[at.TERMS]), float(self.floats[at.ALL_TERMS]))
+
+    @property
+    def terms(self) -> float:
+        """The sum of the loss's terms over all samples of the first pass."""
+        return float(self.pass_terms[0])
+
+    def run(self, progress: Callable[[int], None] | None = None) -> None:
+        """Run all blocks; `progress` is told the number of samples after each piece."""
+        network, words = self.network, self.words
+        spaces = self._spaces()
+        self.parts = len(spaces)
+        words[at.SHARED] = self.parts > 1
+        words[at.WEIGHTS_AT] = aligned(spaces[0]) + int(self.plan.words[at.WEIGHTS])
+        tasks = [partial(self._take_blocks, space) for space in spaces]
+        piece, done = self.first_piece, self.done
+        while done < self.blocks:
+            if done == self.window:
+                self.window = self._convert(done)
+            stop = min(self.window, done + piece * self.parts)
+            words[at.NEXT], words[at.STOP] = done, stop
+            start = perf_counter()
+            if self.parts == 1:
+                tasks[0]()
+            else:
+                threads.run([[task] for task in tasks])
+            seconds = perf_counter() - start
+            if seconds < SHORTEST:
+                piece *= 2
+            elif seconds > LONGEST:
+                piece = max(1, piece // 2)
+            done = stop
+            if progress is not None:
+                passes, block = divmod(done, self.per_pass)
+                progress(passes * self.count + self._position(block))
+        network.give_back(spaces)
+
+    def _spaces(self) -> list[Array]:
+        """Return a workspace for each part; for fewer, where memory ends."""
+        spaces = [self.network.take_space()]
+        with suppress(MemoryError):
+            while len(spaces) < self.parts:
+                spaces.append(self.network.take_part_space())
+        return spaces
+
+    def _take_blocks(self, space: Array) -> None:
+        # A method, so that whoever runs it holds the job and the workspace, not their addresses.
+        self.work(self.words.ctypes.data, aligned(space))
+
+    def _position(self, block: int) -> int:
+        """Return how many samples of a pass the blocks before `block` hold."""
+        batches, part = divmod(block, self.per_batch)
+        return min(self.count, batches * self.batch + part * BATCH_BLOCK)
+
+    def _convert(self, block: int) -> int:
+        """Convert the samples from `block` on; return up to which block."""
+        data, network = self.data, self.network
+        size = min(self.batch, BATCH_BLOCK)
+        row = 8 * (data.x.shape[1] + network.outputs)
+        last: int = min(self.blocks, block + max(1, WINDOW // (size * row)))
+        first = self._position(block)
+        where: Any = slice(first, self._position(last))
+        if self.order is not None:
+            where = self.order.reshape(-1)[where]
+        self._attach(*data.converted(where, network.dtype), first)
+        return last
+
+    def _attach(self, x: Array, target: Array | None, first: int) -> None:
+        """Point the job at arrays that begin with sample `first`, as if they began with 0."""
+        self.attached, words = (x, target), self.words
+        words[at.X_AT] = x.ctypes.data - first * x.strides[0]
+        words[at.X_ROW], words[at.X_COL] = (step // x.itemsize for step in x.strides)
+        words[at.LABELS] = self.data.labels
+        if target is not None:
+            words[at.T_AT] = target.ctypes.data - first * target.strides[0]
+            if not self.data.labels:
+                words[at.T_ROW], words[at.T_COL] = (
+                    step // target.itemsize for step in target.strides
+                )

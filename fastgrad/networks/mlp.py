@@ -1,0 +1,528 @@
+"""A whole network in one compiled call: the flat vector, value and gradient, prediction.
+
+`MLP` turns its layers into a plan (`kernels.network.plan_table`), a table that one compiled
+function reads; so another network compiles nothing. A call first tries the compiled entry point on
+its arguments as they are; what that does not take, `passes` checks and converts.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastgrad.arguments import LAYOUTS, check_choice, native_dtype, random_generator
+from fastgrad.arrays import Array, as_array, as_native
+from fastgrad.losses import REDUCTIONS, ArrayLoss, Loss
+from fastgrad.networks.passes import CompiledNetwork
+from fastgrad.networks.plan import NetworkLayer
+from fastgrad.networks.settings import activations_of, check_learns, loss_of, warn_of_logits, widths
+from fastgrad.networks.training import FitResult, FitState
+from fastgrad.networks.training_run import train
+from fastgrad.optimizers import Optimizer
+
+__all__ = ["MLP", "LayerParams"]
+
+
+_SETTINGS = ("sizes", "activations", "loss", "reduction", "bias", "samples", "dtype")
+
+
+class LayerParams(NamedTuple):
+    """Weights and bias of one layer, views of a flat vector.
+
+    Attributes
+    ----------
+    w : ndarray
+        ``(d, k)``; columns: ``(k, d)``.
+    b : ndarray or None
+        ``(k,)``; columns: ``(k, 1)``. None where there is none.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> net = fg.MLP((3, 2), (None,), "mse")
+    >>> w, b = net.layers(net.init())[0]
+    >>> w.shape, b.shape
+    ((3, 2), (2,))
+    """
+
+    w: Array
+    b: Array | None
+
+
+class MLP:
+    """A network of fused dense layers and a loss, differentiated in one compiled call.
+
+    Its parameters, and its gradient, are one flat vector: for each layer w, then b.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Widths of the input and of each layer's output.
+    activations : sequence
+        One per layer: None, a name or an `Activation` (`define_activation` makes new ones).
+    loss : str or loss
+        A name or an object of `fastgrad.losses`.
+    reduction : {"mean", "sum", "samples"}
+        How the loss's terms are reduced: see `losses`.
+    bias : bool
+        Whether layers have a bias.
+    samples : {"rows", "columns"}
+        Rows: x ``(n, d)``, w ``(d, k)``, b ``(k,)``. Columns: x ``(d, n)``, w ``(k, d)``, b
+        ``(k, 1)``.
+    dtype : {"float32", "float64"}
+        What it computes in: params, inputs and targets are converted to it.
+
+    Attributes
+    ----------
+    size : int
+        Number of parameters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For settings that do not fit, or with which nothing can be learnt: softmax, or its
+        cross-entropy, of one output.
+
+    Warns
+    -----
+    SettingsWarning
+        If the last activation makes probabilities, and the loss takes logits and applies that
+        activation itself.
+
+    Notes
+    -----
+    Blocks of 256 samples go forward, through the loss and backward one after the other, so the
+    workspace does not grow with the batch. Gradients are summed over these blocks in order: the
+    bits depend on neither the number of threads nor the memory layout.
+
+    The workspace is at most twice the parameters (weights packed for the products, once for all
+    threads, their rows in whole tiles of at most 32) and for each thread 256 samples of every
+    layer, six times those of the widest, and 2 MiB. It is kept for the next call and goes with the
+    network. Where memory ends, fewer threads share the work.
+
+    Examples
+    --------
+    >>> import fastgrad as fg, numpy as np
+    >>> net = fg.MLP((2, 3, 1), ("tanh", None), "mse", dtype="float64")
+    >>> params = net.init(seed=0)
+    >>> x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> target = np.array([[0.0], [1.0], [1.0], [0.0]])
+    >>> value, grad = net.value_and_grad(params, x, target)
+    >>> fg.check_grad(lambda p: net.value_and_grad(p, x, target)[0], grad, params).ok
+    True
+    >>> result = net.fit(params, x, target, fg.Adam(lr=0.05), epochs=200, batch_size=4)
+    >>> (net.predict(result.params, x) > 0.5).ravel().tolist()
+    [False, True, True, False]
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activations: Sequence[Any],
+        loss: str | Loss | ArrayLoss,
+        reduction: str = "mean",
+        bias: bool = True,
+        samples: str = "rows",
+        dtype: Any = "float32",
+    ) -> None:
+        self._settle(sizes, activations, loss, reduction, bias, samples, dtype)
+        warn_of_logits(self.activations[-1], self.loss)
+
+    def _settle(
+        self,
+        sizes: Sequence[int],
+        activations: Sequence[Any],
+        loss: str | Loss | ArrayLoss,
+        reduction: str,
+        bias: bool,
+        samples: str,
+        dtype: Any,
+    ) -> None:
+        """Check the settings and lay the network out."""
+        self.sizes = widths(sizes)
+        self.activations = activations_of(activations, len(self.sizes) - 1)
+        self.loss = loss_of(loss)
+        check_learns(self.sizes, self.activations, self.loss)
+        check_choice("MLP", "reduction", reduction, REDUCTIONS)
+        check_choice("MLP", "samples", samples, LAYOUTS)
+        self.dtype = native_dtype("MLP", dtype)
+        self.reduction, self.bias, self.samples = reduction, bool(bias), samples
+        self._network = self._laid_out()
+        self.size = self._network.size
+        if self.size > sys.maxsize // 8:
+            raise ValueError(
+                f"MLP: sizes is {self.sizes}: {self.size} parameters are more than memory can be"
+            )
+
+    def _laid_out(self) -> CompiledNetwork:
+        """Return the network of these settings, each layer with its places in the flat vector."""
+        layers, end = [], 0
+        for activation, (d, k) in zip(self.activations, pairwise(self.sizes), strict=True):
+            w = slice(end, end + d * k)
+            b = slice(w.stop, w.stop + k) if self.bias else None
+            layers.append(NetworkLayer(d, k, w, b, activation))
+            end = w.stop if b is None else b.stop
+        return CompiledNetwork(
+            layers, end, self.loss, self.reduction, self.samples == "columns", self.dtype
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Workspaces and compiled functions belong to a process: they are made anew.
+        return {name: value for name, value in self.__dict__.items() if name != "_network"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        lacking = [name for name in _SETTINGS if name not in state]
+        if lacking:
+            raise ValueError(f"MLP: the pickled network lacks {', '.join(lacking)}")
+        # Checked as those of any other network: what kernels read follows from them.
+        self._settle(*(state[name] for name in _SETTINGS))  # what was warned of was warned of
+        self.__dict__.update({n: v for n, v in state.items() if n not in self.__dict__})
+
+    def __repr__(self) -> str:
+        names = tuple(a.name for a in self.activations)
+        return (
+            f"MLP({self.sizes}, activations={names}, loss={self.loss.name!r}, "
+            f"reduction={self.reduction!r}, bias={self.bias}, samples={self.samples!r}, "
+            f"dtype={self.dtype.name!r})"
+        )
+
+    # -- the flat vector --------------------------------------------------------------------
+    def init(self, seed: int = 0) -> Array:
+        """Return random parameters: normal weights, biases of zero.
+
+        The weights' variance is 1 / d for d inputs (LeCun et al., Efficient BackProp, 1998), and
+        2 / d before ReLU and its like (He et al., ICCV 2015): see `Activation.halving`.
+
+        Parameters
+        ----------
+        seed : int
+            Of ``numpy.random.default_rng``. Equal seeds draw equal numbers in both layouts, and
+            in both dtypes but for the rounding.
+
+        Returns
+        -------
+        ndarray
+            The flat vector, ``(size,)`` of the network's dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a seed that NumPy does not take.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> net = fg.MLP((4, 2), (None,), "mse")
+        >>> net.init(seed=1).shape
+        (10,)
+        """
+        rng, params = random_generator("MLP.init", seed), np.zeros(self.size, self.dtype)
+        for layer, views in zip(self._network.layers, self.layers(params), strict=True):
+            gain = 2 if layer.activation.halving else 1
+            w = rng.standard_normal((layer.inputs, layer.outputs)) * np.sqrt(gain / layer.inputs)
+            views.w[...] = w if self.samples == "rows" else w.T
+        return params
+
+    def layers(self, params: Array) -> list[LayerParams]:
+        """Return the weights and biases in a flat vector (of parameters, or a gradient), as views.
+
+        Parameters
+        ----------
+        params : ndarray
+            The flat vector, ``(size,)`` of any dtype.
+
+        Returns
+        -------
+        list of LayerParams
+            A pair ``(w, b)`` per layer; writing to them changes `params`.
+
+        Raises
+        ------
+        TypeError
+            If `params` is no NumPy array: there would be nothing to view.
+        ValueError
+            For another shape.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> net = fg.MLP((4, 2), (None,), "mse")
+        >>> [layer.w.shape for layer in net.layers(net.init())]
+        [(4, 2)]
+        """
+        caller = "MLP.layers"
+        if not isinstance(params, np.ndarray):
+            raise TypeError(f"{caller}: params is a {type(params).__name__}: give a NumPy array")
+        self._network.check_params(caller, params)
+        rows = self.samples == "rows"
+        found = []
+        for d, k, w, b, _ in self._network.layers:
+            bias = None if b is None else params[b].reshape(k if rows else (k, 1))
+            found.append(LayerParams(params[w].reshape((d, k) if rows else (k, d)), bias))
+        return found
+
+    def pack(self, layers: Sequence[tuple[ArrayLike, ArrayLike | None]]) -> Array:
+        """Return the flat vector of weights and biases ``[(w1, b1), (w2, b2), ...]``.
+
+        Parameters
+        ----------
+        layers : sequence of pairs of array_like
+            Per layer w of shape ``(d, k)`` and b of shape ``(k,)``, ``(1, k)`` or ``(k, 1)``;
+            columns: w ``(k, d)``. b is None for a network without biases.
+
+        Returns
+        -------
+        ndarray
+            A new vector, ``(size,)`` of the network's dtype.
+
+        Raises
+        ------
+        TypeError
+            For a dtype fastgrad does not compute in.
+        ValueError
+            Unless there is one pair per layer, of its shapes.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> net = fg.MLP((2, 1), (None,), "mse", dtype="float64")
+        >>> net.pack([([[1.0], [2.0]], [3.0])])
+        array([1., 2., 3.])
+        """
+        caller = "MLP.pack"
+        if not hasattr(layers, "__iter__"):
+            kind = type(layers).__name__
+            raise TypeError(f"{caller}: layers is a {kind}: give a pair (w, b) per layer")
+        pairs = list(layers)
+        if len(pairs) != len(self.activations):
+            raise ValueError(
+                f"{caller}: layers holds {len(pairs)} things: give {len(self.activations)} pairs "
+                "(w, b), one per layer: [(w1, b1), ...]"
+            )
+        params = np.empty(self.size, self.dtype)
+        for i, (pair, place) in enumerate(zip(pairs, self.layers(params), strict=True)):
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise ValueError(
+                    f"{caller}: layer {i} is not a pair (w, b): give pairs [(w1, b1), ...]"
+                )
+            w = as_array(caller, f"w of layer {i}", pair[0])
+            if w.shape != place.w.shape:
+                raise ValueError(
+                    f"{caller}: w of layer {i} has shape {w.shape}: it needs {place.w.shape}"
+                )
+            place.w[...] = as_native(w, self.dtype)
+            if (pair[1] is None) != (place.b is None):
+                rule = "b must be None" if place.b is None else "b must be given"
+                raise ValueError(f"{caller}: layer {i}: bias={self.bias}, so {rule}")
+            if pair[1] is not None and place.b is not None:
+                b, k = as_array(caller, f"b of layer {i}", pair[1]), place.b.size
+                if b.shape not in ((k,), (1, k), (k, 1)):
+                    raise ValueError(
+                        f"{caller}: b of layer {i} has shape {b.shape}: it needs {place.b.shape}"
+                    )
+                place.b[...] = as_native(b, self.dtype).reshape(place.b.shape)
+        return params
+
+    # -- the compiled calls -----------------------------------------------------------------
+    def predict(self, params: ArrayLike, x: ArrayLike, out: Array | None = None) -> Array:
+        """Return the last layer's output for every sample.
+
+        Parameters
+        ----------
+        params : array_like
+            The flat vector.
+        x : array_like
+            Rows ``(n, d)``, columns ``(d, n)``, or one sample ``(d,)``.
+        out : ndarray, optional
+            Where to put it: of the shape below and the network's dtype, sharing no memory with
+            `params` or `x`.
+
+        Returns
+        -------
+        ndarray
+            Rows ``(n, k)``, columns ``(k, n)``, one sample ``(k,)``, of the network's dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For dtypes, shapes or an `out` that do not fit.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> net = fg.MLP((2, 1), ("relu",), "mse", bias=False, dtype="float64")
+        >>> net.predict([1.0, 2.0], [[3.0, 4.0], [-3.0, 1.0]])
+        array([[11.],
+               [ 0.]])
+        """
+        network = self._network
+        direct = network.direct_predict
+        if direct is not None:
+            spaces = network.spaces
+            try:
+                space = spaces.pop()
+            except IndexError:  # other threads are using all there are
+                space = network.take_space()
+            y = direct(params, x, out, network.words, space)
+            spaces.append(space)
+            if y is not None:
+                return y  # type: ignore[no-any-return]
+            y = network.converted_prediction(params, x, out)
+            if y is not None:
+                return y  # type: ignore[no-any-return]
+        return network.predict("MLP.predict", params, x, out)
+
+    def value_and_grad(
+        self,
+        params: ArrayLike,
+        x: ArrayLike,
+        target: ArrayLike | None = None,
+        out: Array | None = None,
+    ) -> tuple[float, Array]:
+        """Return the loss, and its gradient with respect to the parameters.
+
+        It fits ``scipy.optimize.minimize(net.value_and_grad, start, args=(x, target), jac=True)``
+        with `start` in float64 (``net.init().astype("float64")``): CG, BFGS, L-BFGS-B, TNC, SLSQP
+        and trust-constr then also train a float32 network. Newton-CG needs a float64 network: it
+        takes differences of gradients so small that float32 has none. SLSQP and TNC refuse a
+        float32 start.
+
+        Parameters
+        ----------
+        params : array_like
+            The flat vector, of length `size`.
+        x : array_like
+            Rows ``(n, d)``, columns ``(d, n)``, or one sample ``(d,)``. It may be a read-only
+            `numpy.memmap` far larger than memory.
+        target : array_like
+            Of the shape of the output, or integer classes ``(n,)`` for softmax cross-entropy; None
+            for losses of one array.
+        out : ndarray, optional
+            Where to put the gradient: ``(size,)`` of the dtype below. Then nothing is allocated.
+
+        Returns
+        -------
+        value : float
+        grad : ndarray
+            Of the network's dtype, in the order of the parameters: see `layers`. float64 if
+            `params` is float64, whatever the network computes in: optimizers that work in
+            float64, as those of ``scipy.optimize`` do, add it to vectors of their own.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For dtypes, shapes, classes or an `out` that do not fit.
+
+        Examples
+        --------
+        >>> import fastgrad as fg, numpy as np
+        >>> net = fg.MLP((2, 1), (None,), "mse", bias=False, dtype="float64")
+        >>> net.value_and_grad([1.0, 1.0], [[1.0, 2.0]], [[0.0]])
+        (9.0, array([ 6., 12.]))
+        """
+        network = self._network
+        direct = network.direct
+        if direct is not None:
+            spaces = network.spaces
+            try:
+                space = spaces.pop()
+            except IndexError:  # other threads are using all there are
+                space = network.take_space()
+            pair = direct(params, x, target, out, network.words, space)
+            spaces.append(space)
+            if pair is not None:
+                return pair  # type: ignore[no-any-return]
+            pair = network.converted_gradient(params, x, target, out)
+            if pair is not None:
+                return pair  # type: ignore[no-any-return]
+        return network.value_and_grad("MLP.value_and_grad", params, x, target, out)
+
+    def fit(
+        self,
+        params: ArrayLike | None,
+        x: ArrayLike,
+        target: ArrayLike | None = None,
+        optimizer: Optimizer | None = None,
+        epochs: int = 10,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int = 0,
+        progress: bool = False,
+        callback: Callable[[FitState], Any] | None = None,
+        resume: FitResult | None = None,
+    ) -> FitResult:
+        """Train, and return new parameters and the loss of each epoch.
+
+        Parameters
+        ----------
+        params : array_like
+            Where to start; not changed. With `resume` None, or the result's own.
+        x, target : array_like
+            As in `value_and_grad`. They are never reordered, and used where they lie. What is not
+            of the network's dtype is converted once if that makes at most 64 MiB, else a few
+            samples at a time; classes that are not contiguous int64 always once.
+        optimizer : SGD, Adam or AdamW, optional
+            Default: ``Adam()``; with `resume` that of the result.
+        epochs : int
+            Passes over all samples; with `resume` how many more.
+        batch_size : int
+            Samples per step; the last batch of an epoch may be smaller.
+        shuffle : bool
+            Take the samples in a new random order each epoch.
+        seed : int
+            Of these orders. Every call of `fit` begins them anew, and the optimizer's momentum,
+            moments and step count, too: ``epochs=1`` ten times takes ten times the same order,
+            and is not ``epochs=10``. To train in pieces give `resume`, which leaves `seed` aside;
+            or at least another seed, or one ``np.random.Generator``, whose orders go on.
+        progress : bool
+            Show epoch, loss and samples per second on stderr.
+        callback : callable, optional
+            Called with a `FitState` after each epoch; training stops when it returns True (or
+            NumPy's True, as a comparison gives). Whatever else it returns means nothing.
+            `EarlyStopping` makes such a callback.
+        resume : FitResult, optional
+            What an earlier call returned, or the ``result`` of a KeyboardInterrupt: go on as if
+            it had not ended. 2 and 3 epochs are 5 epochs, to the bit, with the same samples and
+            settings. `losses` holds the earlier epochs, too, and the epochs that callbacks are
+            told go on. An optimizer of the same kind may have other settings. An epoch begun
+            before an interrupt is ended first, and is one of `epochs`.
+
+        Returns
+        -------
+        FitResult
+            ``params`` and ``losses``: per epoch, the loss over its samples with the parameters as
+            they were when each was used. ``stopped`` says what ended training before its time.
+
+        Warns
+        -----
+        TrainingWarning
+            Once, if an epoch gives a loss or parameters that are not finite: training stops there,
+            and the result is that of the epochs before. It names the first sample that is not
+            finite, if there is one. Parameters that are not finite from the start are no reason.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments that do not fit.
+        KeyboardInterrupt
+            On Ctrl-C, within half a second; its ``result`` is the FitResult so far. (Not while
+            `params` itself is converted.)
+
+        Examples
+        --------
+        >>> import fastgrad as fg, numpy as np
+        >>> x = np.linspace(-1, 1, 64)[:, None]
+        >>> net = fg.MLP((1, 8, 1), ("tanh", None), "mse", dtype="float64")
+        >>> result = net.fit(net.init(), x, x**2, fg.Adam(lr=0.02), epochs=200, batch_size=16)
+        >>> bool(result.losses[-1] < 1e-3)
+        True
+        """
+        return train(
+            self._network, params, x, target, optimizer, epochs, batch_size, shuffle, seed,
+            progress, callback, resume,
+        )  # fmt: skip

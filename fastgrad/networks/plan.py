@@ -1,0 +1,100 @@
+"""A network as a plan: its layers' places in the flat vector, and workspaces to run it in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastgrad import threads
+from fastgrad.activations import Activation
+from fastgrad.arrays import Array
+from fastgrad.kernels.network.plan_table import Plan, Stage, make_plan
+from fastgrad.kernels.toolchain.target import ACTIVATION_COST
+from fastgrad.kernels.toolchain.undisturbed import COMPILE_LOCK
+from fastgrad.losses import REDUCTIONS, ArrayLoss, Loss
+
+
+class NetworkLayer(NamedTuple):
+    """One layer of a network: widths, places in the flat vector, activation."""
+
+    inputs: int
+    outputs: int
+    w: slice
+    b: slice | None
+    activation: Activation
+
+
+@dataclass
+class PlannedNetwork:
+    """The settings of a network, the plan made of them, and workspaces to run it in."""
+
+    layers: Sequence[NetworkLayer]
+    size: int
+    loss: Loss | ArrayLoss
+    reduction: str
+    columns: bool
+    dtype: np.dtype[Any]
+
+    def __post_init__(self) -> None:
+        self.inputs, self.outputs = self.layers[0].inputs, self.layers[-1].outputs
+        # Multiply-adds per sample, forward and backward.
+        self.cost = sum((3 * a.inputs + 2 * ACTIVATION_COST) * a.outputs for a in self.layers)
+        self.words: Array | None = None
+        # Workspaces that no call is using: they are kept until the network goes.
+        self.spaces: list[Array] = []
+        self.part_spaces: list[Array] = []
+        self._plan: Plan | None = None
+
+    def plan(self) -> Plan:
+        """Return the table the kernel reads; compiles or loads what it refers to.
+
+        It is made once, whichever threads call first: who runs a job may know it by its address.
+        """
+        if self._plan is None:
+            dtype = self.dtype.name
+            stages = [
+                Stage(
+                    layer.inputs, layer.outputs, layer.w.start,
+                    -1 if layer.b is None else layer.b.start,
+                    layer.activation.record(dtype), not layer.activation.from_output,
+                )
+                for layer in self.layers
+            ]  # fmt: skip
+            loss = (
+                self.loss.address(dtype),
+                REDUCTIONS.index(self.reduction),
+                self.loss.rowwise,
+                isinstance(self.loss, ArrayLoss),
+                self.loss.probabilities,
+            )
+            # Fewer samples are one uninterruptible call in one thread.
+            most = max(2, threads.SHARE_FROM // self.cost)
+            with COMPILE_LOCK.lock:
+                if self._plan is None:
+                    plan = make_plan(stages, dtype, self.size, self.columns, most, loss)
+                    self.words, self._plan = plan.words, plan
+        return self._plan
+
+    def take_space(self) -> Array:
+        """Return a workspace with room for packed weights: one thread alone needs no other."""
+        try:
+            return self.spaces.pop()
+        except IndexError:
+            return np.empty(self.plan().bytes_whole + 64, np.uint8)
+
+    def take_part_space(self) -> Array:
+        """Return a workspace of a thread that finds the weights packed in another's."""
+        try:
+            return self.part_spaces.pop()
+        except IndexError:
+            return np.empty(self.plan().bytes_part + 64, np.uint8)
+
+    def give_back(self, spaces: Sequence[Array]) -> None:
+        """Keep one workspace, and parts of as many threads as there may be, for the next call."""
+        if not self.spaces:
+            self.spaces.append(spaces[0])
+        room = threads.get_num_threads() - 1 - len(self.part_spaces)
+        self.part_spaces.extend(spaces[1 : 1 + max(room, 0)])

@@ -1,0 +1,171 @@
+"""What training gives and tells: its result, what a callback is told, early stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastgrad.arguments import check_count, check_number
+from fastgrad.arrays import Array
+from fastgrad.networks.job import Reached
+from fastgrad.optimizers import Memory, Optimizer
+
+__all__ = ["EarlyStopping", "FitResult", "FitState"]
+
+
+class BegunEpoch(NamedTuple):
+    """An epoch that was interrupted: how far it had come, and what it was doing."""
+
+    reached: Reached
+    gradient: Array  # of the batch's blocks so far
+    order: Array | None
+    samples: int
+    batch_size: int
+
+
+class TrainingState(NamedTuple):
+    """What training needs to go on as if it had not ended."""
+
+    optimizer: Optimizer
+    memory: Memory
+    generator: tuple[type[np.random.BitGenerator], Any]  # and its state; of the orders to come
+    begun: BegunEpoch | None
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """What training gives: the parameters, the loss of each epoch, and why it ended.
+
+    It unpacks into the first two.
+
+    Attributes
+    ----------
+    params : ndarray
+        The flat vector, ``(size,)`` of the network's dtype; its own memory.
+    losses : ndarray
+        float64, one per epoch: the loss over all samples with the parameters as they were when
+        each sample was used.
+    stopped : str or None
+        What ended training before all epochs were done: ``"callback"``, ``"early stopping"`` (the
+        callback was an `EarlyStopping`), ``"diverged"`` (a loss or parameters that are not finite),
+        ``"interrupt"`` (Ctrl-C); else None.
+    state : object
+        What ``fit(resume=result)`` needs to go on. A result can be pickled with it.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> net = fg.MLP((1, 1), (None,), "mse", dtype="float64")
+    >>> params, losses = net.fit(net.init(), [[1.0]], [[2.0]], epochs=3)
+    >>> params.shape, losses.shape
+    ((2,), (3,))
+    >>> result = net.fit(net.init(), [[1.0]], [[2.0]], callback=lambda state: state.loss < 9)
+    >>> len(result.losses), result.stopped
+    (1, 'callback')
+    """
+
+    params: Array
+    losses: Array
+    stopped: str | None = None
+    state: TrainingState | None = field(default=None, repr=False)
+
+    def __iter__(self) -> Iterator[Array]:
+        return iter((self.params, self.losses))
+
+
+class FitState(NamedTuple):
+    """What a callback is told after an epoch.
+
+    Attributes
+    ----------
+    epoch : int
+        From 0; with ``resume`` it goes on from the epochs before.
+    loss : float
+        Of this epoch, as in `FitResult`.
+    params : ndarray
+        The flat vector, ``(size,)`` of the network's dtype, as training goes on with it: copy it
+        to keep it.
+    samples_per_second : float
+        Of this epoch.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> net = fg.MLP((1, 1), (None,), "mse", dtype="float64")
+    >>> def report(state):
+    ...     print(state.epoch, state.params.shape)
+    >>> result = net.fit(net.init(), [[1.0]], [[2.0]], epochs=2, callback=report)
+    0 (2,)
+    1 (2,)
+    """
+
+    epoch: int
+    loss: float
+    params: Array
+    samples_per_second: float
+
+
+class EarlyStopping:
+    """A callback that stops when the loss has not fallen for some epochs.
+
+    Parameters
+    ----------
+    patience : int
+        How many epochs without a better loss.
+    min_delta : float
+        By how much a loss must be lower to count as better; at least 0.
+
+    Attributes
+    ----------
+    best : float
+        The least loss so far since epoch 0; inf before it.
+    waited : int
+        Epochs since.
+
+    Raises
+    ------
+    TypeError
+        If `patience` is no integer or `min_delta` no number.
+    ValueError
+        If `patience` is below 1 or `min_delta` below 0.
+
+    Examples
+    --------
+    >>> import fastgrad as fg, numpy as np
+    >>> net = fg.MLP((1, 1), (None,), "mse", dtype="float64")
+    >>> x = np.ones((4, 1))
+    >>> stop = fg.EarlyStopping(patience=2, min_delta=1e-3)
+    >>> len(net.fit(net.init(), x, x, fg.SGD(lr=0.1), epochs=100, callback=stop).losses)
+    10
+    """
+
+    def __init__(self, patience: int = 5, min_delta: float = 0.0) -> None:
+        self.patience = check_count("EarlyStopping", "patience", patience)
+        self.min_delta = check_number("EarlyStopping", "min_delta", min_delta)
+        if not self.min_delta >= 0:
+            raise ValueError(f"EarlyStopping: min_delta is {min_delta}: give a number >= 0")
+        self.best, self.waited = np.inf, 0
+
+    def __call__(self, state: FitState) -> bool:
+        """Return whether to stop.
+
+        Parameters
+        ----------
+        state : FitState
+            What `MLP.fit` gives after each epoch; epoch 0 forgets what was before.
+
+        Returns
+        -------
+        bool
+            True after `patience` epochs without a better loss.
+        """
+        if state.epoch == 0:
+            self.best, self.waited = np.inf, 0
+        if state.loss < self.best - self.min_delta:
+            self.best, self.waited = state.loss, 0
+        else:
+            self.waited += 1
+        return self.waited >= self.patience

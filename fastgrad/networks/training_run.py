@@ -1,0 +1,426 @@
+"""`MLP.fit`: epochs in few compiled calls, stopped where they go wrong, resumed to the bit.
+
+Without a callback, many epochs of few samples are one job (`network_job`): from Python, an epoch of
+a small network would take longer to begin than to run. What was done is looked at afterwards. If a
+number is not finite any more, training goes back to a copy it has kept, and from there again to the
+one epoch that went wrong: the bits are the same.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastgrad.arguments import check_count, random_generator
+from fastgrad.arrays import INT64, Array, as_array
+from fastgrad.kernels.network import plan_table as at
+from fastgrad.kernels.toolchain.undisturbed import interrupts_deferred
+from fastgrad.networks.divergence import what_diverged
+from fastgrad.networks.job import START, Job, Samples
+from fastgrad.networks.passes import CompiledNetwork
+from fastgrad.networks.training import BegunEpoch, EarlyStopping, FitResult, FitState, TrainingState
+from fastgrad.optimizers import Adam, Memory, Optimizer
+from fastgrad.terminal import Progress
+from fastgrad.warning_categories import TrainingWarning
+
+CALLER = "MLP.fit"
+# Samples whose orders are drawn at a time: 512 KiB, which stay in L2.
+ORDERS = 1 << 16
+# Steps after which the parameters are looked at and copied again, unless they are so few that it
+# takes a microsecond. A copy of Adam's three vectors takes as long as a step of 32 samples.
+STEPS, FEW = 64, 1 << 12
+# Bytes up to which samples are converted once, not in every epoch.
+CONVERTED = 1 << 26
+
+
+def train(
+    network: CompiledNetwork,
+    params: ArrayLike | None,
+    x: ArrayLike,
+    target: ArrayLike | None,
+    optimizer: Optimizer | None,
+    epochs: int,
+    batch_size: int,
+    shuffle: bool,
+    seed: int,
+    progress: bool,
+    callback: Callable[[FitState], Any] | None,
+    resume: FitResult | None,
+) -> FitResult:
+    """Train `network`: see `MLP.fit`."""
+    if resume is None:
+        p = network.native_params(CALLER, as_array(CALLER, "params", params)).copy()
+    else:
+        p = _resumed(network, params, resume)
+    run = Training(network, p, resume)
+    so_far: list[FitResult] = []
+    try:
+        try:
+            _run(run, x, target, optimizer, epochs, batch_size, shuffle, seed, progress, callback)
+            result = run.result()
+        except KeyboardInterrupt:
+            with interrupts_deferred():
+                so_far.append(run.interrupted())
+            raise
+    except KeyboardInterrupt as stop:
+        if not so_far:  # Ctrl-C once more, before that was deferred
+            with interrupts_deferred():
+                so_far.append(run.interrupted())
+        stop.result = so_far[0]  # type: ignore[attr-defined]
+        raise
+    if run.stopped == "diverged":
+        try:
+            warnings.warn(f"{CALLER}: {run.what_diverged()}", TrainingWarning, stacklevel=3)
+        except TrainingWarning as error:  # where a filter makes it one
+            error.result = result  # type: ignore[attr-defined]
+            raise
+    return result
+
+
+def _run(
+    run: Training,
+    x: ArrayLike,
+    target: ArrayLike | None,
+    optimizer: Optimizer | None,
+    epochs: int,
+    batch_size: int,
+    shuffle: bool,
+    seed: int,
+    progress: bool,
+    callback: Callable[[FitState], Any] | None,
+) -> None:
+    """Check the arguments and train."""
+    network = run.network
+    x = as_array(CALLER, "x", x)
+    data = network.samples(
+        CALLER, x, None if target is None else as_array(CALLER, "target", target)
+    )
+    if callback is not None and not callable(callback):
+        raise TypeError(f"{CALLER}: callback is a {type(callback).__name__}: give a function")
+    epochs, batch_size = (
+        check_count(CALLER, "epochs", epochs),
+        check_count(CALLER, "batch_size", batch_size),
+    )
+    n = len(data.x)
+    if n == 0:
+        raise ValueError(f"{CALLER}: x has shape {x.shape}: there are no samples")
+    run.prepare(data, optimizer, min(batch_size, n), bool(shuffle), seed)
+    with Progress(bool(progress)) as bar:
+        run.go(epochs, callback, bar if progress else None)
+
+
+def _resumed(network: CompiledNetwork, params: ArrayLike | None, resume: FitResult) -> Array:
+    """Return a copy of the parameters to go on from."""
+    if not isinstance(resume, FitResult):
+        kind = type(resume).__name__
+        raise TypeError(f"{CALLER}: resume is a {kind}: give what an earlier fit returned")
+    if resume.state is None:
+        raise ValueError(f"{CALLER}: resume has no state: its training had not begun")
+    own = resume.params
+    if own.shape != (network.size,) or own.dtype != network.dtype:
+        raise ValueError(
+            f"{CALLER}: resume has {own.size} parameters of {own.dtype} but the network has "
+            f"{network.size} of {network.dtype}: give a result of this network"
+        )
+    if params is not None:
+        given = network.native_params(CALLER, as_array(CALLER, "params", params))
+        if not np.array_equal(given, own, equal_nan=True):
+            raise ValueError(
+                f"{CALLER}: params are not those of resume: give None, or leave resume out to "
+                "start afresh"
+            )
+    return own.copy()
+
+
+class Training:
+    """A training under way; whenever it is interrupted, it can tell what to go on from."""
+
+    def __init__(self, network: CompiledNetwork, p: Array, before: FitResult | None) -> None:
+        self.network, self.p = network, p
+        self.losses: list[float] = [] if before is None else before.losses.tolist()
+        self.state = None if before is None else before.state
+        self.begun = None if self.state is None else self.state.begun
+        self.stopped: str | None = None
+        self.job: Job | None = None
+
+    # -- before the first epoch -------------------------------------------------------------------
+    def prepare(
+        self, data: Samples, optimizer: Optimizer | None, batch: int, shuffle: bool, seed: Any
+    ) -> None:
+        """Take samples and settings, checked but for the optimizer and the seed."""
+        network, state, begun = self.network, self.state, self.begun
+        name = network.dtype.name
+        if optimizer is None:
+            optimizer = Adam() if state is None else state.optimizer
+        if not isinstance(optimizer, Optimizer):
+            given = type(optimizer).__name__
+            raise TypeError(f"{CALLER}: optimizer is a {given}: give fg.SGD, fg.Adam or fg.AdamW")
+        memory = optimizer.begin(network.size, name)
+        rng = random_generator(CALLER, seed)
+        if state is not None:
+            if optimizer.kernel != state.optimizer.kernel:
+                raise ValueError(
+                    f"{CALLER}: optimizer is {optimizer} but resume was trained by "
+                    f"{state.optimizer}: give one of its kind, or None for the same"
+                )
+            for vector, before in zip(memory.vectors, state.memory.vectors, strict=False):
+                vector[:] = before
+            memory = memory._replace(powers=state.memory.powers)
+            kind, now = state.generator
+            rng = np.random.Generator(kind())
+            rng.bit_generator.state = now
+        if begun is not None and (begun.samples, begun.batch_size, begun.order is not None) != (
+            len(data.x), batch, shuffle
+        ):  # fmt: skip
+            raise ValueError(
+                f"{CALLER}: resume was interrupted within an epoch of {begun.samples} samples in "
+                f"batches of {begun.batch_size}, shuffle={begun.order is not None}; given are "
+                f"{len(data.x)} in batches of {batch}, shuffle={shuffle}: give the same to end it"
+            )
+        self.data = data = self._converted(data)
+        self.n, self.batch, self.shuffle = len(data.x), batch, shuffle
+        self.optimizer, self.memory, self.rng = optimizer, memory, rng
+        self.table = optimizer.table(memory, name)
+        self.gradient = np.empty(network.size, network.dtype)
+        if begun is not None:
+            self.gradient[:] = begun.gradient
+        self.order: Array | None = None
+        self.own_order: Array | None = None
+        # From which epoch on orders were drawn, and from which state of the generator.
+        self.drawn: tuple[int, Any] | None = None
+        self.first = -1  # epoch of the job that is not in `losses` yet
+        # A user may have set some to inf: then only losses tell.
+        self.finite = bool(np.isfinite(self.p).all())
+        self.every = 1 if network.size <= FEW else max(1, STEPS * batch // self.n)
+        self.kept: list[Array] = []
+        self.kept_at: tuple[int, Any, BegunEpoch | None] = -self.every, None, None
+        self.wrong: tuple[int, float | None] | None = None  # the epoch that diverged, its loss
+        self.job = Job(network, self.p, self.gradient, data, batch, optimizer=self.table)
+
+    def _converted(self, data: Samples) -> Samples:
+        """Return the samples in the network's dtype, if these are few bytes."""
+        network = self.network
+        if data.native:
+            return data
+        foreign = [data.x] if data.labels or data.target is None else [data.x, data.target]
+        foreign = [array for array in foreign if not network.takes(array)]
+        if sum(a.size for a in foreign) * network.dtype.itemsize > CONVERTED:
+            return data
+        return Samples(*data.converted(slice(None), network.dtype), data.labels, True)
+
+    def _changing(self) -> list[Array]:
+        """Return all that a step changes, but the gradient."""
+        return [self.p, self.table, *self.memory.vectors]
+
+    # -- epochs -----------------------------------------------------------------------------------
+    def go(
+        self, epochs: int, callback: Callable[[FitState], Any] | None, bar: Progress | None
+    ) -> None:
+        """Run so many epochs, or as many as go well; show them on `bar`."""
+        job, begin, n = self._job(), len(self.losses), self.n
+        end = begin + epochs
+        start = perf_counter()
+        shown = -1.0
+
+        def note(done: int) -> None:
+            nonlocal shown
+            assert bar is not None
+            if perf_counter() - shown < 0.1:  # drawing takes longer than a short epoch
+                return
+            shown = perf_counter()
+            done += (len(self.losses) - begin) * n
+            loss = f"loss {self.losses[-1]:.4g}  " if self.losses else ""
+            speed = f"{done / (shown - start):.3g} samples/s" if done else ""
+            epoch = begin + min(done // n + 1, epochs)
+            bar.update(done, epochs * n, f"epoch {epoch}/{end}  {loss}{speed}")
+
+        if bar is not None:
+            note(0)
+
+        while len(self.losses) < end and self.stopped is None:
+            began = perf_counter()
+            epoch = len(self.losses)
+            labels = self.data.target if self.data.labels else None
+            if epoch > begin and labels is not None:  # a callback may change them
+                self.network.check_classes(CALLER, labels)
+            passes = 1
+            if callback is None and self.data.native and self.begun is None:
+                passes = min(end - epoch, self._passes_at_a_time(job))
+            if epoch >= self.kept_at[0] + self.every:
+                if self.every > 1 and not self._finite():
+                    break
+                self._keep()
+            self._begin(job, passes)
+            job.run(note if bar is not None else None)
+            losses = self._losses(job, passes, self.every == 1)
+            if losses is None:
+                self._back_to_finite(epoch + passes)
+                break
+            self.begun = None
+            self.losses += losses  # from here on, an interrupt leaves a result with this epoch
+            if callback is not None:
+                speed = n / (perf_counter() - began)
+                if _is_true(callback(FitState(epoch, losses[0], self.p.view(), speed))):
+                    early = isinstance(callback, EarlyStopping)
+                    self.stopped = "early stopping" if early else "callback"
+        if self.wrong is None and self.every > 1 and not self._finite():
+            self._back_to_finite(len(self.losses))
+        if bar is not None and self.losses:
+            seconds = perf_counter() - start
+            speed = (len(self.losses) - begin) * n / seconds
+            text = f"{len(self.losses)} epochs  loss {self.losses[-1]:.4g}  {seconds:.3g} s"
+            bar.finish(f"{text}  {speed:.3g} samples/s")
+
+    def _job(self) -> Job:
+        assert self.job is not None
+        return self.job
+
+    def _passes_at_a_time(self, job: Job) -> int:
+        """Return how many epochs are one job: a few ms of them, or STEPS steps."""
+        passes = max(job.first_piece // job.per_pass, STEPS * self.batch // self.n)
+        return max(1, min(passes, ORDERS // self.n))
+
+    def _begin(self, job: Job, passes: int) -> None:
+        """Begin a job of so many epochs."""
+        start, order = START, None
+        if self.begun is not None:
+            start, order = self.begun.reached, self.begun.order
+        elif self.shuffle:
+            self.drawn = len(self.losses), self.rng.bit_generator.state
+            order = self._orders(passes)
+        job.begin(passes, order, start)
+        self.first = len(self.losses)
+
+    def _orders(self, passes: int) -> Array:
+        """Return so many permutations, one a row: those of ``rng.permutation(n)``."""
+        if passes == 1:
+            return self.rng.permutation(self.n)
+        if self.order is None or len(self.order) != passes:
+            self.order = np.empty((passes, self.n), INT64)
+            self.own_order = np.arange(self.n)
+        self.order[:] = self.own_order
+        return self.rng.permuted(self.order, axis=1, out=self.order)
+
+    def _losses(self, job: Job, passes: int, closely: bool = True) -> list[float] | None:
+        """Return the losses of the first epochs of a job; None if a number is not finite.
+
+        A parameter that is not stays so, so that it is enough to look now and then.
+        """
+        losses = self.network.reduced(job.pass_terms[:passes], self.n)
+        if not np.isfinite(losses).all() or (closely and not self._finite()):
+            return None
+        return losses.tolist()  # type: ignore[no-any-return]
+
+    def _finite(self) -> bool:
+        return not self.finite or bool(np.isfinite(self.p).all())
+
+    # -- what is kept, and the way back -----------------------------------------------------------
+    def _keep(self) -> None:
+        """Keep a copy of all that a step changes, but the gradient."""
+        if not self.kept:
+            self.kept = [array.copy() for array in self._changing()]
+        else:
+            for kept, now in zip(self.kept, self._changing(), strict=True):
+                np.copyto(kept, now)
+        generator = self.rng.bit_generator.state if self.shuffle else None
+        self.kept_at = len(self.losses), generator, self.begun
+
+    def _go_back(self) -> None:
+        """Go back to what is kept; an epoch begun earlier has its gradient in `begun`."""
+        for kept, now in zip(self.kept, self._changing(), strict=True):
+            np.copyto(now, kept)
+        epoch, generator, self.begun = self.kept_at
+        del self.losses[epoch:]
+        if self.begun is not None:
+            np.copyto(self.gradient, self.begun.gradient)
+        if generator is not None:
+            self.rng.bit_generator.state = generator
+            self.drawn = epoch + (self.begun is not None), generator
+        self.first = -1
+
+    def _back_to_finite(self, end: int) -> None:
+        """Go back to the last epoch before `end` after which all was finite.
+
+        A callback may have changed samples or parameters meanwhile. What is run again must give
+        the losses it gave before: no epoch counts that it was not told of.
+        """
+        self.stopped, self.wrong = "diverged", (end - 1, None)
+        job, told = self._job(), self.losses[self.kept_at[0] :]
+        self._go_back()
+        first = len(self.losses)
+        passes = max(1, (end - first) // 2) if self.data.native and self.begun is None else 1
+        while len(self.losses) < end:
+            passes = min(passes, end - len(self.losses))
+            self._keep()
+            self._begin(job, passes)
+            job.run()
+            losses = self._losses(job, passes)
+            before = told[len(self.losses) - first :][:passes]
+            if losses is None or losses[: len(before)] != before:
+                self._go_back()
+                if passes == 1:
+                    loss = self.network.reduced(job.terms, self.n)
+                    if before in ([], [loss]):
+                        self.wrong = len(self.losses), loss
+                    return
+                passes //= 2
+                continue
+            self.begun = None
+            self.losses += losses
+
+    # -- after the last epoch ---------------------------------------------------------------------
+    def result(self) -> FitResult:
+        """Return what there is, when no job is under way."""
+        state = self.state
+        if self.job is not None:
+            bits = self.rng.bit_generator
+            memory = Memory(self.memory.vectors, self.table[at.POWERS].tolist())
+            state = TrainingState(self.optimizer, memory, (type(bits), bits.state), self.begun)
+        return FitResult(self.p, np.array(self.losses), self.stopped, state)
+
+    def what_diverged(self) -> str:
+        """Return a sentence on the epoch that went wrong."""
+        assert self.wrong is not None
+        return what_diverged(self.network, self.data, *self.wrong, kept=len(self.losses))
+
+    def interrupted(self) -> FitResult:
+        """Return what there is by now, whenever that is."""
+        self.stopped = "interrupt"
+        if self.job is not None:
+            self._interrupted(self.job)
+        return self.result()
+
+    def _interrupted(self, job: Job) -> None:
+        """Count what the job has done."""
+        if self.first == len(self.losses):
+            passes = job.done // job.per_pass
+            losses = self._losses(job, passes)
+            if losses is None:
+                self._go_back()
+            else:
+                reached = job.reached()
+                self.losses += losses
+                self.begun = None
+                if reached.block:
+                    order = None if job.order is None else job.order.reshape(-1, self.n)[passes]
+                    self.begun = BegunEpoch(
+                        reached, self.gradient.copy(), None if order is None else order.copy(),
+                        self.n, self.batch,
+                    )  # fmt: skip
+        if self.drawn is not None:  # as if just these orders had been drawn
+            first, self.rng.bit_generator.state = self.drawn
+            for _ in range(len(self.losses) + (self.begun is not None) - first):
+                self.rng.permutation(self.n)
+
+
+def _is_true(answer: Any) -> bool:
+    """Return whether a callback's answer is True, or NumPy's, which comparing NumPy numbers gives.
+
+    Nothing else: a callback that reports (a progress bar's ``update``, a loss) is not asked.
+    """
+    return isinstance(answer, bool | np.bool_) and bool(answer)
