@@ -833,12 +833,12 @@ _KERNELS = [
         "the last row's whole vector is written beyond the buffer",
     ),
     Fault(
-        "apply-columns", "activation.py",
+        "apply-columns", "activations.py",
         "return {(0, 2): COLUMNS, (-2, 2): COLUMNS}[axis, ndim]", "return COLUMNS",
         "softmax along an axis between others",
     ),
     Fault(
-        "apply-overlap", "activation.py",
+        "apply-overlap", "activations.py",
         "if out is not None and np.may_share_memory(out, z):", "if False:",
         "out= may be the z of softmax.backward",
     ),
@@ -906,17 +906,17 @@ _WRAPPERS = [
         "a stale cache key: columns remembered as rows",
     ),
     Fault(
-        "redefined-activation", "activations.py",
+        "redefined-activation", "layers/compiled_layer.py",
         "        by_activation.pop(name, None)\n", "",
         "a stale cache key: the old activation lives on under the new one's name",
     ),
     Fault(
-        "redefined-object", "activations.py",
+        "redefined-object", "layers/compiled_layer.py",
         "by_activation.pop(previous, None)", "pass",
         "a leak: layers of every activation that was ever defined are kept",
     ),
     Fault(
-        "softmax-axis", "activation.py",
+        "softmax-axis", "activations.py",
         "flags = self._flags if axis is _LAST else self._along(axis, z.ndim)  #",
         "flags = self._flags  #",
         "axis= is ignored",
@@ -1057,16 +1057,16 @@ _WRAPPERS = [
         "a missing error check: masks are dropped in silence",
     ),
     Fault(
-        "overlap-itself", "arrays.py",
+        "overlap-itself", "arguments.py",
         "if out.size and _overlaps_itself(out):", "if False:",
         "a missing error check: out may overlap itself",
     ),
     Fault(
-        "read-only-check", "arrays.py",
+        "read-only-check", "arguments.py",
         "if not out.flags.writeable:", "if False:", "a missing error check: read-only out",
     ),
     Fault(
-        "overlap-check", "arrays.py",
+        "overlap-check", "arguments.py",
         "np.shares_memory(out, array)", "out is array", "out may overlap an input partly",
     ),
     Fault(
@@ -1333,7 +1333,7 @@ _NETWORKS = [
         "x, target = x, target", "a job reads headers that the caller may change",
     ),
     Fault(
-        "out-own-view", "arrays.py", "out = own_view(given)", "out = given",
+        "out-own-view", "arguments.py", "out = own_view(given)", "out = given",
         "a subclass answers for its own shape",
     ),
     Fault(
@@ -1531,13 +1531,13 @@ _NETWORKS = [
         "figures beside a NumPy that was told to be slow",
     ),
     Fault(
-        "arithmetic-flush", "arithmetic.py",
+        "arithmetic-flush", "environment.py",
         "flushed = _bits(least_normal * half) != _bits(_float(1 << 51))",
         "flushed = least_normal * half == 0",
         "denormals-are-zero looks like flush-to-zero, too",
     ),
     Fault(
-        "arithmetic-down", "arithmetic.py", "if -one - little < -one:", "if False:",
+        "arithmetic-down", "environment.py", "if -one - little < -one:", "if False:",
         "rounding downwards is called rounding towards zero",
     ),
     Fault(

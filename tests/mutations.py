@@ -108,8 +108,8 @@ LIKELY = {
         "test_processes.py",
         "test_bits.py",
     ),
-    "activations.py": ("test_redefined.py", "test_own_activations.py", "test_activations.py"),
-    "activation.py": (
+    "activations.py": (
+        "test_redefined.py",
         "test_activations.py",
         "test_softmax.py",
         "test_own_activations.py",
@@ -117,6 +117,7 @@ LIKELY = {
         "test_strided.py",
         *_ERRORS,
     ),
+    "arguments.py": (*_ERRORS, *_DENSE, "test_own_activations.py"),
     "arrays.py": (*_ERRORS, *_DENSE, "test_own_activations.py"),
     "losses.py": _LOSS,
     "kernels/network/plan.py": _NETWORK,
@@ -132,7 +133,7 @@ LIKELY = {
     "optimizers.py": ("test_training.py", "test_resume.py"),
     "command/cli.py": ("test_cli.py",),
     "command/blas.py": ("test_cli.py",),
-    "arithmetic.py": ("test_arithmetic.py",),
+    "environment.py": ("test_arithmetic.py",),
     "terminal.py": ("test_progress.py",),
     "networks/mlp.py": _NETWORK,
     "layers/dense_large.py": ("test_large.py", "test_golden.py", "test_bits.py"),

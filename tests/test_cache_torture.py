@@ -204,7 +204,7 @@ print(len(LIBRARY.compiled))
     site, cache = str(tmp_path / "site"), tmp_path / "cache"
     assert run(code.format(site=site, value="np.float32(0.75)"), cache) == 1
     assert run(code.format(site=site, value="np.float32(0.75)"), cache) == 0
-    helper = package / "kernels" / "formulas.py"
+    helper = package / "kernels" / "elementwise" / "formulas.py"
     source = helper.read_text()
     found = SOFTSIGN in source
     assert found, "the formula of softsign is written otherwise: edit this test"

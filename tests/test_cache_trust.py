@@ -414,7 +414,7 @@ FORMS: dict[str, Callable[[Path], Path]] = {
 }
 EDITS = {
     "a kernel": ("kernels/elementwise/formulas.py", "\nEDITED = 1\n"),
-    "the version": ("version.py", "\n__version__ = '0.1.1'\n"),
+    "the version": ("kernels/version.py", "\n__version__ = '0.1.1'\n"),
     "a folder below": ("kernels/below/deeper/tile.py", "EDITED = 1\n"),
 }
 

@@ -25,7 +25,7 @@ def compare(*arguments: str) -> subprocess.CompletedProcess[str]:
 def slowed(tmp_path: Path) -> Path:
     """A build whose public `dense` sleeps first."""
     shutil.copytree(ROOT / "fastgrad", tmp_path / "fastgrad")
-    path = tmp_path / "fastgrad" / "functional.py"
+    path = tmp_path / "fastgrad" / "layers" / "dense.py"
     source = path.read_text()
     start = source.index("def dense(")
     body = source.index('    """\n', source.index('"""', start) + 3) + len('    """\n')
@@ -52,7 +52,7 @@ def test_builds_that_lack_something_are_compared_all_the_same(tmp_path: Path) ->
     """The benchmarks are those here, and a build may be older than what they need."""
     shutil.copytree(ROOT / "fastgrad", tmp_path / "fastgrad")
     for name in ("blas.py", "machine.py"):  # which no call needs
-        (tmp_path / "fastgrad" / name).unlink()
+        (tmp_path / "fastgrad" / "command" / name).unlink()
     losses = tmp_path / "fastgrad" / "losses.py"
     losses.write_text(losses.read_text() + "\ndel squared_l2\n")
     done = compare(str(tmp_path), str(ROOT), "--groups", "losses", "--seconds", "0",

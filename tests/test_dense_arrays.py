@@ -139,8 +139,8 @@ def test_half_stays_half(way: str, samples: str, monkeypatch: pytest.MonkeyPatch
     """Whichever path a layer of float16 takes there, and its gradients back."""
     if way == "first call":
         layers: dict[str, Any] = {"rows": {}, "columns": {}}
-        for module in ("activation", "activations", "functional", "dense_checked", "dense_layer"):
-            monkeypatch.setattr(f"fastgrad.{module}.LAYERS", layers)
+        for module in ("dense", "dense_checked", "compiled_layer"):
+            monkeypatch.setattr(f"fastgrad.layers.{module}.LAYERS", layers)
     data = {n: a.astype("float16") for n, a in forms_data("float32", samples).items()}
     out = np.empty(data["g"].shape, "float16") if way == "out" else None
     name = None if way == "callable" else "tanh"

@@ -66,7 +66,7 @@ def commands() -> list[Any]:
 @pytest.mark.parametrize(("path", "module", "arguments"), commands())
 def test_commands_that_are_shown_exist(path: Path, module: str, arguments: tuple[str, ...]) -> None:
     home = ROOT / module.replace(".", "/")
-    files = sorted(home.glob("*.py")) if home.is_dir() else [home.with_suffix(".py")]
+    files = sorted(home.rglob("*.py")) if home.is_dir() else [home.with_suffix(".py")]
     assert all(file.exists() for file in files), f"{name_of(path)} runs {module}: there is none"
     taken = "".join(file.read_text() for file in files)
     for argument in arguments:

@@ -59,8 +59,8 @@ class Pieces:
         self.patch.setattr(threads, "SLICE", work)
         self.patch.setattr(threads, "SHARE_FROM", 2)
         layers: dict[str, Any] = {"rows": {}, "columns": {}}
-        for module in ("activation", "activations", "functional", "dense_checked", "dense_layer"):
-            self.patch.setattr(f"fastgrad.{module}.LAYERS", layers)
+        for module in ("dense", "dense_checked", "compiled_layer"):
+            self.patch.setattr(f"fastgrad.layers.{module}.LAYERS", layers)
 
 
 @pytest.fixture

@@ -285,7 +285,8 @@ def fingerprint() -> Iterator[Callable[[], bytes]]:
     object_cache._fingerprint.cache_clear()
 
 
-SOURCES = sorted(p.name for p in Path(object_cache.__file__).parent.glob("*.py"))
+KERNELS = Path(object_cache.__file__).parents[1]
+SOURCES = sorted(p.relative_to(KERNELS).as_posix() for p in KERNELS.rglob("*.py"))
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -296,11 +297,11 @@ def test_an_edit_of_any_kernel_file_means_new_files(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also of a callee in another file, which Numba's own cache does not see."""
-    original = Path(object_cache.__file__).parent
     for name in SOURCES:
-        shutil.copy(original / name, tmp_path)
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(KERNELS / name, tmp_path / name)
     before = fingerprint()
-    monkeypatch.setattr(object_cache, "__file__", str(tmp_path / "object_cache.py"))
+    monkeypatch.setattr(object_cache, "__file__", str(tmp_path / "toolchain" / "object_cache.py"))
     assert fingerprint() == before
     with open(tmp_path / source, "a") as file:
         file.write("\n# edited\n")

@@ -1,4 +1,4 @@
-"""Real input that comes with the package: the UCI digits (source and licence: README.md here)."""
+"""Real input that comes with the package: the UCI digits (source and licence: data/README.md)."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ def load_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     >>> images.shape, labels[:10].tolist()
     ((1797, 64), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
     """
-    packed = (files(__name__) / "digits.csv.gz").read_bytes()
+    packed = (files("fastgrad") / "data" / "digits.csv.gz").read_bytes()
     table = np.loadtxt(gzip.decompress(packed).decode().splitlines(), delimiter=",", dtype=np.int64)
     return table[:, :-1] / 16.0, table[:, -1].copy()

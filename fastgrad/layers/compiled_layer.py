@@ -220,7 +220,8 @@ def _forget(name: str, previous: Activation | None) -> None:
     """Drop the layers of a name that has got another meaning; who still has it gets a new one."""
     for by_activation in LAYERS.values():
         by_activation.pop(name, None)
-        by_activation.pop(previous, None)
+        if previous is not None:  # None is a key: the identity
+            by_activation.pop(previous, None)
 
 
 REDEFINED.append(_forget)
