@@ -726,8 +726,8 @@ _KERNELS = [
         "later calls of a network take targets outside of 0 to 1",
     ),
     Fault(
-        "probabilities-fit", "networks/passes.py",
-        "        self.loss.check_target(caller, target)\n", "",
+        "probabilities-fit", "networks/samples.py",
+        "    network.loss.check_target(caller, target)\n", "",
         "training takes targets outside of 0 to 1",
     ),
     Fault(
@@ -1328,7 +1328,7 @@ _NETWORKS = [
         "out overwrites what is converted",
     ),
     Fault(
-        "job-own-x", "networks/passes.py",
+        "job-own-x", "networks/samples.py",
         "x, target = own_view(x), None if target is None else own_view(target)",
         "x, target = x, target", "a job reads headers that the caller may change",
     ),

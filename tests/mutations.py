@@ -125,6 +125,7 @@ LIKELY = {
     "kernels/calls/predict.py": _NETWORK,
     "kernels/network/update.py": ("test_training.py",),
     "networks/passes.py": _NETWORK,
+    "networks/samples.py": _NETWORK,
     "networks/job.py": _NETWORK,
     "networks/plan.py": _NETWORK,
     "networks/training.py": ("test_training.py",),

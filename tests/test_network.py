@@ -21,7 +21,7 @@ from fastgrad import reference, threads
 from fastgrad.activations import BUILT_IN
 from fastgrad.losses import LOSSES, REDUCTIONS, ArrayLoss
 from fastgrad.networks import job as network_job
-from fastgrad.networks import passes as compiled_network
+from fastgrad.networks import passes as network_passes
 from fastgrad.networks import training_run
 
 HIDDEN = [name for name in BUILT_IN if name != "exp"]  # two exp in a row overflow
@@ -308,7 +308,7 @@ def test_foreign_dtypes_are_converted_in_windows(
     shuffle: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bytes in a read-only file: the same numbers as their float copy, never converted whole."""
-    for module in (compiled_network, network_job):
+    for module in (network_passes, network_job):
         monkeypatch.setattr(module, "WINDOW", 1 << 14)
     monkeypatch.setattr(training_run, "CONVERTED", 1 << 14)
     net, params, _, target = make((6, 8, 3), ("tanh", None), n=1500)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastgrad.networks.job import WINDOW, Samples
-from fastgrad.networks.plan import PlannedNetwork
+from fastgrad.networks.job import WINDOW
+from fastgrad.networks.plan import Network
+from fastgrad.networks.samples import Samples
 
 
 def what_diverged(
-    network: PlannedNetwork, data: Samples, epoch: int, loss: float | None, kept: int
+    network: Network, data: Samples, epoch: int, loss: float | None, kept: int
 ) -> str:
     """Return a sentence on the epoch that went wrong, where `kept` epochs are left.
 
@@ -32,7 +33,7 @@ def what_diverged(
     )
 
 
-def first_bad_sample(network: PlannedNetwork, data: Samples) -> tuple[str, int] | None:
+def first_bad_sample(network: Network, data: Samples) -> tuple[str, int] | None:
     """Return which of x and target is the first that is not finite, and in which sample."""
     step = max(1, WINDOW // (8 * (data.x.shape[1] + network.outputs)))
     for first in range(0, len(data.x), step):

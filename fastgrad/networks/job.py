@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgrad import threads
-from fastgrad.arrays import INT64, Array, as_native
+from fastgrad.arrays import INT64, Array
 from fastgrad.kernels.network import plan_table as at
 from fastgrad.kernels.toolchain.target import BATCH_BLOCK
-from fastgrad.networks.plan import PlannedNetwork
+from fastgrad.networks.plan import Network
+from fastgrad.networks.samples import Samples
 
 # Multiply-adds of the first piece of a job: 2 to 20 ms. Later pieces follow the clock.
 FIRST_PIECE, SHORTEST, LONGEST = 1 << 29, 0.02, 0.08
@@ -33,22 +34,6 @@ WINDOW = 1 << 22
 def aligned(space: Array) -> int:
     """Return where a workspace begins for the kernel: at a line of the cache."""
     return -(-int(space.ctypes.data) // 64) * 64
-
-
-class Samples(NamedTuple):
-    """Checked inputs and targets, one sample a row; views of what was given."""
-
-    x: Array  # (n, d)
-    target: Array | None  # (n, k), or the classes (n,)
-    labels: bool
-    native: bool  # whether the kernel takes both as they are
-
-    def converted(self, samples: Any, dtype: np.dtype[Any]) -> tuple[Array, Array | None]:
-        """Return x and target of some samples as the kernel takes them."""
-        x, target = as_native(self.x[samples], dtype), self.target
-        if target is not None:
-            target = target[samples] if self.labels else as_native(target[samples], dtype)
-        return x, target
 
 
 class Reached(NamedTuple):
@@ -67,7 +52,7 @@ class Job:
 
     def __init__(
         self,
-        network: PlannedNetwork,
+        network: Network,
         params: Array,
         gradient: Array | None,
         data: Samples,

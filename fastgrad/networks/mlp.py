@@ -18,8 +18,9 @@ from numpy.typing import ArrayLike
 from fastgrad.arguments import LAYOUTS, check_choice, native_dtype, random_generator
 from fastgrad.arrays import Array, as_array, as_native
 from fastgrad.losses import REDUCTIONS, ArrayLoss, Loss
-from fastgrad.networks.passes import CompiledNetwork
-from fastgrad.networks.plan import NetworkLayer
+from fastgrad.networks.passes import Passes
+from fastgrad.networks.plan import Network, NetworkLayer
+from fastgrad.networks.samples import check_params
 from fastgrad.networks.settings import activations_of, check_learns, loss_of, warn_of_logits, widths
 from fastgrad.networks.training import FitResult, FitState
 from fastgrad.networks.training_run import train
@@ -152,14 +153,14 @@ class MLP:
         check_choice("MLP", "samples", samples, LAYOUTS)
         self.dtype = native_dtype("MLP", dtype)
         self.reduction, self.bias, self.samples = reduction, bool(bias), samples
-        self._network = self._laid_out()
-        self.size = self._network.size
+        network = self._laid_out()
+        self._passes, self.size = Passes(network), network.size
         if self.size > sys.maxsize // 8:
             raise ValueError(
                 f"MLP: sizes is {self.sizes}: {self.size} parameters are more than memory can be"
             )
 
-    def _laid_out(self) -> CompiledNetwork:
+    def _laid_out(self) -> Network:
         """Return the network of these settings, each layer with its places in the flat vector."""
         layers, end = [], 0
         for activation, (d, k) in zip(self.activations, pairwise(self.sizes), strict=True):
@@ -167,13 +168,13 @@ class MLP:
             b = slice(w.stop, w.stop + k) if self.bias else None
             layers.append(NetworkLayer(d, k, w, b, activation))
             end = w.stop if b is None else b.stop
-        return CompiledNetwork(
+        return Network(
             layers, end, self.loss, self.reduction, self.samples == "columns", self.dtype
         )
 
     def __getstate__(self) -> dict[str, Any]:
         # Workspaces and compiled functions belong to a process: they are made anew.
-        return {name: value for name, value in self.__dict__.items() if name != "_network"}
+        return {name: value for name, value in self.__dict__.items() if name != "_passes"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         lacking = [name for name in _SETTINGS if name not in state]
@@ -222,7 +223,7 @@ class MLP:
         (10,)
         """
         rng, params = random_generator("MLP.init", seed), np.zeros(self.size, self.dtype)
-        for layer, views in zip(self._network.layers, self.layers(params), strict=True):
+        for layer, views in zip(self._passes.network.layers, self.layers(params), strict=True):
             gain = 2 if layer.activation.halving else 1
             w = rng.standard_normal((layer.inputs, layer.outputs)) * np.sqrt(gain / layer.inputs)
             views.w[...] = w if self.samples == "rows" else w.T
@@ -258,10 +259,10 @@ class MLP:
         caller = "MLP.layers"
         if not isinstance(params, np.ndarray):
             raise TypeError(f"{caller}: params is a {type(params).__name__}: give a NumPy array")
-        self._network.check_params(caller, params)
+        check_params(self._passes.network, caller, params)
         rows = self.samples == "rows"
         found = []
-        for d, k, w, b, _ in self._network.layers:
+        for d, k, w, b, _ in self._passes.network.layers:
             bias = None if b is None else params[b].reshape(k if rows else (k, 1))
             found.append(LayerParams(params[w].reshape((d, k) if rows else (k, d)), bias))
         return found
@@ -360,22 +361,22 @@ class MLP:
         array([[11.],
                [ 0.]])
         """
-        network = self._network
-        direct = network.direct_predict
+        passes = self._passes
+        direct = passes.direct_predict
         if direct is not None:
-            spaces = network.spaces
+            spaces = passes.spaces
             try:
                 space = spaces.pop()
             except IndexError:  # other threads are using all there are
-                space = network.take_space()
-            y = direct(params, x, out, network.words, space)
+                space = passes.network.take_space()
+            y = direct(params, x, out, passes.words, space)
             spaces.append(space)
             if y is not None:
                 return y  # type: ignore[no-any-return]
-            y = network.converted_prediction(params, x, out)
+            y = passes.converted_prediction(params, x, out)
             if y is not None:
                 return y  # type: ignore[no-any-return]
-        return network.predict("MLP.predict", params, x, out)
+        return passes.predict("MLP.predict", params, x, out)
 
     def value_and_grad(
         self,
@@ -425,22 +426,22 @@ class MLP:
         >>> net.value_and_grad([1.0, 1.0], [[1.0, 2.0]], [[0.0]])
         (9.0, array([ 6., 12.]))
         """
-        network = self._network
-        direct = network.direct
+        passes = self._passes
+        direct = passes.direct
         if direct is not None:
-            spaces = network.spaces
+            spaces = passes.spaces
             try:
                 space = spaces.pop()
             except IndexError:  # other threads are using all there are
-                space = network.take_space()
-            pair = direct(params, x, target, out, network.words, space)
+                space = passes.network.take_space()
+            pair = direct(params, x, target, out, passes.words, space)
             spaces.append(space)
             if pair is not None:
                 return pair  # type: ignore[no-any-return]
-            pair = network.converted_gradient(params, x, target, out)
+            pair = passes.converted_gradient(params, x, target, out)
             if pair is not None:
                 return pair  # type: ignore[no-any-return]
-        return network.value_and_grad("MLP.value_and_grad", params, x, target, out)
+        return passes.value_and_grad("MLP.value_and_grad", params, x, target, out)
 
     def fit(
         self,
@@ -523,6 +524,6 @@ class MLP:
         True
         """
         return train(
-            self._network, params, x, target, optimizer, epochs, batch_size, shuffle, seed,
+            self._passes.network, params, x, target, optimizer, epochs, batch_size, shuffle, seed,
             progress, callback, resume,
         )  # fmt: skip

@@ -1,6 +1,6 @@
-"""A network as `MLP` calls it: arguments checked and converted, run in one call or as a job.
+"""Passes through a network as `MLP` asks for them: arguments checked and converted, then run.
 
-What an entry point takes is one compiled call; the rest is a `network_job.Job`.
+What an entry point takes is one compiled call; the rest is a `job.Job`.
 """
 
 from __future__ import annotations
@@ -25,29 +25,25 @@ from fastgrad.arrays import (
     as_natives,
     deliver,
 )
-from fastgrad.losses import (
-    ArrayLoss,
-    are_classes,
-    check_classes,
-    one_class,
-    reduced,
-    use_astype,
-    use_ravel,
-)
-from fastgrad.networks.job import WINDOW, Job, Samples
-from fastgrad.networks.plan import PlannedNetwork
+from fastgrad.networks.job import WINDOW, Job
+from fastgrad.networks.plan import Network
+from fastgrad.networks.samples import Samples, checked_samples, inputs_of, native_params
 
 
-class CompiledNetwork(PlannedNetwork):
-    """What `MLP` compiles to: a plan, and the ways to run it."""
+class Passes:
+    """Prediction, and value and gradient, of a network."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.dtype = network.dtype
         self.calls = {"gradient": 0, "predict": 0}
         self.conversions = TO_FLOAT32 if self.dtype is FLOAT32 else TO_FLOAT64
-        # The compiled entry points, once they are loaded.
+        # The compiled entry points, once they are loaded, and what they are called with: the
+        # network's own, at hand here, as one look-up more is 1 % of a small network's call.
         self.direct: Callable[..., Any] | None = None
         self.direct_predict: Callable[..., Any] | None = None
+        self.words: Array | None = None
+        self.spaces = network.spaces
 
     def called_again(self, what: str) -> bool:
         """Return whether this is not the first call of its kind: now the direct way pays.
@@ -58,110 +54,29 @@ class CompiledNetwork(PlannedNetwork):
         self.calls[what] += 1
         return self.calls[what] > 1
 
-    # -- checks -------------------------------------------------------------------------------
-    def check_params(self, caller: str, params: Array) -> None:
-        """Raise unless `params` is a vector of as many parameters as there are."""
-        if params.shape != (self.size,):
-            raise ValueError(
-                f"{caller}: params has shape {params.shape} but the network has {self.size} "
-                f"parameters: it needs shape ({self.size},)"
-            )
-
-    def native_params(self, caller: str, params: Array) -> Array:
-        """Return `params` as a contiguous vector of the network's dtype."""
-        params = own_view(params)
-        self.check_params(caller, params)
-        return np.ascontiguousarray(as_native(params, self.dtype))
-
-    def samples(self, caller: str, x: Array, target: Array | None) -> Samples:
-        """Return checked inputs and targets; `target` None is right for losses of one array."""
-        x, target = own_view(x), None if target is None else own_view(target)
-        inputs = self._inputs(caller, x)
-        n, single = len(inputs), x.ndim == 1
-        if isinstance(self.loss, ArrayLoss) != (target is None):
-            rule = "takes no target" if target is not None else "needs a target"
-            raise TypeError(f"{caller}: the loss {self.loss.name} {rule}")
-        if target is None:
-            return Samples(inputs, None, False, self.takes(inputs))
-        shape = (self.outputs,) if single else (n, self.outputs)
-        if self.columns and not single:
-            shape = shape[::-1]
-        if self.loss.rowwise and single:
-            target = one_class(target)
-        if self.loss.rowwise and target.ndim == len(shape) - 1:
-            classes = self._classes(caller, target.reshape(-1) if single else target, n)
-            return Samples(inputs, classes, True, self.takes(inputs))
-        if target.shape != shape:
-            classes_too = ""
-            if self.loss.rowwise:
-                form = "one class, a scalar" if single else f"classes of shape ({n},)"
-                classes_too = f", or {form}{use_ravel(target, n)}"
-            raise ValueError(
-                f"{caller}: target has shape {target.shape} but the network's output for "
-                f"x of shape {x.shape} has shape {shape}{classes_too}"
-            )
-        self.loss.check_target(caller, target)
-        goal = target[None] if single else target.T if self.columns else target
-        return Samples(inputs, goal, False, self.takes(inputs, goal))
-
-    def _inputs(self, caller: str, array: Array) -> Array:
-        """Return x with one sample a row."""
-        forms = f"({self.inputs}, n)" if self.columns else f"(n, {self.inputs})"
-        axis = 0 if self.columns else -1
-        if array.ndim not in (1, 2) or array.shape[axis] != self.inputs:
-            raise ValueError(
-                f"{caller}: x has shape {array.shape} but the network has {self.inputs} inputs: "
-                f"it needs shape {forms} or ({self.inputs},)"
-            )
-        return array[None] if array.ndim == 1 else array.T if self.columns else array
-
-    def _classes(self, caller: str, classes: Array, n: int) -> Array:
-        if not are_classes(classes, (n,)):
-            raise ValueError(
-                f"{caller}: target has shape {classes.shape} and dtype {classes.dtype}: give "
-                f"integer classes of shape ({n},){use_astype(classes, n)}, or an array like the "
-                "network's output"
-            )
-        self.check_classes(caller, classes)
-        return np.ascontiguousarray(classes, INT64)
-
-    def check_classes(self, caller: str, classes: Array) -> None:
-        """Raise unless there are as many outputs as the classes need."""
-        check_classes(caller, classes, self.outputs, f"the network has {self.outputs} outputs")
-
-    def takes(self, *arrays: Array) -> bool:
-        """Return whether the kernel reads these arrays as they are."""
-        return all(
-            a.dtype == self.dtype
-            and a.flags.aligned
-            and all(step % a.itemsize == 0 for step in a.strides)
-            for a in arrays
-        )
-
-    # -- passes -------------------------------------------------------------------------------
     def predict(self, caller: str, params: ArrayLike, x: ArrayLike, out: Array | None) -> Array:
         """Return the last layer's output for every sample."""
         params, x = as_array(caller, "params", params), as_array(caller, "x", x)
         if self.direct_predict is None and self.called_again("predict"):
             from fastgrad.kernels.calls.entry import entry
 
-            self.plan()
+            self.words = self.network.plan().words
             self.direct_predict = entry("predict", "network_predict", self.dtype.name)
         if self.direct_predict is not None and out is None:
             y = self._converted(self.direct_predict, params, x)
             if y is not None:
                 return y  # type: ignore[no-any-return]
-        x = own_view(x)
-        p, inputs = self.native_params(caller, params), self._inputs(caller, x)
-        n, k, into = len(inputs), self.outputs, None
+        x, network = own_view(x), self.network
+        p, inputs = native_params(network, caller, params), inputs_of(network, caller, x)
+        n, k, into = len(inputs), network.outputs, None
         if out is not None:
-            shape = (k,) if x.ndim == 1 else (k, n) if self.columns else (n, k)
+            shape = (k,) if x.ndim == 1 else (k, n) if network.columns else (n, k)
             into = check_out(caller, "out", out, shape, self.dtype, {"params": params, "x": x})
         y = np.empty((n, k), self.dtype)
-        data = Samples(inputs, None, False, self.takes(inputs))
+        data = Samples(inputs, None, False, network.takes(inputs))
         if n:
-            Job(self, p, None, data, n, out=y).begin().run()
-        y = y[0] if x.ndim == 1 else y.T if self.columns else y
+            Job(network, p, None, data, n, out=y).begin().run()
+        y = y[0] if x.ndim == 1 else y.T if network.columns else y
         y = deliver(y, self.dtype, into)
         return y if out is None else out
 
@@ -179,28 +94,30 @@ class CompiledNetwork(PlannedNetwork):
         if self.direct is None and self.called_again("gradient"):
             from fastgrad.kernels.calls.entry import entry
 
-            self.plan()
+            self.words = self.network.plan().words
             self.direct = entry("network", "network_value_and_grad", self.dtype.name)
         if self.direct is not None and out is None:
             pair = self._converted(self.direct, params, x, target)
             if pair is not None:
                 return pair[0], deliver(pair[1], self.gradient_dtype(params), None)
-        p, data = self.native_params(caller, params), self.samples(caller, x, target)
+        network = self.network
+        p = native_params(network, caller, params)
+        data = checked_samples(network, caller, x, target)
         into, dtype = None, self.gradient_dtype(params)
         if out is not None:
             inputs = {"params": params, "x": x, "target": target}
-            into = check_out(caller, "out", out, (self.size,), dtype, inputs)
+            into = check_out(caller, "out", out, (network.size,), dtype, inputs)
         n = len(data.x)
         if n == 0:
-            grad = deliver(np.zeros(self.size, self.dtype), dtype, into)
-            return self.reduced(0.0, 0), grad if out is None else out
+            grad = deliver(np.zeros(network.size, self.dtype), dtype, into)
+            return network.reduced(0.0, 0), grad if out is None else out
         usable = into is not None and into.flags.aligned and into.flags.c_contiguous
         usable = usable and dtype is self.dtype
-        grad = into if usable and into is not None else np.empty(self.size, self.dtype)
-        job = Job(self, p, grad, data, n).begin()
+        grad = into if usable and into is not None else np.empty(network.size, self.dtype)
+        job = Job(network, p, grad, data, n).begin()
         job.run()
         grad = deliver(grad, dtype, into)
-        return self.reduced(job.terms, n), grad if out is None else out
+        return network.reduced(job.terms, n), grad if out is None else out
 
     def gradient_dtype(self, params: Array) -> np.dtype[Any]:
         """Return the dtype of the gradient: float64 where `params` are, else the network's.
@@ -238,7 +155,7 @@ class CompiledNetwork(PlannedNetwork):
             try:
                 space = self.spaces.pop()
             except IndexError:
-                space = self.take_space()
+                space = self.network.take_space()
             pair = direct(p, inputs, goal, out, self.words, space)
             self.spaces.append(space)
         except (AttributeError, TypeError):  # what is no array
@@ -249,7 +166,7 @@ class CompiledNetwork(PlannedNetwork):
 
     def _classes_of(self, target: Any, out: Any) -> Any:
         """Return classes as int64, of a list or of integers; None for anything else."""
-        if not self.loss.rowwise or self._shares(out, target):
+        if not self.network.loss.rowwise or self._shares(out, target):
             return None
         classes = self.conversions.classes(target, None)
         if classes is None and type(target) is not list and target.dtype.kind in "iu":
@@ -269,7 +186,7 @@ class CompiledNetwork(PlannedNetwork):
             try:
                 space = self.spaces.pop()
             except IndexError:
-                space = self.take_space()
+                space = self.network.take_space()
             y = direct(p, inputs, out, self.words, space)
             self.spaces.append(space)
         except (AttributeError, TypeError):
@@ -294,20 +211,16 @@ class CompiledNetwork(PlannedNetwork):
     ) -> Any:
         """Return what an entry point makes of few samples, converted, or None: check everything."""
         few = all(a is None or a.nbytes <= WINDOW for a in (x, *target))
-        if not few or params.shape != (self.size,):
+        if not few or params.shape != (self.network.size,):
             return None
         goals = list(target)
         for i, goal in enumerate(target):
             if goal is not None:
-                classes = self.loss.rowwise and goal.ndim == 1 and x.ndim == 2
+                classes = self.network.loss.rowwise and goal.ndim == 1 and x.ndim == 2
                 dtype = INT64 if classes and goal.dtype.kind in "iu" else self.dtype
                 goals[i] = as_native(goal, dtype)
         native = as_natives(self.dtype, params, x)
-        space = self.take_space()
+        space = self.network.take_space()
         result = direct(*native, *goals, None, self.words, space)
         self.spaces.append(space)
         return result
-
-    def reduced(self, terms: Any, n: int) -> Any:
-        """Return the loss of n samples whose terms add up to `terms`, a number or an array."""
-        return reduced(terms, self.reduction, self.loss.rowwise, n, n * self.outputs)

@@ -1,4 +1,4 @@
-"""A network as a plan: its layers' places in the flat vector, and workspaces to run it in."""
+"""A network as kernels run it: its layers in the flat vector, its plan, and workspaces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastgrad.arrays import Array
 from fastgrad.kernels.network.plan_table import Plan, Stage, make_plan
 from fastgrad.kernels.toolchain.target import ACTIVATION_COST
 from fastgrad.kernels.toolchain.undisturbed import COMPILE_LOCK
-from fastgrad.losses import REDUCTIONS, ArrayLoss, Loss
+from fastgrad.losses import REDUCTIONS, ArrayLoss, Loss, reduced
 
 
 class NetworkLayer(NamedTuple):
@@ -28,8 +28,8 @@ class NetworkLayer(NamedTuple):
 
 
 @dataclass
-class PlannedNetwork:
-    """The settings of a network, the plan made of them, and workspaces to run it in."""
+class Network:
+    """What running a network needs: its layers and loss, the plan made of them, workspaces."""
 
     layers: Sequence[NetworkLayer]
     size: int
@@ -42,7 +42,6 @@ class PlannedNetwork:
         self.inputs, self.outputs = self.layers[0].inputs, self.layers[-1].outputs
         # Multiply-adds per sample, forward and backward.
         self.cost = sum((3 * a.inputs + 2 * ACTIVATION_COST) * a.outputs for a in self.layers)
-        self.words: Array | None = None
         # Workspaces that no call is using: they are kept until the network goes.
         self.spaces: list[Array] = []
         self.part_spaces: list[Array] = []
@@ -74,10 +73,23 @@ class PlannedNetwork:
             most = max(2, threads.SHARE_FROM // self.cost)
             with COMPILE_LOCK.lock:
                 if self._plan is None:
-                    plan = make_plan(stages, dtype, self.size, self.columns, most, loss)
-                    self.words, self._plan = plan.words, plan
+                    self._plan = make_plan(stages, dtype, self.size, self.columns, most, loss)
         return self._plan
 
+    def reduced(self, terms: Any, n: int) -> Any:
+        """Return the loss of n samples whose terms add up to `terms`, a number or an array."""
+        return reduced(terms, self.reduction, self.loss.rowwise, n, n * self.outputs)
+
+    def takes(self, *arrays: Array) -> bool:
+        """Return whether the kernel reads these arrays as they are."""
+        return all(
+            a.dtype == self.dtype
+            and a.flags.aligned
+            and all(step % a.itemsize == 0 for step in a.strides)
+            for a in arrays
+        )
+
+    # -- workspaces ---------------------------------------------------------------------------
     def take_space(self) -> Array:
         """Return a workspace with room for packed weights: one thread alone needs no other."""
         try:

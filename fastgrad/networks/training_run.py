@@ -1,6 +1,6 @@
 """`MLP.fit`: epochs in few compiled calls, stopped where they go wrong, resumed to the bit.
 
-Without a callback, many epochs of few samples are one job (`network_job`): from Python, an epoch of
+Without a callback, many epochs of few samples are one job (`job.Job`): from Python, an epoch of
 a small network would take longer to begin than to run. What was done is looked at afterwards. If a
 number is not finite any more, training goes back to a copy it has kept, and from there again to the
 one epoch that went wrong: the bits are the same.
@@ -21,8 +21,9 @@ from fastgrad.arrays import INT64, Array, as_array
 from fastgrad.kernels.network import plan_table as at
 from fastgrad.kernels.toolchain.undisturbed import interrupts_deferred
 from fastgrad.networks.divergence import what_diverged
-from fastgrad.networks.job import START, Job, Samples
-from fastgrad.networks.passes import CompiledNetwork
+from fastgrad.networks.job import START, Job
+from fastgrad.networks.plan import Network
+from fastgrad.networks.samples import Samples, check_classes, checked_samples, native_params
 from fastgrad.networks.training import BegunEpoch, EarlyStopping, FitResult, FitState, TrainingState
 from fastgrad.optimizers import Adam, Memory, Optimizer
 from fastgrad.terminal import Progress
@@ -39,7 +40,7 @@ CONVERTED = 1 << 26
 
 
 def train(
-    network: CompiledNetwork,
+    network: Network,
     params: ArrayLike | None,
     x: ArrayLike,
     target: ArrayLike | None,
@@ -54,7 +55,7 @@ def train(
 ) -> FitResult:
     """Train `network`: see `MLP.fit`."""
     if resume is None:
-        p = network.native_params(CALLER, as_array(CALLER, "params", params)).copy()
+        p = native_params(network, CALLER, as_array(CALLER, "params", params)).copy()
     else:
         p = _resumed(network, params, resume)
     run = Training(network, p, resume)
@@ -95,10 +96,9 @@ def _run(
     callback: Callable[[FitState], Any] | None,
 ) -> None:
     """Check the arguments and train."""
-    network = run.network
     x = as_array(CALLER, "x", x)
-    data = network.samples(
-        CALLER, x, None if target is None else as_array(CALLER, "target", target)
+    data = checked_samples(
+        run.network, CALLER, x, None if target is None else as_array(CALLER, "target", target)
     )
     if callback is not None and not callable(callback):
         raise TypeError(f"{CALLER}: callback is a {type(callback).__name__}: give a function")
@@ -114,7 +114,7 @@ def _run(
         run.go(epochs, callback, bar if progress else None)
 
 
-def _resumed(network: CompiledNetwork, params: ArrayLike | None, resume: FitResult) -> Array:
+def _resumed(network: Network, params: ArrayLike | None, resume: FitResult) -> Array:
     """Return a copy of the parameters to go on from."""
     if not isinstance(resume, FitResult):
         kind = type(resume).__name__
@@ -128,7 +128,7 @@ def _resumed(network: CompiledNetwork, params: ArrayLike | None, resume: FitResu
             f"{network.size} of {network.dtype}: give a result of this network"
         )
     if params is not None:
-        given = network.native_params(CALLER, as_array(CALLER, "params", params))
+        given = native_params(network, CALLER, as_array(CALLER, "params", params))
         if not np.array_equal(given, own, equal_nan=True):
             raise ValueError(
                 f"{CALLER}: params are not those of resume: give None, or leave resume out to "
@@ -140,7 +140,7 @@ def _resumed(network: CompiledNetwork, params: ArrayLike | None, resume: FitResu
 class Training:
     """A training under way; whenever it is interrupted, it can tell what to go on from."""
 
-    def __init__(self, network: CompiledNetwork, p: Array, before: FitResult | None) -> None:
+    def __init__(self, network: Network, p: Array, before: FitResult | None) -> None:
         self.network, self.p = network, p
         self.losses: list[float] = [] if before is None else before.losses.tolist()
         self.state = None if before is None else before.state
@@ -247,7 +247,7 @@ class Training:
             epoch = len(self.losses)
             labels = self.data.target if self.data.labels else None
             if epoch > begin and labels is not None:  # a callback may change them
-                self.network.check_classes(CALLER, labels)
+                check_classes(self.network, CALLER, labels)
             passes = 1
             if callback is None and self.data.native and self.begun is None:
                 passes = min(end - epoch, self._passes_at_a_time(job))

@@ -1,0 +1,106 @@
+"""Parameters and samples as a network takes them: checked, one sample a row, and views only."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastgrad.arguments import own_view
+from fastgrad.arrays import INT64, Array, as_native
+from fastgrad.losses import ArrayLoss, are_classes, one_class, use_astype, use_ravel
+from fastgrad.losses import check_classes as check_classes_of
+from fastgrad.networks.plan import Network
+
+
+class Samples(NamedTuple):
+    """Checked inputs and targets, one sample a row; views of what was given."""
+
+    x: Array  # (n, d)
+    target: Array | None  # (n, k), or the classes (n,)
+    labels: bool
+    native: bool  # whether the kernel takes both as they are
+
+    def converted(self, samples: Any, dtype: np.dtype[Any]) -> tuple[Array, Array | None]:
+        """Return x and target of some samples as the kernel takes them."""
+        x, target = as_native(self.x[samples], dtype), self.target
+        if target is not None:
+            target = target[samples] if self.labels else as_native(target[samples], dtype)
+        return x, target
+
+
+def check_params(network: Network, caller: str, params: Array) -> None:
+    """Raise unless `params` is a vector of as many parameters as there are."""
+    if params.shape != (network.size,):
+        raise ValueError(
+            f"{caller}: params has shape {params.shape} but the network has {network.size} "
+            f"parameters: it needs shape ({network.size},)"
+        )
+
+
+def native_params(network: Network, caller: str, params: Array) -> Array:
+    """Return `params` as a contiguous vector of the network's dtype."""
+    params = own_view(params)
+    check_params(network, caller, params)
+    return np.ascontiguousarray(as_native(params, network.dtype))
+
+
+def checked_samples(network: Network, caller: str, x: Array, target: Array | None) -> Samples:
+    """Return checked inputs and targets; `target` None is right for losses of one array."""
+    x, target = own_view(x), None if target is None else own_view(target)
+    inputs = inputs_of(network, caller, x)
+    n, single = len(inputs), x.ndim == 1
+    if isinstance(network.loss, ArrayLoss) != (target is None):
+        rule = "takes no target" if target is not None else "needs a target"
+        raise TypeError(f"{caller}: the loss {network.loss.name} {rule}")
+    if target is None:
+        return Samples(inputs, None, False, network.takes(inputs))
+    shape = (network.outputs,) if single else (n, network.outputs)
+    if network.columns and not single:
+        shape = shape[::-1]
+    if network.loss.rowwise and single:
+        target = one_class(target)
+    if network.loss.rowwise and target.ndim == len(shape) - 1:
+        classes = _classes(network, caller, target.reshape(-1) if single else target, n)
+        return Samples(inputs, classes, True, network.takes(inputs))
+    if target.shape != shape:
+        classes_too = ""
+        if network.loss.rowwise:
+            form = "one class, a scalar" if single else f"classes of shape ({n},)"
+            classes_too = f", or {form}{use_ravel(target, n)}"
+        raise ValueError(
+            f"{caller}: target has shape {target.shape} but the network's output for "
+            f"x of shape {x.shape} has shape {shape}{classes_too}"
+        )
+    network.loss.check_target(caller, target)
+    goal = target[None] if single else target.T if network.columns else target
+    return Samples(inputs, goal, False, network.takes(inputs, goal))
+
+
+def inputs_of(network: Network, caller: str, array: Array) -> Array:
+    """Return x with one sample a row."""
+    forms = f"({network.inputs}, n)" if network.columns else f"(n, {network.inputs})"
+    axis = 0 if network.columns else -1
+    if array.ndim not in (1, 2) or array.shape[axis] != network.inputs:
+        raise ValueError(
+            f"{caller}: x has shape {array.shape} but the network has {network.inputs} inputs: "
+            f"it needs shape {forms} or ({network.inputs},)"
+        )
+    return array[None] if array.ndim == 1 else array.T if network.columns else array
+
+
+def _classes(network: Network, caller: str, classes: Array, n: int) -> Array:
+    if not are_classes(classes, (n,)):
+        raise ValueError(
+            f"{caller}: target has shape {classes.shape} and dtype {classes.dtype}: give "
+            f"integer classes of shape ({n},){use_astype(classes, n)}, or an array like the "
+            "network's output"
+        )
+    check_classes(network, caller, classes)
+    return np.ascontiguousarray(classes, INT64)
+
+
+def check_classes(network: Network, caller: str, classes: Array) -> None:
+    """Raise unless there are as many outputs as the classes need."""
+    k = network.outputs
+    check_classes_of(caller, classes, k, f"the network has {k} outputs")
