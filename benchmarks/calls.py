@@ -26,7 +26,7 @@ Calls = Iterator[tuple[str, Call]]
 SAMPLES = ("rows", "columns")
 
 
-def turned(array: Any, samples: str) -> Any:
+def transposed(array: Any, samples: str) -> Any:
     """Return row-layout data in a layout, contiguous."""
     return np.ascontiguousarray(array.T) if samples == "columns" else array
 
@@ -57,7 +57,7 @@ def layers(m: ModuleType) -> Calls:
     shapes = ((1, 8, 8), (32, 16, 16), (64, 100, 10), (256, 64, 64), (1000, 784, 10))
     for dtype, samples, act, shape in product(DTYPES, SAMPLES, (None, "tanh", "softmax"), shapes):
         n, d, k = shape
-        x, w, g = (turned(normal(i, dtype, *s), samples)
+        x, w, g = (transposed(normal(i, dtype, *s), samples)
                    for i, s in enumerate(((n, d), (d, k), (n, k))))  # fmt: skip
         b = normal(3, dtype, k)
         variants = forms((x, w, b, g))
@@ -120,8 +120,8 @@ def losses(m: ModuleType) -> Calls:
         loss = getattr(m.losses, name)
         pred, target = normal(1, dtype, *shape), abs(normal(2, dtype, *shape))
         target /= target.sum(axis=1, keepdims=True)
-        pred = turned(pred, samples)
-        targets: dict[str, tuple[Any, ...]] = {"": (turned(target, samples),)}
+        pred = transposed(pred, samples)
+        targets: dict[str, tuple[Any, ...]] = {"": (transposed(target, samples),)}
         if name in LOSSES_OF_ONE_ARRAY:
             targets = {"": ()}
         elif name == "softmax_cross_entropy":
@@ -143,7 +143,7 @@ def networks(m: ModuleType) -> Calls:
         net = m.MLP(widths, ("tanh", None), loss, samples=samples, dtype=dtype)
         params, where = net.init(seed=0), f"{widths} {loss} {dtype} {n} {samples}"
         x, target = normal(1, dtype, n, widths[0]), abs(normal(2, dtype, n, widths[-1]))
-        variants = forms((turned(x, samples), turned(target, samples)))
+        variants = forms((transposed(x, samples), transposed(target, samples)))
         for form, (a, _) in variants.items():
             yield f"predict, {form}: {where}", lambda f=net, p=params, a=a: f.predict(p, a)
         if loss == "softmax_cross_entropy":

@@ -67,8 +67,8 @@ _KERNELS = [
     ),
     Fault(
         "tile-no-fma", "kernels/product/microkernel.py",
-        "self.multiply_add(spread, b[v], values[cell])",
-        "self.b_.fadd(self.b_.fmul(spread, b[v]), values[cell])",
+        "self.multiply_add(broadcast, b[v], values[cell])",
+        "self.b_.fadd(self.b_.fmul(broadcast, b[v]), values[cell])",
         "products are rounded: within every bound, but other bits",
     ),
     Fault(
@@ -79,7 +79,7 @@ _KERNELS = [
     # -- thin products
     Fault(
         "thin-bias", "kernels/product/thin.py",
-        "self.load_spread(self.bias, j)", "self.load_spread(self.bias, 0)",
+        "self.load_broadcast(self.bias, j)", "self.load_broadcast(self.bias, 0)",
         "all outputs get the first one's bias",
     ),
     Fault(
@@ -116,27 +116,27 @@ _KERNELS = [
         "weights are promised to be packed and are not",
     ),
     Fault(
-        "turned-add", "kernels/network/layer.py",
+        "transposed-add", "kernels/network/layer.py",
         "value = row[j] + value", "value = value",
         "only the last block of samples counts",
     ),
     Fault(
-        "turned-bias", "kernels/network/layer.py",
+        "transposed-bias", "kernels/network/layer.py",
         "value = value + shifts[j]", "value = value + shifts[0]",
         "few outputs in columns all get the first one's bias",
     ),
     Fault(
-        "turned-pack", "kernels/network/layer.py",
-        "if w_pack != 0 and not turned:", "if w_pack != 0:",
+        "transposed-pack", "kernels/network/layer.py",
+        "if w_pack != 0 and not transposed:", "if w_pack != 0:",
         "weights that were not packed are read as if they were",
     ),
     Fault(
-        "turned-panels", "kernels/network/layer.py",
+        "transposed-panels", "kernels/network/layer.py",
         "MOST_COLUMNS < k <= NR and", "MOST_COLUMNS < k and",
         "a w of several panels is read as one: only where tiles are narrower than with AVX-512",
     ),
     Fault(
-        "turned-part", "kernels/network/layer.py",
+        "transposed-part", "kernels/network/layer.py",
         "shift(out, (start + i) * c_row)", "shift(out, i * c_row)",
         "parts of a transposed gradient are written over each other",
     ),
@@ -150,22 +150,22 @@ _KERNELS = [
         "grad_x of a single sample with w for w.T",
     ),
     Fault(
-        "blocks-order", "kernels/product/side_by_side.py",
+        "blocks-order", "kernels/product/split_k.py",
         "for part in parts[1:]:", "for part in parts[:0:-1]:",
         "blocks are added backwards: other bits",
     ),
     Fault(
-        "blocks-add", "kernels/product/side_by_side.py",
+        "blocks-add", "kernels/product/split_k.py",
         "writer.b_.fadd(writer.b_.load(target), values[0])", "values[0]",
         "only the last four blocks count",
     ),
     Fault(
-        "blocks-empty", "kernels/product/side_by_side.py",
+        "blocks-empty", "kernels/product/split_k.py",
         "for count in (m, columns)", "for count in (columns, columns)",
         "a gradient without elements is written to",
     ),
     Fault(
-        "blocks-bias", "kernels/product/side_by_side.py",
+        "blocks-bias", "kernels/product/split_k.py",
         "builder.mul(p, b_row), 1.0)", "builder.mul(p, b_row), 2.0)", "grad_b is twice too large",
     ),
     # -- packing and blocking

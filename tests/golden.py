@@ -220,14 +220,14 @@ def main(arguments: list[str] | None = None) -> int:
         HASHES.write_text(json.dumps(found, indent=2) + "\n")
         return 0
     known = committed()
-    turned = {name: digest(name, samples="columns") for name in found if "function" not in name}
+    transposed = {name: digest(name, samples="columns") for name in found if "function" not in name}
     wrong = [name for name in {**known, **found} if known.get(name) != found.get(name)]
-    wrong_turned = [name for name in turned if known.get(name) != turned[name]]
+    wrong_transposed = [name for name in transposed if known.get(name) != transposed[name]]
     for name in wrong:
         print(f"{name}: {found.get(name)}, not {known.get(name)}")
-    for name in wrong_turned:
-        print(f"{name} in columns: {turned[name]}, not {known.get(name)}")
-    wrong = sorted({*wrong, *wrong_turned})
+    for name in wrong_transposed:
+        print(f"{name} in columns: {transposed[name]}, not {known.get(name)}")
+    wrong = sorted({*wrong, *wrong_transposed})
     print(f"{len(found) - len(wrong)} of {len(found)} workloads have the committed bits")
     return 1 if wrong else 0
 

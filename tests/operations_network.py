@@ -51,10 +51,10 @@ def shapes(rng: Rng, options: dict[str, Any]) -> Shapes:
     single = rng.random() < 0.15
     columns = options["samples"] == "columns"
 
-    def turned(width: int) -> tuple[int, ...]:
+    def transposed(width: int) -> tuple[int, ...]:
         return (width,) if single else (width, n) if columns else (n, width)
 
-    found = {"params": (size,), "x": turned(d), "target": turned(k)}
+    found = {"params": (size,), "x": transposed(d), "target": transposed(k)}
     options["labels"] = LOSSES[loss].rowwise and rng.random() < 0.5
     if options["labels"]:
         found["target"], options["classes"] = (() if single else (n,)), k

@@ -260,8 +260,8 @@ def test_forms(name: str, form: str, dtype: str) -> None:
             result = call(*args)
             assert type(result) is np.ndarray
             assert same_bits(result, clean)
-        turned = call(np.broadcast_to(g[:1], g.shape), z)
-        assert same_bits(turned, call(g[[0] * len(g)], z))
+        transposed = call(np.broadcast_to(g[:1], g.shape), z)
+        assert same_bits(transposed, call(g[[0] * len(g)], z))
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)

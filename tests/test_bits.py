@@ -235,8 +235,8 @@ def test_memory_layouts_of_large_products(form: str, dtype: str, samples: str, s
 @pytest.mark.parametrize("spec", ["MR+1 x 9 x NR+1", "BB+1 x 4 x 3"])
 def test_columns_are_the_transposed_rows(spec: str, dtype: str, name: str) -> None:
     data = layer(spec, dtype)
-    turned = {n: turn(a, "columns") if a.ndim == 2 else a for n, a in data.items()}
-    rows, columns = run(data, name), run(turned, name, "columns")
+    transposed = {n: turn(a, "columns") if a.ndim == 2 else a for n, a in data.items()}
+    rows, columns = run(data, name), run(transposed, name, "columns")
     for a, b in zip(rows, columns, strict=True):
         assert same_bits(a, np.ascontiguousarray(b.T))
 

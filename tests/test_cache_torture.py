@@ -41,7 +41,7 @@ assert (y == np.maximum(z, 0)).all()
 print(len(LIBRARY.compiled))
 """
 # A layer and its gradients, a loss.
-UNITS = ("panel", "thin", "gemv", "dot", "gemm", "single_output", "layer", "side_by_side", "dense")
+UNITS = ("panel", "thin", "gemv", "dot", "gemm", "single_output", "layer", "split_k", "dense")
 UNITS += ("apply_loss", "rows.relu", "loss.squared_l2")
 WHOLE = """
 import numpy as np, fastgrad as fg

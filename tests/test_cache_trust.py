@@ -323,7 +323,7 @@ def test_code_without_its_function_is_compiled_again(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """LLVM calls a symbol that is missing address 0: calling it would end the process."""
-    other = library.build(units.unit("lay_down"), DTYPE)
+    other = library.build(units.unit("interleave"), DTYPE)
     right = library.build(units.unit(UNIT), DTYPE)
     builds: list[bytes] = [right]
     monkeypatch.setattr(library, "build", lambda *_: builds.pop())

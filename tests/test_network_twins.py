@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import DTYPES, LAYOUTS, Array, same_bits, turn
 from tolerances import CENTRAL_ATOL, CENTRAL_STEP, FLOAT32_RTOL, GRADIENT_RTOL
-from twins import NETWORK_RTOL, assert_near, impls, inputs, make, parameters, targets, turned
+from twins import NETWORK_RTOL, assert_near, impls, inputs, make, parameters, targets, transposed
 
 from fastgrad import loops, reference
 from fastgrad.activations import BUILT_IN
@@ -43,7 +43,7 @@ def test_gradient_by_central_differences(
     net = impl.MLP((3, 2, 2), ("tanh", None), loss, reduction, bias, samples, "float64")
     params, x = parameters(net), turn(inputs(4, 3), samples)
     for rows_target in targets(loss, 4, 2):
-        target = turned(rows_target, samples)
+        target = transposed(rows_target, samples)
         value, grad = net.value_and_grad(params, x, target)
         assert type(value) is float
         assert grad.shape == (net.size,)
@@ -119,7 +119,7 @@ def test_gradient_by_torch(torch: Any, loss: str, reduction: str, samples: str, 
     )
     params, x = parameters(net), inputs(11, 5)
     for target in targets(loss, 11, 3):
-        value, grad = net.value_and_grad(params, turn(x, samples), turned(target, samples))
+        value, grad = net.value_and_grad(params, turn(x, samples), transposed(target, samples))
         expected, expected_grad = torch_value_and_grad(torch, net, params, x, target)
         assert value == pytest.approx(expected, rel=GRADIENT_RTOL)
         assert_near(grad, expected_grad, GRADIENT_RTOL)
@@ -131,7 +131,7 @@ def test_every_activation_by_torch(torch: Any, name: str, samples: str) -> None:
     """As a hidden layer and as the last one."""
     net = reference.MLP((4, 5, 3), (name, name), "mse", samples=samples, dtype="float64")
     params, x, (target,) = parameters(net), inputs(6, 4), targets("mse", 6, 3)
-    value, grad = net.value_and_grad(params, turn(x, samples), turned(target, samples))
+    value, grad = net.value_and_grad(params, turn(x, samples), transposed(target, samples))
     expected, expected_grad = torch_value_and_grad(torch, net, params, x, target)
     assert value == pytest.approx(expected, rel=GRADIENT_RTOL)
     assert_near(grad, expected_grad, GRADIENT_RTOL)
@@ -153,7 +153,7 @@ def test_loops_agree(loss: str, samples: str, bias: bool, dtype: str) -> None:
         assert y[0].dtype == y[1].dtype == dtype
         assert_near(*y, NETWORK_RTOL[dtype])
         for rows_target in targets(loss, 7, 2):
-            target = turned(rows_target, samples)
+            target = transposed(rows_target, samples)
             (value, grad), (other, other_grad) = (
                 net.value_and_grad(params, x, target) for net in nets
             )
@@ -170,12 +170,14 @@ def test_layouts_are_the_same_network(impl: ModuleType, loss: str, reduction: st
     rows = impl.MLP(sizes, acts, loss, reduction, dtype="float64")
     columns = impl.MLP(sizes, acts, loss, reduction, samples="columns", dtype="float64")
     params = parameters(rows)
-    turned_params = columns.pack([(w.T, b) for w, b in rows.layers(params)])
+    transposed_params = columns.pack([(w.T, b) for w, b in rows.layers(params)])
     x = inputs(6, 4)
-    assert_near(columns.predict(turned_params, x.T).T, rows.predict(params, x), GRADIENT_RTOL)
+    assert_near(columns.predict(transposed_params, x.T).T, rows.predict(params, x), GRADIENT_RTOL)
     for target in targets(loss, 6, 2):
         value, grad = rows.value_and_grad(params, x, target)
-        other, other_grad = columns.value_and_grad(turned_params, x.T, turned(target, "columns"))
+        other, other_grad = columns.value_and_grad(
+            transposed_params, x.T, transposed(target, "columns")
+        )
         assert value == pytest.approx(other, rel=GRADIENT_RTOL)
         for (w, b), (other_w, other_b) in zip(
             rows.layers(grad), columns.layers(other_grad), strict=True
@@ -197,7 +199,7 @@ def test_one_sample(impl: ModuleType, samples: str, loss: str) -> None:
     for target in targets(loss, 1, 2):
         one = None if target is None else target[0]
         value, grad = net.value_and_grad(params, x[0], one)
-        batch = net.value_and_grad(params, turn(x, samples), turned(target, samples))
+        batch = net.value_and_grad(params, turn(x, samples), transposed(target, samples))
         assert value == pytest.approx(batch[0], rel=GRADIENT_RTOL)
         assert_near(grad, batch[1], GRADIENT_RTOL)
         fitted = net.fit(params, x[0], one, impl.SGD(0.5), epochs=1).params
@@ -292,7 +294,7 @@ def test_predict_by_hand(impl: ModuleType) -> None:
 def test_out(impl: ModuleType, samples: str) -> None:
     net = impl.MLP((3, 4, 2), ("tanh", None), "mse", samples=samples)
     params, x = parameters(net).astype(np.float32), turn(inputs(5, 3), samples)
-    target = turned(targets("mse", 5, 2)[0], samples)
+    target = transposed(targets("mse", 5, 2)[0], samples)
     value, grad = net.value_and_grad(params, x, target)
     for out in (np.full(net.size, np.nan, np.float32), np.zeros(3 * net.size, np.float32)[::3]):
         again, given = net.value_and_grad(params, x, target, out)

@@ -54,7 +54,7 @@ def hold(name: str, examples: int, derandomize: bool) -> None:
 
 
 class Dense(NamedTuple):
-    """A layer and its data, in the row layout unless turned."""
+    """A layer and its data, in the row layout unless transposed."""
 
     x: Array
     w: Array
@@ -63,7 +63,7 @@ class Dense(NamedTuple):
     name: str | None
     samples: str
 
-    def turned(self) -> tuple[Array, Array, Array, Array]:
+    def transposed(self) -> tuple[Array, Array, Array, Array]:
         """Return x, w, b and grad_y in the layer's layout."""
         return (
             turn(self.x, self.samples), turn(self.w, self.samples), self.b,
@@ -71,7 +71,7 @@ class Dense(NamedTuple):
         )  # fmt: skip
 
     def run(self, *arrays: Any) -> tuple[Array, fg.DenseGrads]:
-        x, w, b, g = arrays or self.turned()
+        x, w, b, g = arrays or self.transposed()
         y, cache = fg.dense_forward(x, w, b, self.name, samples=self.samples)
         return y, fg.dense_backward(g, cache, need=ALL)
 
@@ -109,7 +109,7 @@ def loss_calls(draw: Any, names: Any = tuple(LOSSES)) -> tuple[Any, list[Array],
 
 @law(layer=layers())
 def layers_are_those_of_the_reference(layer: Dense) -> None:
-    x, w, b, g = layer.turned()
+    x, w, b, g = layer.transposed()
     y, grads = layer.run()
     expected, cache = reference.dense_forward(x, w, b, layer.name, samples=layer.samples)
     truth = reference.dense_backward(g, cache, need=ALL)
@@ -166,7 +166,7 @@ def backward_is_linear_in_grad_y(layer: Dense, power: int) -> None:
 @law(layer=layers())
 def accumulating_adds(layer: Dense) -> None:
     """To zeros the same bits; a second time the sum, rounded once (x, z) or in the chain."""
-    x, w, b, g = layer.turned()
+    x, w, b, g = layer.transposed()
     _, cache = fg.dense_forward(x, w, b, layer.name, samples=layer.samples)
     grads = fg.dense_backward(g, cache, need=ALL)
     outs = {n: np.zeros_like(a) for n, a in grads._asdict().items()}
@@ -183,7 +183,7 @@ def accumulating_adds(layer: Dense) -> None:
 @law(layer=layers(), data=st.data())
 def need_changes_nothing_else(layer: Dense, data: Any) -> None:
     need = tuple(data.draw(st.lists(st.sampled_from(ALL), max_size=5)))
-    x, w, b, g = layer.turned()
+    x, w, b, g = layer.transposed()
     _, cache = fg.dense_forward(x, w, b, layer.name, samples=layer.samples)
     grads, some = fg.dense_backward(g, cache, need=ALL), fg.dense_backward(g, cache, need=need)
     for n in ALL:
@@ -201,20 +201,20 @@ def memory_layout_and_out_change_nothing(layer: Dense, data: Any) -> None:
     y, grads = layer.run()
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     formed = [HOSTILE[data.draw(st.sampled_from(FORMS_OF_MATRICES))](rng, a)
-              for a in layer.turned()]  # fmt: skip
+              for a in layer.transposed()]  # fmt: skip
     z, others = layer.run(*formed)
     assert same_bits(z, y)
     for n in ALL:
         assert same_bits(getattr(others, n), getattr(grads, n)), n
     out = np.full_like(y, 7)
-    x, w, b, _ = layer.turned()
+    x, w, b, _ = layer.transposed()
     assert fg.dense(x, w, b, layer.name, samples=layer.samples, out=out) is out
     assert same_bits(out, y)
 
 
 @law(layer=layers())
 def layers_are_activations_of_products(layer: Dense) -> None:
-    x, w, b, g = layer.turned()
+    x, w, b, g = layer.transposed()
     z, cache = fg.dense_forward(x, w, b, samples=layer.samples)
     y, grads = layer.run()
     if layer.name is None:
@@ -230,7 +230,7 @@ def layers_are_activations_of_products(layer: Dense) -> None:
 
 @law(layer=layers(least=1, names=BUILT_IN))
 def modules_are_the_functions(layer: Dense) -> None:
-    x, w, b, g = layer.turned()
+    x, w, b, g = layer.transposed()
     first = fg.nn.Linear(w.shape[layer.samples == "columns"], len(b), True, layer.samples,
                          w.dtype.name)  # fmt: skip
     first.w, first.b = w, b if layer.samples == "rows" else b[:, None]
@@ -245,7 +245,7 @@ def modules_are_the_functions(layer: Dense) -> None:
 @law(layer=layers(least=1), loss=st.sampled_from(sorted(LOSSES)))
 def networks_are_their_layers(layer: Dense, loss: str) -> None:
     """Fewer samples than a block: the same chains, so the same bits."""
-    x, w, b, g = layer.turned()
+    x, w, b, g = layer.transposed()
     rowwise = layer.name == "softmax" or LOSSES[loss].rowwise
     assume(not rowwise or len(b) > 1)  # of one output: refused
     with warnings.catch_warnings():

@@ -104,17 +104,17 @@ def test_losses(dtype: str, form: str, name: str) -> None:
         classes = rng_of(name, clean.shape).integers(0, clean.shape[1], len(clean))
         target = {"sum": (), "classes": (classes,)}.get(name, (other,))
         clean_target = (clean_other,) if target and target[0] is other else target
-        turned = [t.T for t in target]
+        transposed = [t.T for t in target]
         for reduction in ("mean", "sum"):
             options = {"reduction": reduction}
             value, grad = loss.value_and_grad(clean, *clean_target, **options)
             assert loss(clean, *clean_target, **options) == value
             assert twice(loss, pred, *target, **options) == value
             options["samples"] = "columns"
-            assert twice(loss, pred.T, *turned, **options) == value
+            assert twice(loss, pred.T, *transposed, **options) == value
             for order in "CF":
                 out = np.empty(grad.T.shape, dtype, order)
-                again, made = twice(loss.value_and_grad, pred.T, *turned, **options, out=out)
+                again, made = twice(loss.value_and_grad, pred.T, *transposed, **options, out=out)
                 assert again == value and made is out and same_bits(out, grad.T)
             del options["samples"]
             again, made = twice(loss.value_and_grad, pred, *target, **options)

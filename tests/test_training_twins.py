@@ -18,7 +18,7 @@ from twins import (
     optimizers,
     parameters,
     targets,
-    turned,
+    transposed,
 )
 
 from fastgrad import loops, reference
@@ -59,7 +59,7 @@ def test_fit_is_this_loop(
             per_sample = 1 if loss == "softmax_cross_entropy" else 2
             losses.append(total / {"sum": 1, "samples": n, "mean": n * per_sample}[reduction])
         result = net.fit(
-            start, turn(x, samples), turned(target, samples), impl.SGD(lr), epochs, batch_size,
+            start, turn(x, samples), transposed(target, samples), impl.SGD(lr), epochs, batch_size,
             shuffle, seed=5,
         )  # fmt: skip
         assert result.losses.dtype == np.float64

@@ -44,7 +44,7 @@ def random(shape, dtype="float64", seed=0, scale=1.0):
     return (scale * rng.standard_normal(shape)).astype(dtype)
 
 
-# -- networks: data are made in rows, and turned for columns -------------------------------------
+# -- networks: data are made in rows, and transposed for columns ----------------------------------
 
 NETWORK_RTOL = {"float32": FLOAT32_RTOL, "float64": GRADIENT_RTOL}
 
@@ -95,7 +95,7 @@ def parameters(net: Any) -> Array:
     return 0.7 * rng_of("params", net.size).standard_normal(net.size)
 
 
-def turned(target: Array | None, samples: str) -> Array | None:
+def transposed(target: Array | None, samples: str) -> Array | None:
     return None if target is None else turn(target, samples)
 
 

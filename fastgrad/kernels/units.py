@@ -27,7 +27,7 @@ class Unit:
 
 # The units without a row of a table, in the order they build on each other.
 UNITS = {
-    "lay_down": Unit("product.lay_down", ("lay_down", "take_up")),
+    "interleave": Unit("product.interleave", ("interleave", "deinterleave")),
     "panel": Unit("product.microkernel", ("panel",)),
     "thin": Unit("product.thin", ("thin",)),
     "gemv": Unit("product.gemv", ("gemv",)),
@@ -37,9 +37,9 @@ UNITS = {
     "layer": Unit(
         "network.layer", ("layer_forward", "layer_backward", "multiply"), ("gemm", "single_output")
     ),
-    "side_by_side": Unit("product.side_by_side", ("side_by_side",)),
+    "split_k": Unit("product.split_k", ("split_k",)),
     "dense": Unit(
-        "calls.dense", ("dense_forward", "dense_backward", "dense_mark"), ("layer", "side_by_side")
+        "calls.dense", ("dense_forward", "dense_backward", "dense_mark"), ("layer", "split_k")
     ),
     "plan": Unit("network.plan", ("plan_work",), ("layer",)),
     "network": Unit("calls.network", ("network_value_and_grad",), ("plan",)),
@@ -59,7 +59,7 @@ def unit(name: str) -> Unit:
         if row in KEEP_SLOPE:
             functions = f"forward_{row}", f"forward_and_slope_{row}", f"backward_slope_{row}"
         if row == "softmax":
-            return Unit("elementwise.softmax", functions, ("lay_down",))
+            return Unit("elementwise.softmax", functions, ("interleave",))
         return Unit("elementwise.rows", functions, argument=row)
     if kind == "slopes":  # what layers do not need is not compiled with them
         return Unit("elementwise.slopes", (f"backward_z_{row}",), argument=row)

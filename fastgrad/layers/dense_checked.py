@@ -108,7 +108,7 @@ def checked_forward(
     x_array, w_array, b_array = as_natives(dtypes.work, x, w, b)
     layer = compiled_layer(function, activation, samples, dtypes.work)
     batched = x_array.ndim > 2
-    if batched:  # kernels take leading batch axes in one piece
+    if batched:  # kernels take contiguous leading batch axes
         x_array = np.ascontiguousarray(x_array)
     k = w_array.shape[layer.columns ^ 1]
     y_shape = (k, *x_array.shape[1:]) if layer.columns else (*x_array.shape[:-1], k)

@@ -1,6 +1,6 @@
 """Entry points that run one activation's row kernels over whole arrays.
 
-Arrays in one piece, of any number of dimensions, are taken as they lie: the last axis is a row
+Contiguous arrays, of any number of dimensions, are taken as they lie: the last axis is a row
 (elementwise kernels do not mind Fortran order either). Matrices may have any strides, and with
 COLUMNS the first axis is a row; what is not contiguous along it is gathered, some rows at a time.
 """
@@ -47,7 +47,7 @@ from fastgrad.kernels.toolchain.target import ACTIVATION_COST
 
 @kernel
 def one_piece(layouts: int, flags: int) -> int:
-    """Return the order in which arrays lie in one piece, row after row; 0 for none.
+    """Return the order, C or Fortran, in which all arrays are contiguous; 0 for none.
 
     `layouts` are the flags that all of the arrays have.
     """
@@ -68,7 +68,7 @@ def row_views(dtype_name: str) -> tuple[Any, Any, Any]:
     ) -> tuple[bool, int, int, int, int, int]:
         """Return (ok, data, rows, columns, row stride, column stride).
 
-        With an `order` (C_ORDER, F_ORDER) the array is known to be in one piece.
+        With an `order` (C_ORDER, F_ORDER) the array is known to be contiguous.
         """
         if order != 0:
             m, n = extent(array)
@@ -156,7 +156,7 @@ def build(dtype_name: str) -> str:
 
     @kernel
     def derivative(s: int, out: int, count: int, address: int) -> None:
-        """Run a backward kernel with g = 1 on `count` elements in one piece."""
+        """Run a backward kernel with g = 1 on `count` contiguous elements."""
         ones = scratch(CHUNK, dtype)
         for i in range(CHUNK):
             ones[i] = 1
@@ -197,7 +197,7 @@ def build(dtype_name: str) -> str:
     def apply_backward(self: int, args: int, count: int) -> int:
         """(g, s, out or None, kernel address, flags) -> g * act', act' from s (y or z).
 
-        With the flag ONES, for s in one piece, g is not looked at and stands for ones.
+        With the flag ONES, for a contiguous s, g is not looked at and stands for ones.
         """
         words = data(self)
         g, s, given, address, flags_object = arguments(args, 5)

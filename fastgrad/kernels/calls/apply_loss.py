@@ -1,6 +1,6 @@
 """The entry point that runs one loss kernel over whole arrays, as `apply` does an activation's.
 
-The terms are added up row by row whatever the arrays' strides: what is not in one piece is
+The terms are added up row by row whatever the arrays' strides: what is not contiguous is
 gathered, some rows at a time.
 """
 
@@ -75,7 +75,7 @@ def build(dtype_name: str) -> str:
         grad: int, m: int, n: int, address: int, cells: int,
     ) -> bool:  # fmt: skip
         """Run a loss on rows gathered from pred and target; return False where memory ran out."""
-        multiple = CHUNK  # whole chunks, as of an array in one piece: the same sums
+        multiple = CHUNK  # whole chunks, as of a contiguous array: the same sums
         while multiple > 1 and multiple // 2 * n % CHUNK == 0:
             multiple //= 2
         most = rows_at_once(m, n, multiple)

@@ -2,7 +2,7 @@
 
 A tiny layer takes 0.4 us, and so does one ``astype`` from Python, without asking first what is to
 become what: here both are one call. Taken are arrays of any strides that have at most two axes or
-lie in one piece. What a dtype does not hold becomes inf, without a warning. float16, other byte
+are contiguous. What a dtype does not hold becomes inf, without a warning. float16, other byte
 orders and what is no array are left to Python.
 """
 
@@ -181,7 +181,7 @@ def build(dtype_name: str) -> str:
 
     @kernel
     def fill(target_at: int, array: int, kind: int, order: int) -> None:
-        """Convert an array to one of its shape in one piece, in C_ORDER or F_ORDER."""
+        """Convert an array to a contiguous one of its shape, in C_ORDER or F_ORDER."""
         target, shape, steps = as_pointer(target_at, dtype), shape_of(array), strides_of(array)
         if flags_of(array) & order:
             convert_line(kind, data(array), SIZES[kind], target, count_of(array))
@@ -207,8 +207,8 @@ def build(dtype_name: str) -> str:
         if order == 0 and dimensions(array) > 2:
             return not_taken(words)
         if order == 0 and dimensions(array) == 2:
-            turned = abs(read_word(steps)) < abs(read_word(steps + 8))
-            order = F_ORDER if turned else C_ORDER
+            transposed = abs(read_word(steps)) < abs(read_word(steps + 8))
+            order = F_ORDER if transposed else C_ORDER
         order = F_ORDER if order == F_ORDER else C_ORDER
         made = new_array_like(words, array, 1 if order == F_ORDER else 0)
         if made != 0:

@@ -13,7 +13,7 @@ from numba import types
 from fastgrad.kernels.calls.pyobject import free, workspace
 from fastgrad.kernels.network.layer import LAYER_BACKWARD, LAYER_FORWARD, MULTIPLY
 from fastgrad.kernels.product.gemm import GEMM, PACK_B
-from fastgrad.kernels.product.side_by_side import BLOCKS, MOST_ROWS
+from fastgrad.kernels.product.split_k import BLOCKS, MOST_ROWS
 from fastgrad.kernels.toolchain.compile import external, kernel
 from fastgrad.kernels.toolchain.pointers import (
     address_of,
@@ -29,7 +29,7 @@ from fastgrad.kernels.toolchain.target import BATCH_BLOCK
 from fastgrad.kernels.toolchain.target import tile as tile_for
 
 # m n k | a row col block | b row block | c row col | sums | add
-SIDE_BY_SIDE = types.void(*([types.intp] * 15))
+SPLIT_K = types.void(*([types.intp] * 15))
 # Words of an activation's record, an int64 array (see activations.record).
 FORWARD, FORWARD_KEEPING, BACKWARD = 0, 8, 16
 
@@ -58,7 +58,7 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
     layer_forward = external("layer_forward", dtype_name, LAYER_FORWARD)
     layer_backward = external("layer_backward", dtype_name, LAYER_BACKWARD)
     multiply = external("multiply", dtype_name, MULTIPLY)
-    side_by_side = external("side_by_side", dtype_name, SIDE_BY_SIDE)
+    split_k = external("split_k", dtype_name, SPLIT_K)
     pack_b = external("pack_b", dtype_name, PACK_B)
 
     @kernel
@@ -77,18 +77,18 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
         """Sum over the samples of BLOCKS blocks: `layer_backward` for each of them."""
         x_block, dz_block = BATCH_BLOCK * x_row, BATCH_BLOCK * dz_row
         if gw != 0 and k <= MOST_ROWS and x_col == 1:  # the transpose, and sums of grad_z.T's rows
-            side_by_side(
+            split_k(
                 k, d, BATCH_BLOCK, dz, 1, dz_row, dz_block, x, x_row, x_block,
                 gw, gw_col, gw_row, gb, add,
             )  # fmt: skip
             return
         if gw != 0:
-            side_by_side(
+            split_k(
                 d, k, BATCH_BLOCK, x, x_col, x_row, x_block, dz, dz_row, dz_block,
                 gw, gw_row, gw_col, 0, add,
             )  # fmt: skip
         if gb != 0:
-            side_by_side(1, k, BATCH_BLOCK, one, 0, 0, 0, dz, dz_row, dz_block, gb, 0, 1, 0, add)
+            split_k(1, k, BATCH_BLOCK, one, 0, 0, 0, dz, dz_row, dz_block, gb, 0, 1, 0, add)
 
     @kernel
     def forward(

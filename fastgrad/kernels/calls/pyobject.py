@@ -219,7 +219,7 @@ def extent(array: int) -> tuple[int, int]:
 
 @kernel
 def are_classes(array: int, words: int, count: int, classes: int) -> bool:
-    """Return whether an array holds so many int64 numbers in one piece, from 0 to `classes` - 1."""
+    """Return whether an array holds so many contiguous int64 numbers from 0 to `classes` - 1."""
     if type_of(array) != array_type(words) or descr_of(array) != class_descr(words):
         return False
     if flags_of(array) & ALIGNED == 0 or flags_of(array) & C_ORDER == 0:
@@ -240,7 +240,7 @@ def are_classes(array: int, words: int, count: int, classes: int) -> bool:
 def sample_rows(
     array: int, words: int, size: int, columns: int
 ) -> tuple[bool, int, int, int, int, int]:
-    """Return what `matrix` does, also of an array in one piece with leading batch axes."""
+    """Return what `matrix` does, also of a contiguous array with leading batch axes."""
     if not native(array, words) or dimensions(array) <= 2:
         return matrix(array, words, size, columns)
     if columns or flags_of(array) & C_ORDER == 0:
@@ -273,7 +273,7 @@ def same_shape(a: int, b: int) -> bool:
 
 @kernel
 def receives(array: int, words: int) -> bool:
-    """Return whether results can go straight into an array: native, writeable, in one piece."""
+    """Return whether results can go straight into an array: native, writeable, contiguous."""
     if not native(array, words):
         return False
     flags = flags_of(array)

@@ -1,9 +1,9 @@
 """The row kernels of softmax: ``exp(z - max) / sum``, and ``y * (g - g . y)``.
 
 Of wide rows a vector holds elements of one row. Narrow ones would leave most of it empty, and each
-would wait for the end of its own sums: dozens to a thousand are laid down as columns of a buffer,
-and a vector holds one element of many rows (two outputs, forward: float32 4.2 ns an element, and
-0.7 so). Sums have the order of `reductions` either way.
+would wait for the end of its own sums: dozens to a thousand are interleaved in a buffer, where a
+vector holds one element of many rows (two outputs, forward: float32 4.2 ns an element, 0.7 so).
+Sums have the order of `reductions` either way.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numba import types
 from fastgrad.kernels.elementwise.reductions import LANES, row_dot, row_max, row_sum
 from fastgrad.kernels.elementwise.rows import BACKWARD, CHUNK, FORWARD, INTERLEAVE, padding, strip
 from fastgrad.kernels.elementwise.vector_math import build as vector_math
-from fastgrad.kernels.product.lay_down import CAPACITY, MOVE, WIDEST
+from fastgrad.kernels.product.interleave import CAPACITY, MOVE, WIDEST
 from fastgrad.kernels.toolchain.compile import assemble, external, inlined, kernel
 from fastgrad.kernels.toolchain.intrinsics import fma, select
 from fastgrad.kernels.toolchain.pointers import (
@@ -48,8 +48,8 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
     difference, begin, finish = exp.difference, exp.begin, exp.finish
 
     BUFFER = CAPACITY * STRIP
-    lay_down = external("lay_down", dtype_name, MOVE)
-    take_up = external("take_up", dtype_name, MOVE)
+    interleave = external("interleave", dtype_name, MOVE)
+    deinterleave = external("deinterleave", dtype_name, MOVE)
 
     @kernel
     def fold(terms: Any, n: int, rows: int) -> None:
@@ -75,7 +75,7 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
         most = CAPACITY // n * STRIP
         for start in range(0, m, most):
             rows = least(most, m - start)
-            lay_down(z_at + start * n * size, address_of(before), n, rows)
+            interleave(z_at + start * n * size, address_of(before), n, rows)
             for r in range(rows):
                 top[r] = select(before[r] == before[r], before[r], LOWEST)
             for j in range(1, n):
@@ -98,7 +98,7 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
                 column = shift(before, j * rows)
                 for r in range(rows):
                     column[r] = column[r] * top[r]
-            take_up(address_of(before), y_at + start * n * size, n, rows)
+            deinterleave(address_of(before), y_at + start * n * size, n, rows)
 
     @kernel
     def columns_backward(g_at: int, y_at: int, out_at: int, m: int, n: int) -> None:
@@ -108,8 +108,8 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
         for start in range(0, m, most):
             rows = least(most, m - start)
             at = start * n * size
-            lay_down(g_at + at, address_of(given), n, rows)
-            lay_down(y_at + at, address_of(saved), n, rows)
+            interleave(g_at + at, address_of(given), n, rows)
+            interleave(y_at + at, address_of(saved), n, rows)
             for i in range(n * rows):
                 terms[i] = fma(types.float64(given[i]), types.float64(saved[i]), 0.0)
             fold(terms, n, rows)
@@ -119,7 +119,7 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
                 one, other = shift(given, j * rows), shift(saved, j * rows)
                 for r in range(rows):
                     one[r] = other[r] * (one[r] - dot[r])
-            take_up(address_of(given), out_at + at, n, rows)
+            deinterleave(address_of(given), out_at + at, n, rows)
 
     @kernel
     def wide_rows(z_at: int, z_row: int, y_at: int, y_row: int, m: int, n: int) -> None:

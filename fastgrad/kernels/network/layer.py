@@ -3,7 +3,7 @@
 Everything is phrased in the row layout: n samples x d inputs, w (d, k), output (n, k). The
 column layout is the same problem on transposed views, so it needs no code. All arguments are
 words: sizes, strides in elements, addresses; an address of 0 stands for what is not wanted, a
-panel of 0 for the weights of a single output, in one piece.
+panel of 0 for the contiguous weights of a single output.
 
 Forward:  a few rows of ``x @ w + b`` are finished, then the activation passes over them while
 they are still in L1 or L2.
@@ -52,8 +52,8 @@ def build(dtype_name: str) -> str:
     single_output = external("single_output", dtype_name, SINGLE_OUTPUT)
     LANES, LAST = tile.lanes, tile.lanes - 1
     # A part of a transposed product, on the stack: 8 KiB.
-    TURNED_ROWS, TURNED_COLUMNS = 16, 4 * NR
-    TURNED = TURNED_ROWS * TURNED_COLUMNS
+    TRANSPOSED_ROWS, TRANSPOSED_COLUMNS = 16, 4 * NR
+    TRANSPOSED = TRANSPOSED_ROWS * TRANSPOSED_COLUMNS
     # Rows whose outputs (bytes) are finished before the activation passes over them.
     FORWARD_BLOCK_BYTES = 64 * 1024
 
@@ -82,18 +82,18 @@ def build(dtype_name: str) -> str:
     @kernel
     def mostly_empty(m: int, n: int) -> bool:
         """Return whether vectors along n columns hold less than vectors along m rows would."""
-        return n <= TURNED_ROWS and (m + LAST) // LANES * n < (n + LAST) // LANES * m
+        return n <= TRANSPOSED_ROWS and (m + LAST) // LANES * n < (n + LAST) // LANES * m
 
     @kernel
-    def turned_product(
+    def transposed_product(
         m: int, n: int, k: int, a: int, a_row: int, a_col: int, b: int, b_row: int, b_col: int,
         c: int, c_row: int, add: int, bias: int, a_space: int, b_space: int,
     ) -> None:  # fmt: skip
         """C = A @ B of few columns, as C.T = B.T @ A.T: the same chains, in fuller vectors."""
-        space = scratch(TURNED, dtype)
+        space = scratch(TRANSPOSED, dtype)
         out, shifts = as_pointer(c, dtype), as_pointer(bias, dtype)
-        for start in range(0, m, TURNED_COLUMNS):
-            count = least(TURNED_COLUMNS, m - start)
+        for start in range(0, m, TRANSPOSED_COLUMNS):
+            count = least(TRANSPOSED_COLUMNS, m - start)
             product(
                 n, count, k, b, b_col, b_row, a + start * a_row * size, a_col, a_row,
                 address_of(space), count, 1, 0, a_space, b_space,
@@ -119,7 +119,7 @@ def build(dtype_name: str) -> str:
             m = least(rows, n - i)
             block, out = target + i * target_row * size, y + i * y_row * size
             # A packed w is read as plain rows: one panel.
-            turned = w_col == 1 and x_row == 1 and MOST_COLUMNS < k <= NR and mostly_empty(m, k)
+            transposed = w_col == 1 and x_row == 1 and MOST_COLUMNS < k <= NR and mostly_empty(m, k)
             if w_panel == 0:
                 single_output(
                     m, d, x + i * x_row * size, x_row, x_col, w, block, target_row, bias
@@ -130,8 +130,8 @@ def build(dtype_name: str) -> str:
                 if bias != 0:
                     for j in range(k):
                         outputs[j] = outputs[j] + shifts[j]
-            elif turned:
-                turned_product(
+            elif transposed:
+                transposed_product(
                     m, k, d, x + i * x_row * size, x_row, x_col, w, w_row, 1,
                     block, target_row, 0, bias, a_space, 0,
                 )  # fmt: skip
@@ -140,7 +140,7 @@ def build(dtype_name: str) -> str:
                     m, k, d, x + i * x_row * size, x_row, x_col, w, w_row, w_panel, w_pack,
                     block, target_row, 0, bias, a_space,
                 )  # fmt: skip
-            if w_pack != 0 and not turned:
+            if w_pack != 0 and not transposed:
                 w, w_row, w_panel, w_pack = w_pack, NR, d * NR, 0
             if activation != 0:
                 call_address(activation, (block, target_row, out, y_row, m, k))
@@ -154,10 +154,10 @@ def build(dtype_name: str) -> str:
             gemm(1, k, m, one, 0, 0, dz, dz_row, NR, 0, gb, 0, mode, 0, a_space)
         if gw == 0:
             return
-        if k == 1 and gw_row == 1:  # a column in one piece is a row
+        if k == 1 and gw_row == 1:  # a contiguous column is a row
             gw_col = 0
         if gw_col == 1 and mostly_empty(d, k):
-            turned_product(
+            transposed_product(
                 d, k, m, x, x_col, x_row, dz, dz_row, 1, gw, gw_row, add, 0, a_space, b_space
             )
         else:

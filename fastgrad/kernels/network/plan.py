@@ -63,7 +63,7 @@ def build(dtype_name: str) -> str:
         """Pack the weights that products read the other way round, or also those that they don't.
 
         One thread alone packs these as it first reads them; but single panels now, which are
-        also read in another way (`layer.turned_product`).
+        also read in another way (`layer.transposed_product`).
         """
         columns = word(plan, at.COLUMNS)
         layer = plan + FIRST + i * ROW

@@ -145,7 +145,7 @@ def make_plan(
         for word, steps, outputs, lies in (
             (W_PACKED, d, k, not columns), (WT_PACKED, k, d, columns)
         ):  # fmt: skip
-            # A single output's weights are in one piece, and read so.
+            # A single output's weights are contiguous, and read so.
             unused = (word == WT_PACKED and i == 0) or (word == W_PACKED and k == 1)
             if not (unused or (lies and (small or outputs <= t.nr // 2))):
                 row[word] = place_of_weights(panels(steps, outputs))

@@ -131,10 +131,10 @@ def _group(module: Any, dtype: str, lanes: int, rows: int) -> Any:
 
     def add_bias(values: list[Any]) -> list[Any]:
         shift = writer.b_.load(bias)
-        spread = ir.Constant(several, ir.Undefined)
+        broadcast = ir.Constant(several, ir.Undefined)
         for r in range(rows):
-            spread = writer.b_.insert_element(spread, shift, I32(r))
-        return [writer.b_.fadd(values[0], spread)]
+            broadcast = writer.b_.insert_element(broadcast, shift, I32(r))
+        return [writer.b_.fadd(values[0], broadcast)]
 
     (total,) = writer.when(writer.given(bias), [total], add_bias)
     builder = writer.b_

@@ -75,7 +75,7 @@ def build(dtype_name: str) -> str:
     # Columns from which on a row, or each row of an outer product, is better computed by `gemv`.
     WIDE, WIDE_OUTER = 3 * lanes, 16 * lanes
     AT_ONCE = 16 * 1024 // size  # columns whose sums are in L1
-    NARROW, SIDE_BY_SIDE = AT_ONCE // 4, 4  # of fewer, the sums of several blocks
+    NARROW, SPLIT_K = AT_ONCE // 4, 4  # of fewer, the sums of several blocks
 
     # Rows after the last whole group of lanes that `thin` takes, in copies, too: the tile has one
     # chain for each of them.
@@ -141,7 +141,7 @@ def build(dtype_name: str) -> str:
             row, at = as_pointer(c + start * size, dtype), b + start * size
             p = 0
             while p < k:
-                blocks = least(SIDE_BY_SIDE if n <= NARROW else 1, (k - p) // PRODUCTS)
+                blocks = least(SPLIT_K if n <= NARROW else 1, (k - p) // PRODUCTS)
                 into_row = blocks <= 1 and p == 0 and mode == 0
                 gemv(
                     width, least(PRODUCTS, k - p), a + p * a_col * size, a_col,
@@ -203,7 +203,7 @@ def build(dtype_name: str) -> str:
         if b_pack != 0 and m >= MC and k * n * size >= PACK_FIRST:
             pack_whole(k, n, b, b_row, 1, b_pack)
             b, b_row, b_panel, b_pack = b_pack, NR, k * NR, 0
-        stream = m * k >= 8192  # there is time to fetch the next panel of a packed B
+        stream = m * k >= 8192  # there is time to prefetch the next panel of a packed B
         for pc in range(0, greatest(k, 1), KC):
             kc = least(KC, k - pc)
             b_block = b + pc * b_row * size
@@ -221,7 +221,7 @@ def build(dtype_name: str) -> str:
                     to += pc * NR * size
                     if ic != 0:
                         at, at_row, at_panel, to = to, NR, k * NR, 0
-                fetches = stream and (to != 0 or at_panel != NR)
+                prefetches = stream and (to != 0 or at_panel != NR)
                 for j in range(0, n, NR):
                     at_j, out = at + j // NR * at_panel * size, c + (ic * c_row + j) * size
                     for p in range(0, greatest(kc, 1), PRODUCTS):
@@ -231,7 +231,7 @@ def build(dtype_name: str) -> str:
                         panel(
                             mc, count, block + p * col * size, row, col, group,
                             at_j + p * at_row * size, at_row,
-                            at_j + following * size if fetches else 0,
+                            at_j + following * size if prefetches else 0,
                             to + (j * k + p * NR) * size if to != 0 else 0,
                             out, c_row, mode if pc + p == 0 else ADD,
                             bias + j * size if bias != 0 and last else 0, least(NR, n - j),

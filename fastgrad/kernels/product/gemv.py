@@ -83,7 +83,7 @@ def _sweep(writer: VectorWriter, steps: int, fresh: bool) -> Any:
         ("entry", "uneven", "even", "vector", "rest", "ragged", "done"),
     )
     writer.b_ = builder = ir.IRBuilder(entry)
-    weights = [writer.load_spread(a, builder.mul(a_col, I64(u))) for u in range(steps)]
+    weights = [writer.load_broadcast(a, builder.mul(a_col, I64(u))) for u in range(steps)]
     rows = [builder.gep(b, [builder.mul(b_row, I64(u))]) for u in range(steps)]
 
     def some_columns(j: Any, count: Any) -> None:

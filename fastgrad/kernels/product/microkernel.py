@@ -128,30 +128,30 @@ class _PanelWriter(VectorWriter):
             self.given(self.b_pack), self.b_.icmp_signed(">=", self.m, mr), name="packs"
         )
         apart = self.b_.select(packs, self.b_row, I64(self.tile.nr))
-        unfetched = self.b_.select(self.given(self.b_next), self.k, I64(0))
-        starts = [self.m, self.a, self.c, self.b, self.b_row, self.b_next, unfetched]
+        unprefetched = self.b_.select(self.given(self.b_next), self.k, I64(0))
+        starts = [self.m, self.a, self.c, self.b, self.b_row, self.b_next, unprefetched]
         self.b_.cbranch(packs, first, head)
 
         self.b_ = ir.IRBuilder(first)
         self._tile(self.tile.mr, self.a, self.c, pack=True)
         following = self._next_tile(*starts[:3])
-        packed = [*following, self.b_pack, I64(self.tile.nr), self.b_next, unfetched]
+        packed = [*following, self.b_pack, I64(self.tile.nr), self.b_next, unprefetched]
         first = self.b_.block
         self.b_.branch(head)
 
         phis = self.join(head, [(entry, starts), (first, packed)])
-        left, a, c, self.b, self.b_row, ahead, unfetched = phis
+        left, a, c, self.b, self.b_row, ahead, unprefetched = phis
         self.b_.cbranch(self.b_.icmp_signed(">=", left, mr), full, rest)
 
         self.b_ = ir.IRBuilder(full)
 
-        more = self.b_.icmp_signed(">", unfetched, I64(0))
+        more = self.b_.icmp_signed(">", unprefetched, I64(0))
         rows_ahead = self.b_.select(more, ahead, self.b), self.b_.select(more, apart, I64(0))
         self._tile(self.tile.mr, a, c, ahead=rows_ahead)
-        fetched = self.b_.udiv(self.k, I64(self.tile.fetch))
-        ahead = self.b_.gep(ahead, [self.b_.mul(apart, fetched)])
-        unfetched = self.b_.sub(unfetched, fetched)
-        following = [*self._next_tile(left, a, c), self.b, self.b_row, ahead, unfetched]
+        prefetched = self.b_.udiv(self.k, I64(self.tile.prefetch))
+        ahead = self.b_.gep(ahead, [self.b_.mul(apart, prefetched)])
+        unprefetched = self.b_.sub(unprefetched, prefetched)
+        following = [*self._next_tile(left, a, c), self.b, self.b_row, ahead, unprefetched]
         for phi, value in zip(phis, following, strict=True):
             phi.add_incoming(value, self.b_.block)
         self.b_.branch(head)
@@ -178,10 +178,10 @@ class _PanelWriter(VectorWriter):
         return [self.b_.gep(base, [self.b_.mul(stride, I64(i))]) for i in range(count)]
 
     def _tile(self, rows: int, a: Any, c: Any, pack: bool = False, ahead: Any = None) -> None:
-        """Write the code of one tile, which may pack B, or fetch rows of (pointer, distance)."""
+        """Write the code of one tile, which may pack B, or prefetch rows of (pointer, distance)."""
         c_rows = self._rows(c, self.c_row, rows)
         for row in c_rows:  # read or written only after the k loop
-            self.fetch(row)
+            self.prefetch(row)
         cells = [(i, v) for i in range(rows) for v in range(self.nv)]
 
         zeros = [self.zero] * len(cells)
@@ -229,9 +229,9 @@ class _PanelWriter(VectorWriter):
         p, *running = phis = self.begin_loop(loop, before, [start, *acc])
         values: list[Any] = list(running)
         if ahead is not None:
-            row = self.b_.mul(self.b_.udiv(p, I64(self.tile.fetch)), ahead[1])
+            row = self.b_.mul(self.b_.udiv(p, I64(self.tile.prefetch)), ahead[1])
             for at in range(0, self.tile.nr, LINE // self.size):
-                self.fetch(self.b_.gep(ahead[0], [self.b_.add(row, I64(at))]))
+                self.prefetch(self.b_.gep(ahead[0], [self.b_.add(row, I64(at))]))
         for u in range(unroll):
             at = self.b_.add(p, I64(u)) if u else p
             b_at = self.b_.gep(self.b, [self.b_.mul(at, self.b_row)])
@@ -242,10 +242,10 @@ class _PanelWriter(VectorWriter):
                     self.store(b[v], place, v * self.lanes)
             offset = self.b_.mul(at, self.a_col)
             for i in range(rows):
-                spread = self.load_spread(a_rows[i], offset)
+                broadcast = self.load_broadcast(a_rows[i], offset)
                 for v in range(self.nv):
                     cell = i * self.nv + v
-                    values[cell] = self.multiply_add(spread, b[v], values[cell])
+                    values[cell] = self.multiply_add(broadcast, b[v], values[cell])
         following = self.b_.add(p, I64(unroll))
         end = self.b_.block
         again = self.b_.icmp_signed("<", following, stop)

@@ -2,8 +2,8 @@
 
 A register tile whose columns fill a fraction of a vector wastes the rest of it: one output of 64
 inputs took 20 ns a sample, three times what a BLAS takes. Here a lane is a row of C. A group of
-`lanes` rows of A is laid down column by column in L1, each element of B is spread over a vector,
-and each output is one accumulator; at the end the outputs of a row are brought together again.
+`lanes` rows of A is transposed into a buffer in L1, each element of B is broadcast to a vector, and
+each output is one accumulator; at the end the outputs of a row are interleaved again.
 
 Contract (strides in elements, as for `microkernel`):
 
@@ -20,7 +20,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastgrad.kernels.product.transpose import joined, split, turned
+from fastgrad.kernels.product.transpose import joined, split, transposed
 from fastgrad.kernels.toolchain.target import tile as tile_for
 from fastgrad.kernels.toolchain.vector_ir import I64, VectorWriter, new_module
 from fastgrad.kernels.units import symbol
@@ -29,7 +29,7 @@ from fastgrad.kernels.units import symbol
 # columns as lanes, else half of them. (With sixteen lanes eight would be somewhat faster, and take
 # 0.3 s to compile.)
 MOST_COLUMNS = 4
-GROUP_BYTES = 64 * 1024  # of a group of rows of A, up to which the next one is fetched
+GROUP_BYTES = 64 * 1024  # of a group of rows of A, up to which the next one is prefetched
 
 
 def build(dtype: str) -> str:
@@ -39,7 +39,7 @@ def build(dtype: str) -> str:
     other than 0 the chains are added to what C holds.
     """
     tile, module = tile_for(dtype), new_module()
-    ways = _LayingDown(module, dtype, tile.lanes)
+    ways = _Transposing(module, dtype, tile.lanes)
     pointer = ways.pointer
     words = [I64, I64, I64, pointer, I64, I64, pointer, I64, pointer, I64, pointer]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), words), symbol("thin", dtype))
@@ -57,13 +57,13 @@ def build(dtype: str) -> str:
     return str(module)
 
 
-class _LayingDown(VectorWriter):
-    """Writes the ways to lay down a group of rows of A: a vector for each step of k, in L1."""
+class _Transposing(VectorWriter):
+    """Writes the ways to transpose a group of rows of A: in L1, a vector for each step of k."""
 
     def __init__(self, module: Any, dtype: str, lanes: int) -> None:
         super().__init__(module, dtype, lanes)
         self.split = {k: self._split(k) for k in range(MOST_COLUMNS + 1, lanes // 2 + 1)}
-        self.turn_rest = self._turn_rest()
+        self.transpose_rest = self._transpose_rest()
 
     def _split(self, k: int) -> Any:
         """Write the function ``(rows, space)`` for contiguous rows of k elements."""
@@ -76,14 +76,14 @@ class _LayingDown(VectorWriter):
         self.b_.ret_void()
         return function
 
-    def _turn_rest(self) -> Any:
+    def _transpose_rest(self) -> Any:
         """Write the function ``(rows, row, count, space)`` for `count` < `lanes` steps."""
-        function = self.function("turn_rest", [self.pointer, I64, I64, self.pointer])
+        function = self.function("transpose_rest", [self.pointer, I64, I64, self.pointer])
         source, row, count, space = function.args
         self.b_ = ir.IRBuilder(function.append_basic_block())
         mask = self.first_lanes(count)
         block = [self.load_lanes(mask, source, self.b_.mul(row, I64(i))) for i in range(self.lanes)]
-        for p, column in enumerate(turned(self.b_, block)):
+        for p, column in enumerate(transposed(self.b_, block)):
             self.store(column, space, p * self.lanes)
         self.b_.ret_void()
         return function
@@ -93,7 +93,7 @@ class _Product(VectorWriter):
     """Writes the function for n columns: a loop over groups of rows, of one kind or another."""
 
     def __init__(
-        self, module: Any, dtype: str, lanes: int, n: int, words: list[Any], ways: _LayingDown
+        self, module: Any, dtype: str, lanes: int, n: int, words: list[Any], ways: _Transposing
     ) -> None:
         super().__init__(module, dtype, lanes)
         self.n, self.ways, self.zeros = n, ways, [self.zero] * n
@@ -117,7 +117,7 @@ class _Product(VectorWriter):
         short = self.b_.icmp_signed("<=", self.k, I64(max(self.lanes // 2, few)))
         short = self.b_.and_(short, self.b_.not_(self.adds))
         self.short = self.b_.and_(short, self.b_.icmp_signed("==", self.a_row, self.k))
-        # What is fetched of the next group while this one is read: nothing new where that would be
+        # What is prefetched of the next group while this one is read: nothing where that would be
         # evicted again (96 rows of 3072: 30 to 23 us; 4096 of 784 take 460 us with, 520 without).
         apart = self.b_.mul(self.a_row, I64(self.lanes))
         near = self.b_.icmp_signed("<=", apart, I64(GROUP_BYTES // self.size))
@@ -140,7 +140,7 @@ class _Product(VectorWriter):
         """Return the sums, each with a column of A times an element of row p of B."""
         weights = self.b_.gep(self.b, [self.b_.mul(p, self.b_row)])
         return [
-            self.multiply_add(column, self.load_spread(weights, j), acc)
+            self.multiply_add(column, self.load_broadcast(weights, j), acc)
             for j, acc in enumerate(sums)
         ]
 
@@ -154,7 +154,7 @@ class _Product(VectorWriter):
 
         def add_bias(values: list[Any]) -> list[Any]:
             return [
-                self.b_.fadd(value, self.load_spread(self.bias, j))
+                self.b_.fadd(value, self.load_broadcast(self.bias, j))
                 for j, value in enumerate(values)
             ]
 
@@ -177,79 +177,79 @@ class _Product(VectorWriter):
         self._end_group(group, i, sums, adds=False)
 
     def _any_steps(self, group: Any, before: Any) -> None:
-        """Write the loop for other rows: squares of A in registers, the rest laid down."""
+        """Write the loop for other rows: squares of A in registers, the rest through a buffer."""
         by_rows, finish = self._block("by_rows"), self._block("finish")
         (i,) = self.begin_loop(group, before, [I64(0)])
         rows = self.b_.gep(self.a, [self.b_.mul(i, self.a_row)])
         rows_lie = self.b_.icmp_signed("==", self.a_col, I64(1))
-        # Ways to what is laid down: (block, (where, distance of columns, first, count), sums).
+        # Ways to the buffer: (block, (where, distance of columns, first, count), sums).
         ways = [(group, (rows, self.a_col, I64(0), self.k), self.zeros)]
-        laid = self._block("laid_down")
-        self.b_.cbranch(rows_lie, by_rows, laid)
-        start, acc, turning = self._squares(by_rows, rows)
-        ways += self._rests(turning, laid, rows, start, acc)
-        sums = self._laid_down(laid, ways, finish)
+        buffered = self._block("buffered")
+        self.b_.cbranch(rows_lie, by_rows, buffered)
+        start, acc, after = self._squares(by_rows, rows)
+        ways += self._rests(after, buffered, rows, start, acc)
+        sums = self._buffered(buffered, ways, finish)
         self._end_group(group, i, sums)
 
     def _squares(self, by_rows: Any, rows: Any) -> tuple[Any, list[Any], Any]:
         """Write the loop over whole squares; return (steps done, sums, the block after it).
 
-        They are turned in registers, and not laid down: float64 a third faster.
+        They are transposed in registers, not through a buffer: float64 a third faster.
         """
-        square, turning = self._block("square"), self._block("turning")
+        square, after = self._block("square"), self._block("after")
         self.b_ = ir.IRBuilder(by_rows)
-        self.b_.cbranch(self.b_.icmp_signed(">", self.squares, I64(0)), square, turning)
+        self.b_.cbranch(self.b_.icmp_signed(">", self.squares, I64(0)), square, after)
         start, *acc = phis = self.begin_loop(square, by_rows, [I64(0), *self.zeros])
         first = self.b_.gep(rows, [start])
         block = [self.load(first, self.b_.mul(self.a_row, I64(r))) for r in range(self.lanes)]
         ahead = self.b_.gep(first, [self.next_group])
         for r in range(self.lanes):
-            self.fetch(self.b_.gep(ahead, [self.b_.mul(self.a_row, I64(r))]))
+            self.prefetch(self.b_.gep(ahead, [self.b_.mul(self.a_row, I64(r))]))
         sums = acc
-        for u, column in enumerate(turned(self.b_, block)):
+        for u, column in enumerate(transposed(self.b_, block)):
             sums = self._steps(column, self.b_.add(start, I64(u)), sums)
         reached = self.b_.add(start, I64(self.lanes))
         again = self.b_.icmp_signed("<", reached, self.squares)
-        self.end_loop(again, phis, [reached, *sums], square, turning)
+        self.end_loop(again, phis, [reached, *sums], square, after)
         start, *acc = self.join(
-            turning, [(by_rows, [I64(0), *self.zeros]), (square, [reached, *sums])]
+            after, [(by_rows, [I64(0), *self.zeros]), (square, [reached, *sums])]
         )
-        return start, acc, turning
+        return start, acc, after
 
-    def _rests(self, turning: Any, laid: Any, rows: Any, start: Any, acc: list[Any]) -> list[Any]:
-        """Lay down the steps after whole squares; return the ways, as in `_any_steps`."""
+    def _rests(self, after: Any, buffered: Any, rows: Any, start: Any, acc: list[Any]) -> list[Any]:
+        """Transpose the steps after whole squares; return the ways, as in `_any_steps`."""
         lanes = I64(self.lanes)
         left = self.b_.sub(self.k, start)
         rest = self._block("rest")
         known = self.b_.or_(self.short, self.b_.icmp_signed("==", left, I64(0)))
         switch = self.b_.switch(self.b_.select(known, left, I64(-1)), rest)
-        switch.add_case(I64(0), laid)
-        ways = [(turning, (rows, I64(0), start, left), acc)]
-        for length, lay_down in self.ways.split.items():
+        switch.add_case(I64(0), buffered)
+        ways = [(after, (rows, I64(0), start, left), acc)]
+        for length, interleave in self.ways.split.items():
             case = self._block(f"split{length}")
             switch.add_case(I64(length), case)
-            ir.IRBuilder(case).call(lay_down, [rows, self.space])
+            ir.IRBuilder(case).call(interleave, [rows, self.space])
             ways.append((case, (self.space, lanes, start, left), acc))
         self.b_ = ir.IRBuilder(rest)
         place = self.b_.gep(rows, [start])
-        self.b_.call(self.ways.turn_rest, [place, self.a_row, left, self.space])
+        self.b_.call(self.ways.transpose_rest, [place, self.a_row, left, self.space])
         ways.append((rest, (self.space, lanes, start, left), acc))
         return ways
 
-    def _laid_down(self, laid: Any, ways: list[Any], finish: Any) -> list[Any]:
-        """Write the loop over columns of A that are laid down, and return the sums, in `finish`."""
+    def _buffered(self, buffered: Any, ways: list[Any], finish: Any) -> list[Any]:
+        """Write the loop over columns of A in the buffer, and return the sums, in `finish`."""
         for block, _, _ in ways:
             if not block.is_terminated:
-                ir.IRBuilder(block).branch(laid)
+                ir.IRBuilder(block).branch(buffered)
         source, apart, start, count, *acc = self.join(
-            laid, [(block, [*place, *sums]) for block, place, sums in ways]
+            buffered, [(block, [*place, *sums]) for block, place, sums in ways]
         )
         step = self._block("step")
         self.b_.cbranch(self.b_.icmp_signed(">", count, I64(0)), step, finish)
-        p, *running = phis = self.begin_loop(step, laid, [I64(0), *acc])
+        p, *running = phis = self.begin_loop(step, buffered, [I64(0), *acc])
         column = self.load(source, self.b_.mul(p, apart))
         sums = self._steps(column, self.b_.add(start, p), running)
         following = self.b_.add(p, I64(1))
         again = self.b_.icmp_signed("<", following, count)
         self.end_loop(again, phis, [following, *sums], step, finish)
-        return self.join(finish, [(laid, acc), (step, sums)])
+        return self.join(finish, [(buffered, acc), (step, sums)])

@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 from fastgrad.kernels.toolchain.vector_ir import I32, I64
 
 
-def turned(builder: Any, block: list[Any]) -> list[Any]:
+def transposed(builder: Any, block: list[Any]) -> list[Any]:
     """Return the columns of a square of vectors, as vectors.
 
     Stage s exchanges blocks of 2**s lanes between rows 2**s apart: log2(lanes) shuffles a row
@@ -69,7 +69,7 @@ def joined(builder: Any, columns: list[Any]) -> list[Any]:
 
 
 def _write(context: Any, builder: Any, dtype: Any, source: Any, target: Any) -> None:
-    """Write the code that turns a square: (base, offsets of its rows) to (base, step of rows)."""
+    """Transpose a square, in IR: from (base, offsets of its rows) to (base, step of rows)."""
     (base, steps), (place, stride), size = source, target, dtype.bitwidth // 8
     vector = ir.VectorType(context.get_value_type(dtype), len(steps))
 
@@ -77,7 +77,7 @@ def _write(context: Any, builder: Any, dtype: Any, source: Any, target: Any) -> 
         return builder.bitcast(builder.gep(base, [offset]), vector.as_pointer())
 
     block = [builder.load(at(base, step), align=size) for step in steps]
-    for i, row in enumerate(turned(builder, block)):
+    for i, row in enumerate(transposed(builder, block)):
         builder.store(row, at(place, builder.mul(stride, I64(i))), align=size)
 
 

@@ -66,7 +66,7 @@ class Tile:
         return self.lanes * self.nv
 
     @property
-    def fetch(self) -> int:
+    def prefetch(self) -> int:
         """Steps of k for each row of the next panel of B that a tile asks for.
 
         A power of two, such that the tiles of MC x NR but the first ask for all of the panel.

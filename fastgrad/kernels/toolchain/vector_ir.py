@@ -70,9 +70,9 @@ class VectorWriter:
         args = [self.at(base, elements), I32(self.size), mask, self.constant(fill)]
         return self.b_.call(self._masked_load, args)
 
-    def load_spread(self, base: Any, elements: Any = 0) -> Any:
+    def load_broadcast(self, base: Any, elements: Any = 0) -> Any:
         """Return the element there in all lanes."""
-        return self.spread(self.b_.load(self.element_at(base, elements), align=self.size))
+        return self.broadcast(self.b_.load(self.element_at(base, elements), align=self.size))
 
     def store(self, value: Any, base: Any, elements: Any = 0) -> None:
         """Write a vector."""
@@ -86,7 +86,7 @@ class VectorWriter:
         """Return a number in all lanes."""
         return ir.Constant(self.vector, [ir.Constant(self.element, value)] * self.lanes)
 
-    def spread(self, scalar: Any) -> Any:
+    def broadcast(self, scalar: Any) -> Any:
         """Return a scalar in all lanes."""
         undefined = ir.Constant(ir.VectorType(scalar.type, self.lanes), ir.Undefined)
         one = self.b_.insert_element(undefined, scalar, I32(0))
@@ -97,13 +97,13 @@ class VectorWriter:
     def first_lanes(self, count: Any) -> Any:
         """Return the mask of the first `count` lanes."""
         index = ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes)))
-        return self.b_.icmp_unsigned("<", index, self.spread(count))
+        return self.b_.icmp_unsigned("<", index, self.broadcast(count))
 
     def multiply_add(self, a: Any, b: Any, acc: Any) -> Any:
         """Return ``a * b + acc``, rounded once."""
         return self.b_.call(self._fma, [a, b, acc])
 
-    def fetch(self, pointer: Any) -> None:
+    def prefetch(self, pointer: Any) -> None:
         """Ask for a cache line that will be read."""
         target = self.b_.bitcast(pointer, ir.IntType(8).as_pointer())
         self.b_.call(self._prefetch, [target, I32(0), I32(3), I32(1)])

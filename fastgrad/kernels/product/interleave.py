@@ -1,4 +1,4 @@
-"""Narrow rows laid down as columns of a buffer, where a vector holds one element of many rows."""
+"""Narrow rows interleaved in a buffer, so that a vector holds one element of many rows."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ CAPACITY = 16  # strips of a buffer: enough at once to hide the latency of each 
 
 
 def build(dtype: str) -> str:
-    """Return the LLVM IR of the C functions ``lay_down`` and ``take_up`` for one dtype.
+    """Return the LLVM IR of the C functions ``interleave`` and ``deinterleave`` for one dtype.
 
-    ``lay_down(source, buffer, n, m)`` copies m contiguous rows of n <= WIDEST elements, m being a
-    multiple of `lanes`: element j of row r is then ``buffer[j * m + r]``. ``take_up(buffer, target,
-    n, m)`` copies them back.
+    ``interleave(source, buffer, n, m)`` copies m contiguous rows of n <= WIDEST elements, m being a
+    multiple of `lanes`: element j of row r is then ``buffer[j * m + r]``.
+    ``deinterleave(buffer, target, n, m)`` copies them back.
     """
     module, lanes = new_module(), tile_for(dtype).lanes
-    for name, change in (("lay_down", split), ("take_up", joined)):
+    for name, change in (("interleave", split), ("deinterleave", joined)):
         writer = VectorWriter(module, dtype, lanes)
         words = [writer.pointer, writer.pointer, I64, I64]
         kind = ir.FunctionType(ir.VoidType(), words)

@@ -1,8 +1,8 @@
-"""The product of four blocks of the batch side by side, for one to three rows.
+"""Split-K: the products of four blocks of the batch at once, for one to three rows of C.
 
-Each element of a gradient is one chain over the samples of a block: with few rows and columns, a
-register tile waits four cycles for every step of it. Blocks are chains of their own, so four of
-them are computed at once, and added in their order.
+Each element of a gradient is one chain over the samples of a block: with few rows and columns a
+register tile waits four cycles for every step of it. The chains of different blocks do not depend
+on each other, so four blocks are computed at once, and their sums added in order.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ NARROW = 4  # lanes of vectors for fewer columns: short ones seldom cross a cach
 
 
 def build(dtype: str) -> str:
-    """Return the LLVM IR of the C function ``side_by_side`` for one dtype.
+    """Return the LLVM IR of the C function ``split_k`` for one dtype.
 
-    ``side_by_side(m, n, k, a, a_row, a_col, a_block, b, b_row, b_block, c, c_row, c_col, sums,
+    ``split_k(m, n, k, a, a_row, a_col, a_block, b, b_row, b_block, c, c_row, c_col, sums,
     add)`` adds up the products of m <= MOST_ROWS rows and n < `lanes` columns, over k steps, of
     BLOCKS pairs of matrices that lie `a_block` and `b_block` apart, the first to what C holds if
     `add` is not 0. The sums of A's rows, as if B had a column of ones, go to `sums` in the same
@@ -34,7 +34,7 @@ def build(dtype: str) -> str:
     pointer = wide.pointer
     words = [I64, I64, I64, pointer, I64, I64, I64, pointer, I64, I64]
     kind = ir.FunctionType(ir.VoidType(), [*words, pointer, I64, I64, pointer, I64])
-    function = ir.Function(module, kind, symbol("side_by_side", dtype))
+    function = ir.Function(module, kind, symbol("split_k", dtype))
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     space = builder.alloca(ir.ArrayType(wide.vector, BLOCKS * MOST_ROWS))
     space = builder.bitcast(space, pointer)
@@ -72,7 +72,7 @@ def _write_products(
     builder = writer.b_
     rows = [writer.load_lanes(mask, place, builder.mul(p, b_row), 1.0) for place in b_blocks]
     after = [
-        writer.multiply_add(writer.load_spread(place, builder.mul(p, a_col)), rows[q], acc)
+        writer.multiply_add(writer.load_broadcast(place, builder.mul(p, a_col)), rows[q], acc)
         for place, (q, _), acc in zip(a_rows, chains, sums, strict=True)
     ]
     following = builder.add(p, I64(1))
