@@ -118,7 +118,7 @@ class Progress:
             self._write("\r\033[K")
 
     def update(self, done: int, total: int, name: str) -> None:
-        """Draw the bar: so many steps are finished, and `name` is the next."""
+        """Draw the bar: `done` of `total` steps are finished, the next is `name`."""
         if not self._show:
             return
         now = time.monotonic()

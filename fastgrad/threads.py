@@ -35,8 +35,8 @@ __all__ = ["get_num_threads", "set_num_threads"]
 
 # Multiply-adds below which one thread is as fast: about 2 ms of float32 on one core.
 SHARE_FROM = 1 << 26
-# Multiply-adds after which Python looks for signals: 0.03 s of float32, 0.05 s of float64, and
-# some times that where processes share the cores (1 << 31: 0.77 s once to see Ctrl-C there). More
+# Multiply-adds after which Python looks for signals: 0.03 s of float32, 0.05 s of float64, a few
+# times longer where processes share the cores (with 1 << 31 Ctrl-C once took 0.77 s there). More
 # than the 1.08e9 of a 512x1024x1024 backward pass, which in two slices packs w.T twice (3 %).
 SLICE = 5 << 28
 

@@ -81,7 +81,7 @@ PRODUCT_SLOPES = ("identity", "sigmoid", "tanh", "relu", "elu", "leaky_relu", "s
                   "softsign", "exp")  # fmt: skip
 PRODUCT_SLOPE_U = 10
 
-# softmax, in eps relative (DESIGN section 3).
+# softmax, in eps relative: the bound that docs/accuracy.md states.
 SOFTMAX_EPS = 6
 
 # PyTorch's own errors are not ours to derive: its float32 kernels promise a few ULP of the

@@ -1,4 +1,4 @@
-"""What is timed: DESIGN section 7's workloads as cells, and the data of each."""
+"""What is timed: layers of nine shapes and the networks of scripts, as cells with their data."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from fastgrad.kernels.toolchain.target import tile as tile_for
 
 # m n k | a row col block | b row block | c row col | sums | add
 SPLIT_K = types.void(*([types.intp] * 15))
-# Words of an activation's record, an int64 array (see activations.record).
+# Words of an activation's record, an int64 array (see `activations.Activation.record`).
 FORWARD, FORWARD_KEEPING, BACKWARD = 0, 8, 16
 
 

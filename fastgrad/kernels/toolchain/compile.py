@@ -16,9 +16,9 @@ from fastgrad.kernels.toolchain.fallback import numba_alone
 from fastgrad.kernels.toolchain.library import machine
 from fastgrad.kernels.units import symbol
 
-# error_model="numpy": no ZeroDivisionError branches. No fastmath: policy. What Numba's variables
-# ask for all functions (NUMBA_DEBUGINFO, NUMBA_BOUNDSCHECK) is not for ours. In a user's function
-# an index out of bounds raises, and so gives NaN.
+# error_model="numpy": no ZeroDivisionError branches. No fastmath: policy. NUMBA_DEBUGINFO
+# and NUMBA_BOUNDSCHECK do not change the kernels. In a user's function an index out of bounds
+# raises, and so gives NaN.
 _PLAIN: dict[str, Any] = {"error_model": "numpy", "debug": False}
 _SCALAR: dict[str, Any] = {**_PLAIN, "boundscheck": True}
 _OPTIONS: dict[str, Any] = {**_PLAIN, "boundscheck": False}

@@ -1,7 +1,7 @@
 """Numba as a front end: what holds while it turns the kernels' sources into LLVM IR.
 
-Signals wait, Numba makes LLVM IR and no more, and no garbage is collected.
-All of it is put back afterwards: what the user compiles is compiled as if we were not there.
+Signals wait, Numba makes LLVM IR and no more, and no garbage is collected. All of it is put back
+afterwards: it does not change how the user's own functions are compiled.
 Importing this does not import Numba.
 """
 

@@ -4,7 +4,7 @@ Nothing comes between. Not a signal: Numba or llvmlite, stopped by an exception 
 with LLVM's lock held, could not be used again by this process. Not a fork: the child would find
 that lock held for ever. Not the end of Python: C's `exit` destroys what LLVM works on, and a
 daemon thread that compiles then crashes the process (one of twelve runs ended within a
-compilation did). All of it waits, and goes on afterwards as if we were not there.
+compilation did). All of them wait, and take effect as soon as the kernels are compiled.
 
 Importing this imports neither Numba nor llvmlite.
 """
@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 FORK_PATIENCE = 5.0  # seconds that a fork waits for another thread
-# And the end of Python: a unit takes a second or less, and some times that on a loaded machine.
+# The same for the end of Python: a unit takes at most a second, several on a loaded machine.
 END_PATIENCE = 30.0
 
 
