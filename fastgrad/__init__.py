@@ -106,7 +106,7 @@ class _Moved(ModuleType):
 _MOVED = {
     "fastgrad.activation": "activations",
     "fastgrad.data": "command.digits",
-    "fastgrad.dense_layer": "layers.compiled_layer",
+    "fastgrad.dense_layer": "layers.dense_checked",
     "fastgrad.functional": "layers.dense",
     "fastgrad.network": "networks.mlp",
     "fastgrad.training": "networks.training",

@@ -18,7 +18,6 @@ their own, of true values or of PyTorch's names, fail until it has the row.
 
 from __future__ import annotations
 
-import operator
 import pickle
 import warnings
 from collections.abc import Callable
@@ -27,10 +26,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import check_out
+from fastgrad.arguments import check_axis, check_same_shape
 from fastgrad.arrays import Array, Dtypes, as_array, as_native, common_dtypes, deliver
 from fastgrad.kernels.elementwise.derivative_check import disagreement
 from fastgrad.kernels.flags import COLUMNS, ELEMENTWISE, ONES, UNCHECKED
+from fastgrad.results import check_out
 from fastgrad.warning_categories import FastgradWarning
 
 __all__ = ["ACTIVATIONS", "Activation", "define_activation"]
@@ -328,7 +328,7 @@ class Activation:
         if not self.rowwise:
             return self._run(".backward", "backward_z", arguments, out, axis)
         caller = f"{self.name}.backward"
-        arrays, dtypes = self._check(caller, arguments, out, self._index(caller, axis))
+        arrays, dtypes, axis = self._check(caller, arguments, out, axis)
         z_array = arrays["z"].astype(dtypes.work, copy=False)
         y = self._run(".backward", "forward", {"z": z_array}, None, axis)
         grad_z = self._run(
@@ -428,8 +428,7 @@ class Activation:
         from fastgrad.kernels.calls.entry import entry
 
         caller = self.name + method
-        axis = self._index(caller, axis)
-        arrays, dtypes = self._check(caller, arguments, out, axis)
+        arrays, dtypes, axis = self._check(caller, arguments, out, axis)
         shape = next(iter(arrays.values())).shape
         last = len(shape) - 1
         views = [
@@ -453,33 +452,19 @@ class Activation:
         return deliver(result.reshape(shape), dtypes.result, out)
 
     def _check(
-        self, caller: str, arguments: dict[str, ArrayLike], out: Array | None, axis: int
-    ) -> tuple[dict[str, Array], Dtypes]:
-        """Return the arguments as arrays of one shape, and the dtypes of the call."""
+        self, caller: str, arguments: dict[str, ArrayLike], out: Array | None, axis: Any
+    ) -> tuple[dict[str, Array], Dtypes, int]:
+        """Return the arguments as arrays of one shape, the dtypes of the call, and the axis."""
+        if axis is not _LAST and not self.rowwise:
+            raise TypeError(f"{caller}: unexpected argument axis")
         arrays = {name: as_array(caller, name, value) for name, value in arguments.items()}
         (first, a), (second, b) = (list(arrays.items()) * 2)[:2]
-        if a.shape != b.shape:
-            raise ValueError(
-                f"{caller}: {first} has shape {a.shape} but {second} has shape {b.shape}: "
-                "they need the same shape"
-            )
-        if self.rowwise and not -a.ndim <= axis < a.ndim:
-            raise ValueError(f"{caller}: axis is {axis} but {first} has shape {a.shape}")
+        check_same_shape(caller, first, a, second, b)
+        index = check_axis(caller, axis, first, a) if self.rowwise else -1
         dtypes = common_dtypes(*arrays.values())
         if out is not None:
             check_out(caller, "out", out, a.shape, dtypes.result, arrays)
-        return arrays, dtypes
-
-    def _index(self, caller: str, axis: Any) -> int:
-        """Return the axis as an int, or raise: no integer, or for an activation without axes."""
-        if axis is not _LAST and not self.rowwise:
-            raise TypeError(f"{caller}: unexpected argument axis")
-        index: Any = None if isinstance(axis, bool) else axis
-        try:
-            return operator.index(index)
-        except TypeError:
-            kind = type(axis).__name__
-            raise TypeError(f"{caller}: axis is a {kind}: give an integer") from None
+        return arrays, dtypes, index
 
 
 def lookup(name: str) -> Activation:

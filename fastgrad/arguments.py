@@ -1,18 +1,25 @@
-"""Checks of arguments. A failure says: which function, which argument, and what would be right."""
+"""Checks of arguments. A failure says: which function, which argument, and what would be right.
+
+fastgrad, reference and loops have them in common: what is wrong is wrong for all three, in the
+same words.
+"""
 
 from __future__ import annotations
 
 import difflib
+import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastgrad.arrays import FLOAT32, FLOAT64, Array, masked_class
+from fastgrad.arrays import FLOAT32, FLOAT64, Array, as_array
+from fastgrad.kernels.flags import TARGET_SLACK
 
 LAYOUTS = ("rows", "columns")  # what `samples` may be: which axis of x counts them
+REDUCTIONS = ("mean", "sum", "samples")  # what the sum of a loss's terms may be divided by
 
 
 def check_choice(function: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
@@ -29,6 +36,18 @@ def check_samples(function: str, name: str, array: Array, samples: str) -> None:
         forms = "(d, n) or (d,)" if columns else "(n, d), (..., d) or (d,)"
         raise ValueError(
             f"{function}: {name} has shape {array.shape}: samples={samples!r} take {forms}"
+        )
+
+
+def check_same_shape(
+    function: str, name: str, array: Array, other: str, like: Array, hint: str = ""
+) -> None:
+    """Raise unless two arguments have one shape."""
+    # NumPy would broadcast (n, 1) against (n,) to (n, n): a classic silent mistake.
+    if array.shape != like.shape:
+        raise ValueError(
+            f"{function}: {name} has shape {array.shape} but {other} has shape {like.shape}: "
+            f"they need the same shape{hint}"
         )
 
 
@@ -74,57 +93,206 @@ def random_generator(function: str, seed: Any) -> np.random.Generator:
         raise type(error)(f"{function}: seed is {seed!r}: give an integer >= 0") from None
 
 
-def check_out(
-    function: str,
-    name: str,
-    given: Any,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    inputs: dict[str, Any],
-) -> Array:
-    """Return a view of `given`, an `out=`; raise unless it can receive a result.
+# -- an activation -----------------------------------------------------------------------------
 
-    It needs the exact shape and dtype, must be writeable, and share no memory with an input.
-    """
-    if not isinstance(given, np.ndarray):
-        raise TypeError(f"{function}: {name} is a {type(given).__name__}: give a NumPy array")
-    if isinstance(given, masked_class()):
-        raise TypeError(f"{function}: {name} is a masked array: give its data")
-    out = own_view(given)
-    if out.shape != shape or out.dtype != dtype:
-        raise ValueError(
-            f"{function}: {name} has shape {out.shape} and dtype {out.dtype}: "
-            f"it needs shape {shape} and dtype {dtype}"
+
+def check_activation(function: str, activation: Any, known: Iterable[str]) -> None:
+    """Raise unless a layer's `activation` is None, the name of one, or callable."""
+    if isinstance(activation, str):
+        if activation not in known:
+            rest = choices(activation, known)
+            raise ValueError(f"{function}: unknown activation {activation!r}: {rest}")
+    elif activation is not None and not callable(activation):
+        raise TypeError(
+            f"{function}: activation is a {type(activation).__name__}: give None, a name, an "
+            "fg.Activation or a callable"
         )
-    if not out.flags.writeable:
-        raise ValueError(f"{function}: {name} is read-only")
-    if out.size and _overlaps_itself(out):
-        raise ValueError(f"{function}: {name} has elements that share memory with each other")
-    for other, array in inputs.items():
-        if isinstance(array, np.ndarray) and np.shares_memory(out, array):
-            raise ValueError(f"{function}: {name} shares memory with {other}")
-    return out
 
 
-def own_view(array: Array) -> Array:
-    """Return a plain view of an array, with a header that nobody else can change.
+def evaluated(
+    function: str, callable_: Callable[[Array], Any], z: Array, dtype: np.dtype[Any]
+) -> Array:
+    """Return a user's elementwise function of a copy of z, as an array of its own.
 
-    The properties of a subclass may say what they like; another thread, or a callback, may set
-    the caller's ``x.shape`` or ``x.dtype`` after it has been checked.
+    It may work in place, or return the same buffer each time.
     """
-    plain: Array = np.ndarray.view(array, np.ndarray)
-    return plain
+    y = as_array(function, "what the activation returned", callable_(z.copy(order="K")))
+    if y.shape != z.shape:
+        raise ValueError(
+            f"{function}: activation returned shape {y.shape} for an array of shape {z.shape}: "
+            "it must be elementwise"
+        )
+    with np.errstate(all="ignore"):  # float64 numbers of a float32 layer
+        return y.astype(dtype)
 
 
-def _overlaps_itself(array: Array) -> bool:
-    """Return whether two elements may share memory: each step must clear all smaller ones."""
-    extent = array.itemsize
-    steps = zip(array.strides, array.shape, strict=True)
-    for step, length in sorted((abs(s), n) for s, n in steps if n > 1):
-        if step < extent:
-            return True
-        extent += step * (length - 1)
-    return False
+def check_axis(caller: str, axis: Any, name: str, array: Array) -> int:
+    """Return the axis as an int, or raise unless it is one of the array's."""
+    index: Any = None if isinstance(axis, bool) else axis
+    try:
+        index = operator.index(index)
+    except TypeError:
+        kind = type(axis).__name__
+        raise TypeError(f"{caller}: axis is a {kind}: give an integer") from None
+    if not -array.ndim <= index < array.ndim:
+        raise ValueError(f"{caller}: axis is {index} but {name} has shape {array.shape}")
+    return int(index)
+
+
+# -- a dense layer -----------------------------------------------------------------------------
+
+
+def check_dense(function: str, x: Array, w: Array, b: Array | None, samples: str) -> None:
+    """Raise unless the shapes of a layer's arrays fit each other."""
+    check_samples(function, "x", x, samples)
+    columns = samples == "columns"
+    if w.ndim != 2:
+        raise ValueError(
+            f"{function}: w has shape {w.shape}: it needs two axes, "
+            f"{'(k, d)' if columns else '(d, k)'}"
+        )
+    d = x.shape[0] if columns else x.shape[-1]
+    if w.shape[1 if columns else 0] != d:
+        side = "columns" if columns else "rows"
+        raise ValueError(
+            f"{function}: w has shape {w.shape} but x has shape {x.shape}: "
+            f"w needs {d} {side}, one per input feature"
+        )
+    k = w.shape[0 if columns else 1]
+    full = (k, 1) if columns else (1, k)
+    if b is not None and b.shape not in ((k,), full):
+        raise ValueError(
+            f"{function}: b has shape {b.shape} but w has shape {w.shape}: "
+            f"b needs shape ({k},) or {full}, one entry per output"
+        )
+
+
+def dense_shape(x: Array, w: Array, samples: str) -> tuple[int, ...]:
+    """Return the shape of a layer's output."""
+    if samples == "columns":
+        return (w.shape[0], *x.shape[1:])
+    return (*x.shape[:-1], w.shape[1])
+
+
+def check_truth(function: str, name: str, value: Any) -> bool:
+    """Return `value` as a bool, or raise: an array has no truth value."""
+    try:
+        return bool(value)
+    except ValueError:
+        kind = type(value).__name__
+        raise TypeError(f"{function}: {name} is a {kind}: give True or False") from None
+
+
+# -- a loss ------------------------------------------------------------------------------------
+
+
+class LossArguments(NamedTuple):
+    """What a loss is called with, checked: arrays as they were given, their dtypes unchanged."""
+
+    pred: Array
+    target: Array | None
+    classes: bool  # whether `target` holds classes, one per sample
+    samples: int  # how many there are
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """Those whose dtypes are promoted together."""
+        if self.target is None or self.classes:
+            return (self.pred,)
+        return self.pred, self.target
+
+
+def loss_arguments(
+    caller: str, pred: Any, target: Any, reduction: str, samples: str, rowwise: bool
+) -> LossArguments:
+    """Return the arguments of a loss, checked; it has no `target` where that is None.
+
+    A `rowwise` loss has one term per sample: its target may be classes.
+    """
+    name = "y" if target is None else "pred"
+    check_choice(caller, "reduction", reduction, REDUCTIONS)
+    check_choice(caller, "samples", samples, LAYOUTS)
+    pred = as_array(caller, name, pred)
+    if pred.ndim == 0:
+        raise ValueError(f"{caller}: {name} has shape (): it needs at least one axis")
+    columns = samples == "columns" and pred.ndim > 1
+    if columns and pred.ndim > 2:
+        raise ValueError(f"{caller}: {name} has shape {pred.shape}: columns take (d, n) or (d,)")
+    each = pred.shape[1:] if columns else pred.shape[:-1]  # the shape of one number per sample
+    count = math.prod(each)
+    if target is None:
+        return LossArguments(pred, None, False, count)
+    target = as_array(caller, "target", target)
+    if rowwise and pred.ndim == 1 and pred.size != 1:
+        target = one_class(target)
+    if rowwise and target.ndim == pred.ndim - 1:
+        if not are_classes(target, each):
+            raise ValueError(
+                f"{caller}: target has shape {target.shape} and dtype {target.dtype} but pred has "
+                f"shape {pred.shape}: give integer classes of shape {each}"
+                f"{use_astype(target, count)}, or an array like pred"
+            )
+        classes = pred.shape[0 if columns else -1]
+        check_classes(caller, target, classes, f"pred has {classes} classes")
+        return LossArguments(pred, target, True, count)
+    hint = use_ravel(target, count) if rowwise else ""
+    check_same_shape(caller, "target", target, "pred", pred, hint)
+    return LossArguments(pred, target, False, count)
+
+
+def check_target_given(caller: str, target: Any) -> None:
+    """Raise if there is no target: inside, None stands for the losses of one array."""
+    if target is None:
+        raise TypeError(f"{caller}: target is None: give an array like pred")
+
+
+def one_class(target: Array) -> Array:
+    """Return the class of one sample, given as a scalar or as one element, as a scalar."""
+    single = target.shape == (1,) and target.dtype.kind in "iu"
+    return target.reshape(()) if single else target
+
+
+def use_ravel(target: Array, samples: int) -> str:
+    """Return what to do with classes that stand in a column or row of their own."""
+    column = target.ndim == 2 and 1 in target.shape and target.size == samples
+    return "; of classes give labels.ravel()" if column and target.dtype.kind in "iu" else ""
+
+
+def use_astype(target: Array, samples: int) -> str:
+    """Return what to do with classes that are floats or bools."""
+    return " (labels.astype(int))" if target.shape == (samples,) else ""
+
+
+def are_classes(target: Array, shape: tuple[int, ...]) -> bool:
+    """Return whether `target` holds integers and has this shape: classes, one per sample."""
+    # np.asarray([]) is float64: an empty list of classes is still a list of classes.
+    return target.shape == shape and (target.dtype.kind in "iu" or not target.size)
+
+
+def check_classes(caller: str, target: Array, classes: int, reason: str) -> None:
+    """Raise unless all entries of an integer target are classes, of which there are `classes`."""
+    if target.size and (target.min() < 0 or target.max() >= classes):
+        raise ValueError(
+            f"{caller}: target has classes from {target.min()} to {target.max()} but {reason}: "
+            f"they go from 0 to {classes - 1}"
+        )
+
+
+def check_probabilities(caller: str, loss: str, target: Array) -> None:
+    """Raise unless a target lies between 0 and 1: else the loss has no minimum.
+
+    Rounding is no reason, and NaN gives NaN.
+    """
+    if not target.size:
+        return
+    with np.errstate(all="ignore"):
+        low, high = np.fmin.reduce(target, axis=None), np.fmax.reduce(target, axis=None)
+    if low < -TARGET_SLACK or high > 1 + TARGET_SLACK:
+        hint = ": of these labels make (target + 1) / 2" if (low, high) == (-1, 1) else ""
+        raise ValueError(
+            f"{caller}: target has values from {low} to {high}: {loss} takes "
+            f"probabilities from 0 to 1{hint}"
+        )
 
 
 # -- names that people know from elsewhere, and what they are called here ----------------------

@@ -19,14 +19,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import LAYOUTS, check_choice, check_out
+from fastgrad.arguments import (
+    REDUCTIONS,
+    check_probabilities,
+    check_target_given,
+    loss_arguments,
+)
 from fastgrad.arrays import (
     FLOAT32,
     INT64,
     TO_FLOAT32,
     TO_FLOAT64,
     Array,
-    as_array,
     as_native,
     common_dtypes,
     deliver,
@@ -35,12 +39,11 @@ from fastgrad.kernels.flags import (
     COLUMNS,
     PER_SAMPLE,
     PROBABILITIES,
-    TARGET_SLACK,
     UNCHECKED,
     WANT_GRAD,
 )
+from fastgrad.results import check_out
 
-REDUCTIONS = ("mean", "sum", "samples")
 _CODES = {name: code for code, name in enumerate(REDUCTIONS)}
 _COLUMNS = {"rows": 0, "columns": COLUMNS}
 
@@ -97,20 +100,9 @@ class _Loss:
         return found
 
     def check_target(self, caller: str, target: Array) -> None:
-        """Raise if a target must hold probabilities and does not: the loss would have no minimum.
-
-        Rounding is no reason, and NaN gives NaN.
-        """
-        if not self.probabilities or not target.size:
-            return
-        with np.errstate(all="ignore"):
-            low, high = np.fmin.reduce(target, axis=None), np.fmax.reduce(target, axis=None)
-        if low < -TARGET_SLACK or high > 1 + TARGET_SLACK:
-            hint = ": of these labels make (target + 1) / 2" if (low, high) == (-1, 1) else ""
-            raise ValueError(
-                f"{caller}: target has values from {low} to {high}: {self.name} takes "
-                f"probabilities from 0 to 1{hint}"
-            )
+        """Raise if a target must hold probabilities and does not."""
+        if self.probabilities:
+            check_probabilities(caller, self.name, target)
 
     def _direct(
         self, pred: Any, target: Any, reduction: str, samples: str, out: Any, flags: int
@@ -165,42 +157,20 @@ class _Loss:
         want_grad: bool,
     ) -> Any:
         """Check and convert everything, run the kernel, deliver float or (float, grad)."""
-        first = "pred" if target is not None else "y"
-        check_choice(caller, "reduction", reduction, REDUCTIONS)
-        check_choice(caller, "samples", samples, LAYOUTS)
-        array = as_array(caller, first, pred)
-        if array.ndim == 0:
-            raise ValueError(f"{caller}: {first} has shape (): it needs at least one axis")
-        columns = samples == "columns" and array.ndim > 1
-        if columns and array.ndim > 2:
-            raise ValueError(
-                f"{caller}: {first} has shape {array.shape}: columns take (d, n) or (d,)"
-            )
-        goal = None if target is None else as_array(caller, "target", target)
-        labels = False
-        if goal is not None and self.rowwise and array.ndim == 1 and array.size != 1:
-            goal = one_class(goal)
-        if goal is not None:
-            labels = self.rowwise and goal.ndim == array.ndim - 1
-            if labels:
-                _check_labels(caller, array, goal, columns)
-            else:
-                samples_given = math.prod(array.shape[1:] if columns else array.shape[:-1])
-                hint = use_ravel(goal, samples_given) if self.rowwise else ""
-                _check_same(caller, array, goal, hint)
+        given = loss_arguments(caller, pred, target, reduction, samples, self.rowwise)
+        array, goal, labels, count = given
         if array is not pred or goal is not target:  # lists, say: they may need no more
             flags = WANT_GRAD if want_grad else 0
             made = self._converted(array, goal, reduction, samples, out, flags)
             if made is not None:
                 return made
-        inputs = {first: array} if goal is None else {first: array, "target": goal}
-        dtypes = common_dtypes(*([array] if labels or goal is None else [array, goal]))
+        inputs = {"y": array} if goal is None else {"pred": array, "target": goal}
+        dtypes = common_dtypes(*given.arrays)
         result = common_dtypes(array).result if array.dtype.kind == "f" else dtypes.result
         if out is not None:
             check_out(caller, "out", out, array.shape, result, inputs)
         if array.size == 0:
-            samples_given = math.prod(array.shape[1:] if columns else array.shape[:-1])
-            value = reduced(0.0, reduction, self.rowwise, samples_given, array.size)
+            value = reduced(0.0, reduction, self.rowwise, count, array.size)
             grad = np.empty(array.shape, result) if out is None else out
             return (value, grad) if want_grad else value
 
@@ -285,7 +255,7 @@ class Loss(_Loss):
                 value = self._converted(pred, target, reduction, samples, None, 0)
             if value is not None:
                 return value
-        _check_given(self.name, target)
+        check_target_given(self.name, target)
         return self._evaluate(self.name, pred, target, reduction, samples, None, False)  # type: ignore[no-any-return]
 
     def value_and_grad(
@@ -343,7 +313,7 @@ class Loss(_Loss):
             if pair is not None:
                 return pair  # type: ignore[no-any-return]
         caller = f"{self.name}.value_and_grad"
-        _check_given(caller, target)
+        check_target_given(caller, target)
         value, grad = self._evaluate(caller, pred, target, reduction, samples, out, True)
         return value, grad
 
@@ -455,71 +425,12 @@ def _lookup(name: str) -> Loss | ArrayLoss:
     return LOSSES[name]
 
 
-def _check_given(caller: str, target: ArrayLike | None) -> None:
-    # Inside, None stands for the losses of one array.
-    if target is None:
-        raise TypeError(f"{caller}: target is None: give an array like pred")
-
-
 def reduced(terms: float, reduction: str, rowwise: bool, samples: int, elements: int) -> float:
     """Return the loss whose terms add up to `terms` (`kernels.elementwise.loss.divisor`)."""
     if reduction == "sum":
         return terms
     count = samples if reduction == "samples" or rowwise else elements
     return terms / count if count else math.nan  # the mean of nothing
-
-
-def _check_same(caller: str, pred: Array, target: Array, hint: str = "") -> None:
-    # NumPy would broadcast (n, 1) against (n,) to (n, n): a classic silent mistake.
-    if pred.shape != target.shape:
-        raise ValueError(
-            f"{caller}: target has shape {target.shape} but pred has shape {pred.shape}: "
-            f"they need the same shape{hint}"
-        )
-
-
-def one_class(target: Array) -> Array:
-    """Return the class of one sample, given as a scalar or as one element, as a scalar."""
-    single = target.shape == (1,) and target.dtype.kind in "iu"
-    return target.reshape(()) if single else target
-
-
-def use_ravel(target: Array, samples: int) -> str:
-    """Return what to do with classes that stand in a column or row of their own."""
-    column = target.ndim == 2 and 1 in target.shape and target.size == samples
-    return "; of classes give labels.ravel()" if column and target.dtype.kind in "iu" else ""
-
-
-def use_astype(target: Array, samples: int) -> str:
-    """Return what to do with classes that are floats or bools."""
-    return " (labels.astype(int))" if target.shape == (samples,) else ""
-
-
-def are_classes(target: Array, shape: tuple[int, ...]) -> bool:
-    """Return whether `target` holds integers and has this shape: classes, one per sample."""
-    # np.asarray([]) is float64: an empty list of classes is still a list of classes.
-    return target.shape == shape and (target.dtype.kind in "iu" or not target.size)
-
-
-def _check_labels(caller: str, pred: Array, target: Array, columns: bool) -> None:
-    expected = pred.shape[1:] if columns else pred.shape[:-1]
-    classes = pred.shape[0] if columns else pred.shape[-1]
-    if not are_classes(target, expected):
-        raise ValueError(
-            f"{caller}: target has shape {target.shape} and dtype {target.dtype} but pred has "
-            f"shape {pred.shape}: give integer classes of shape {expected}"
-            f"{use_astype(target, math.prod(expected))}, or an array like pred"
-        )
-    check_classes(caller, target, classes, f"pred has {classes} classes")
-
-
-def check_classes(caller: str, target: Array, classes: int, reason: str) -> None:
-    """Raise unless all entries of an integer target are classes, of which there are `classes`."""
-    if target.size and (target.min() < 0 or target.max() >= classes):
-        raise ValueError(
-            f"{caller}: target has classes from {target.min()} to {target.max()} but {reason}: "
-            f"they go from 0 to {classes - 1}"
-        )
 
 
 mse = Loss("mse", "(pred - target)**2")

@@ -927,13 +927,13 @@ _WRAPPERS = [
         "the third gradient wanted is not computed",
     ),
     Fault(
-        "bias-check", "layers/dense_checked.py",
+        "bias-check", "arguments.py",
         "b.shape not in ((k,), full)", "b.size != k", "a bias of the other layout is taken",
     ),
     Fault(
         "grad-check", "layers/dense_checked.py",
-        "if grad.shape != saved.shape:\n        raise",
-        "if grad.size != saved.size:\n        raise",
+        'check_same_shape(function, "grad_y", grad, "y", saved)',
+        'check_same_shape(function, "grad_y", grad.ravel(), "y", saved.ravel())',
         "a transposed grad_y is taken",
     ),
     Fault(
@@ -1057,16 +1057,16 @@ _WRAPPERS = [
         "a missing error check: masks are dropped in silence",
     ),
     Fault(
-        "overlap-itself", "arguments.py",
+        "overlap-itself", "results.py",
         "if out.size and _overlaps_itself(out):", "if False:",
         "a missing error check: out may overlap itself",
     ),
     Fault(
-        "read-only-check", "arguments.py",
+        "read-only-check", "results.py",
         "if not out.flags.writeable:", "if False:", "a missing error check: read-only out",
     ),
     Fault(
-        "overlap-check", "arguments.py",
+        "overlap-check", "results.py",
         "np.shares_memory(out, array)", "out is array", "out may overlap an input partly",
     ),
     Fault(
@@ -1084,13 +1084,13 @@ _WRAPPERS = [
         "a tensor's own error leaves without function and argument",
     ),
     Fault(
-        "one-class", "losses.py",
+        "one-class", "arguments.py",
         "return target.reshape(()) if single else target", "return target",
         "the class of one sample as a list of one",
     ),
     Fault(
-        "loss-broadcast", "losses.py",
-        "if pred.shape != target.shape:", "if pred.size != target.size:",
+        "loss-broadcast", "arguments.py",
+        "if array.shape != like.shape:", "if array.size != like.size:",
         "a missing error check: (n, 1) against (n,)",
     ),
     Fault(
@@ -1100,7 +1100,7 @@ _WRAPPERS = [
         "the wrong reduction on the direct path",
     ),
     Fault(
-        "label-range", "losses.py",
+        "label-range", "arguments.py",
         "target.max() >= classes", "target.max() > classes",
         "a class one too large is no ValueError",
     ),
@@ -1333,7 +1333,7 @@ _NETWORKS = [
         "x, target = x, target", "a job reads headers that the caller may change",
     ),
     Fault(
-        "out-own-view", "arguments.py", "out = own_view(given)", "out = given",
+        "out-own-view", "results.py", "out = own_view(given)", "out = given",
         "a subclass answers for its own shape",
     ),
     Fault(
@@ -1437,7 +1437,7 @@ _NETWORKS = [
         "a function that works in place moves the points of its difference",
     ),
     Fault(
-        "callable-buffer", "layers/compiled_layer.py",
+        "callable-buffer", "arguments.py",
         "y.astype(dtype)", "y.astype(dtype, copy=False)",
         "a callable's own buffer is its result",
     ),

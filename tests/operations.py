@@ -16,7 +16,8 @@ from hostile_arrays import pick, wider
 import fastgrad as fg
 from fastgrad import reference
 from fastgrad.activations import ACTIVATIONS, BUILT_IN
-from fastgrad.losses import LOSSES, REDUCTIONS
+from fastgrad.arguments import REDUCTIONS
+from fastgrad.losses import LOSSES
 
 Rng = np.random.Generator
 Values = dict[str, Any]

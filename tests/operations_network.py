@@ -13,7 +13,8 @@ from operations import AMBIGUOUS, SIZES, Operation, Rng, Shapes, Values, make_pr
 
 import fastgrad as fg
 from fastgrad import reference
-from fastgrad.losses import LOSSES, REDUCTIONS
+from fastgrad.arguments import REDUCTIONS
+from fastgrad.losses import LOSSES
 
 # Behind the first layer, z is rounded: only smooth ones give nearly the same gradients.
 FIRST = [None, *fg.activations.BUILT_IN]

@@ -30,8 +30,8 @@ FLOORS = [
     ("layers",),
     ("activations", "losses", "optimizers"),
     ("gradcheck",),
-    ("arguments", "arrays", "terminal", "threads", "warning_categories"),
     ("reference", "loops"),
+    ("results", "arguments", "arrays", "terminal", "threads", "warning_categories"),
     ("kernels.calls",),
     ("kernels.network",),
     ("kernels.elementwise",),
@@ -165,16 +165,40 @@ def test_who_may_import_other_packages(path: Path) -> None:
         )
 
 
+# What reference and loops have in common with fastgrad: checks, conversions, `out=`, result types.
+# Arithmetic is each one's own: the kernels are held against it.
+SHARED = ("arguments", "arrays", "results", "terminal", "warning_categories")
+COMPUTING = {
+    *("sum", "dot", "matmul", "einsum", "mean", "prod", "cumsum", "reduce"),
+    *("exp", "expm1", "log", "log1p", "tanh", "erf", "sqrt", "cbrt", "square", "power", "fsum"),
+}
+# Of shapes, and of the bounds of a target.
+COMPUTED_ALL_THE_SAME = {("arguments", "prod"), ("arguments", "reduce")}
+
+
 @pytest.mark.parametrize("package", ["reference", "loops"])
-def test_twins_share_nothing(package: str) -> None:
-    """They are what the kernels are held against: NumPy and the standard library alone."""
+def test_twins_share_no_arithmetic(package: str) -> None:
+    """They import NumPy, the standard library and what checks arguments, no kernels."""
     for path in sorted((ROOT / package).glob("*.py")):
         for name, line, _ in imports(path):
             target = target_of(name)
-            assert target is None or room_of(target) == package, (
-                f"{path.relative_to(ROOT.parent)}:{line} imports {name}: the twins share no "
-                "code with anything"
+            where = f"{path.relative_to(ROOT.parent)}:{line} imports {name}"
+            assert target is None or room_of(target) in (package, *SHARED), (
+                f"{where}: the twins share {', '.join(SHARED)} and no formula, no sum"
             )
+            assert not name.startswith("fastgrad.arrays.TO_FLOAT"), f"{where}: that is compiled"
+
+
+@pytest.mark.parametrize("module", SHARED)
+def test_what_twins_share_computes_nothing(module: str) -> None:
+    for node in ast.walk(ast.parse((ROOT / f"{module}.py").read_text())):
+        name = getattr(node, "attr", getattr(node, "id", None))
+        if (module, name) in COMPUTED_ALL_THE_SAME:
+            continue
+        assert name not in COMPUTING and not isinstance(node, ast.MatMult), (
+            f"fastgrad/{module}.py computes ({name}): reference and loops use it, and "
+            "fastgrad is held against them. Formulas and sums stand in each of them"
+        )
 
 
 def test_one_place_with_jit_options() -> None:

@@ -16,7 +16,8 @@ from tolerances import GRADIENT_RTOL, LOSS_GRAD_U, LOSS_U, U
 
 import fastgrad as fg
 from fastgrad import loops, reference
-from fastgrad.losses import LOSSES, REDUCTIONS, ArrayLoss
+from fastgrad.arguments import REDUCTIONS
+from fastgrad.losses import LOSSES, ArrayLoss
 
 NAMES = list(LOSSES)
 ONE_ARRAY = [name for name, row in LOSSES.items() if isinstance(row, ArrayLoss)]

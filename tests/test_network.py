@@ -19,7 +19,8 @@ from tolerances import GRADIENT_RTOL
 import fastgrad as fg
 from fastgrad import reference, threads
 from fastgrad.activations import BUILT_IN
-from fastgrad.losses import LOSSES, REDUCTIONS, ArrayLoss
+from fastgrad.arguments import REDUCTIONS
+from fastgrad.losses import LOSSES, ArrayLoss
 from fastgrad.networks import job as network_job
 from fastgrad.networks import passes as network_passes
 from fastgrad.networks import training_run

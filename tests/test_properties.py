@@ -24,7 +24,8 @@ from tolerances import GRADIENT_RTOL, U
 import fastgrad as fg
 from fastgrad import reference
 from fastgrad.activations import ACTIVATIONS, BUILT_IN
-from fastgrad.losses import LOSSES, REDUCTIONS, ArrayLoss
+from fastgrad.arguments import REDUCTIONS
+from fastgrad.losses import LOSSES, ArrayLoss
 
 LAWS: dict[str, Callable[[], None]] = {}
 ALL = ("x", "w", "b", "z")

@@ -13,8 +13,8 @@ import numpy as np
 
 from fastgrad import threads
 from fastgrad.activations import ACTIVATIONS, REDEFINED, Activation, identity
-from fastgrad.arguments import choices
-from fastgrad.arrays import Array, Dtypes, as_array
+from fastgrad.arguments import check_activation, evaluated
+from fastgrad.arrays import Array, Dtypes
 from fastgrad.kernels.flags import COLUMNS, WANT_B, WANT_W, WANT_X, WANT_Z
 from fastgrad.kernels.units import DTYPES
 
@@ -55,31 +55,6 @@ class CompiledLayer:
             self.samples,
             self.dtype,
         )
-
-
-class DenseGrads(NamedTuple):
-    """Gradients of one layer, each of the shape of what it belongs to.
-
-    Attributes
-    ----------
-    x, w, b, z : ndarray or None
-        ``dL/dx``, ``dL/dw``, ``dL/db`` (of the shape b was given in) and, on request, ``dL/dz`` of
-        the pre-activation (the shape of y). None where not needed, and b where there is no bias.
-        Of the dtype that NumPy promotes all arrays of the call to; float64 for integers.
-
-    Examples
-    --------
-    >>> import fastgrad as fg
-    >>> _, cache = fg.dense_forward([[1.0, 2.0]], [[3.0], [4.0]])
-    >>> grads = fg.dense_backward([[1.0]], cache)
-    >>> grads.x, grads.w.shape, grads.b
-    (array([[3., 4.]]), (2, 1), None)
-    """
-
-    x: Array | None = None
-    w: Array | None = None
-    b: Array | None = None
-    z: Array | None = None
 
 
 class DenseCache(NamedTuple):
@@ -134,21 +109,14 @@ def mark_of(saved: Array, layer: CompiledLayer) -> float | None:
 
 def resolve(function: str, activation: Any) -> tuple[Activation, Callable[[Array], Array] | None]:
     """Return the compiled activation, and the Python callable to apply after it if any."""
+    check_activation(function, activation, ACTIVATIONS)
     if activation is None:
         return identity, None
     if isinstance(activation, str):
-        if activation not in ACTIVATIONS:
-            rest = choices(activation, ACTIVATIONS)
-            raise ValueError(f"{function}: unknown activation {activation!r}: {rest}")
         return ACTIVATIONS[activation], None
     if isinstance(activation, Activation):
         return activation, None
-    if callable(activation):
-        return identity, activation
-    raise TypeError(
-        f"{function}: activation is a {type(activation).__name__}: give None, a name, an "
-        "fg.Activation or a callable"
-    )
+    return identity, activation
 
 
 def compiled_layer(
@@ -184,7 +152,7 @@ def compiled_layer(
 
 def apply_callable(function: str, callable_: Callable[[Array], Array], z: Array) -> Array:
     """Return an elementwise callable of z, in z's dtype."""
-    return _evaluated(function, callable_, z, z.dtype)
+    return evaluated(function, callable_, z, z.dtype)
 
 
 def callable_slope(function: str, callable_: Callable[[Array], Array], z: Array) -> Array:
@@ -193,27 +161,10 @@ def callable_slope(function: str, callable_: Callable[[Array], Array], z: Array)
     step = np.cbrt(np.finfo(np.float64).eps) * np.maximum(1.0, np.abs(wide))
     with np.errstate(all="ignore"):
         above, below = wide + step, wide - step
-        rise = _evaluated(function, callable_, above, wide.dtype)
-        rise -= _evaluated(function, callable_, below, wide.dtype)
+        rise = evaluated(function, callable_, above, wide.dtype)
+        rise -= evaluated(function, callable_, below, wide.dtype)
         slope: Array = (rise / (above - below)).astype(z.dtype)
     return slope
-
-
-def _evaluated(
-    function: str, callable_: Callable[[Array], Array], z: Array, dtype: np.dtype[Any]
-) -> Array:
-    """Return a callable of a copy of z, as an array of its own.
-
-    A callable may work in place, or return the same buffer each time.
-    """
-    y = as_array(function, "what the activation returned", callable_(z.copy(order="K")))
-    if y.shape != z.shape:
-        raise ValueError(
-            f"{function}: activation returned shape {y.shape} for an array of shape {z.shape}: "
-            "it must be elementwise"
-        )
-    with np.errstate(all="ignore"):  # float64 numbers of a float32 layer
-        return y.astype(dtype)
 
 
 def _forget(name: str, previous: Activation | None) -> None:

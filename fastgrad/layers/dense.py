@@ -16,16 +16,16 @@ from numpy.typing import ArrayLike
 
 from fastgrad.arrays import Array
 from fastgrad.kernels.flags import ACCUMULATE, ADD_X, UNCHECKED
-from fastgrad.layers.compiled_layer import LAYERS, WANT, DenseCache, DenseGrads, mark_of
+from fastgrad.layers.compiled_layer import LAYERS, WANT, DenseCache, mark_of
 from fastgrad.layers.dense_checked import (
     checked_backward,
     checked_forward,
     converted_backward,
     converted_forward,
-    output_fields,
     rounded_backward,
 )
 from fastgrad.layers.dense_large import any_backward, any_forward
+from fastgrad.results import DenseGrads, output_fields
 
 __all__ = ["DenseCache", "DenseGrads", "dense", "dense_backward", "dense_forward"]
 

@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import LAYOUTS, check_choice, check_out, check_samples
+from fastgrad.arguments import (
+    LAYOUTS,
+    check_choice,
+    check_dense,
+    check_same_shape,
+    check_truth,
+    dense_shape,
+)
 from fastgrad.arrays import (
     FLOAT64,
     TO_FLOAT32,
@@ -34,49 +41,23 @@ from fastgrad.layers.compiled_layer import (
     WANT,
     CompiledLayer,
     DenseCache,
-    DenseGrads,
     apply_callable,
     callable_slope,
     compiled_layer,
     mark_of,
 )
 from fastgrad.layers.dense_large import any_backward, any_forward
+from fastgrad.results import DenseGrads, check_out, check_outputs, needed_gradients
 
 __all__ = [
     "checked_backward",
     "checked_forward",
     "converted_backward",
     "converted_forward",
-    "output_fields",
     "rounded_backward",
 ]
 
 _ARRAYS = ("x", "w", "saved")  # of a cache; b may be missing
-_FIELDS = frozenset(WANT)
-
-
-def _check_shapes(function: str, x: Array, w: Array, b: Array | None, samples: str) -> None:
-    check_samples(function, "x", x, samples)
-    columns = samples == "columns"
-    if w.ndim != 2:
-        raise ValueError(
-            f"{function}: w has shape {w.shape}: it needs two axes, "
-            f"{'(k, d)' if columns else '(d, k)'}"
-        )
-    d = x.shape[0] if columns else x.shape[-1]
-    if w.shape[1 if columns else 0] != d:
-        side = "columns" if columns else "rows"
-        raise ValueError(
-            f"{function}: w has shape {w.shape} but x has shape {x.shape}: "
-            f"w needs {d} {side}, one per input feature"
-        )
-    k = w.shape[0 if columns else 1]
-    full = (k, 1) if columns else (1, k)
-    if b is not None and b.shape not in ((k,), full):
-        raise ValueError(
-            f"{function}: b has shape {b.shape} but w has shape {w.shape}: "
-            f"b needs shape ({k},) or {full}, one entry per output"
-        )
 
 
 def checked_forward(
@@ -98,7 +79,7 @@ def checked_forward(
     x, w = as_array(function, "x", x), as_array(function, "w", w)
     if b is not None:
         b = as_array(function, "b", b)
-    _check_shapes(function, x, w, b, samples)
+    check_dense(function, x, w, b, samples)
     if not (x is given[0] and w is given[1] and b is given[2]):  # lists, say
         made = converted_forward(x, w, b, activation, samples, out, keep)
         if made is not None:
@@ -110,8 +91,7 @@ def checked_forward(
     batched = x_array.ndim > 2
     if batched:  # kernels take contiguous leading batch axes
         x_array = np.ascontiguousarray(x_array)
-    k = w_array.shape[layer.columns ^ 1]
-    y_shape = (k, *x_array.shape[1:]) if layer.columns else (*x_array.shape[:-1], k)
+    y_shape = dense_shape(x_array, w_array, samples)
     if math.prod(y_shape) > sys.maxsize // dtypes.work.itemsize:
         raise ValueError(f"{function}: y of shape {y_shape} is larger than memory can be")
     if out is not None:
@@ -180,19 +160,11 @@ def checked_backward(
         raise TypeError(
             f"{function}: cache is a {type(cache).__name__}: give what dense_forward returned"
         )
-    names = _needed(function, need)
-    try:
-        accumulate = bool(accumulate)
-    except ValueError:  # an array has no truth value
-        kind = type(accumulate).__name__
-        raise TypeError(f"{function}: accumulate is a {kind}: give True or False") from None
+    names = needed_gradients(function, need)
+    accumulate = check_truth(function, "accumulate", accumulate)
     x, w, b, saved, layer, kept, _ = _checked_cache(function, cache)
     grad = as_array(function, "grad_y", grad_y)
-    if grad.shape != saved.shape:
-        raise ValueError(
-            f"{function}: grad_y has shape {grad.shape} but y has shape {saved.shape}: "
-            "they need the same shape"
-        )
+    check_same_shape(function, "grad_y", grad, "y", saved)
     given = grad
     dtypes = promoted(grad.dtype, saved.dtype if kept is None else kept.result)
     if dtypes.work != layer.dtype:  # float64 grad_y for a float32 layer, say
@@ -215,7 +187,7 @@ def checked_backward(
         shapes["b"] = b.shape
     names = [n for n in names if n in shapes]
     inputs = {"grad_y": given, "x": cache.x, "w": cache.w, "b": cache.b, "the cache": cache.saved}
-    outs = _outputs(function, out, names, shapes, dtypes.result, inputs)
+    outs = check_outputs(function, out, names, shapes, dtypes.result, inputs)
     into: dict[str, Array | None] = dict.fromkeys("xwb")
     adding = {n for n in names if accumulate and n in outs and n in "xz"}  # kernels add w, b
     for name, like in (("x", x), ("w", w), ("b", b)):
@@ -297,9 +269,8 @@ def _checked_cache(function: str, cache: DenseCache) -> DenseCache:
     x, w, saved = (as_array(function, f"cache.{n}", getattr(cache, n)) for n in _ARRAYS)
     b = None if cache.b is None else as_array(function, "cache.b", cache.b)
     layer = cache.layer
-    _check_shapes(function, x, w, b, layer.samples)
-    k = w.shape[layer.columns ^ 1]
-    expected = (k, *x.shape[1:]) if layer.columns else (*x.shape[:-1], k)
+    check_dense(function, x, w, b, layer.samples)
+    expected = dense_shape(x, w, layer.samples)
     if saved.shape != expected:
         raise ValueError(
             f"{function}: cache holds an output of shape {saved.shape}: its x and w make it "
@@ -312,52 +283,6 @@ def _checked_cache(function: str, cache: DenseCache) -> DenseCache:
             "y = y * mask, not y *= mask, and an out= of its own for each step"
         )
     return DenseCache(x, w, b, saved, layer, cache.dtypes, cache.mark)
-
-
-def _needed(function: str, need: Iterable[str]) -> list[str]:
-    try:
-        names = list(need)
-    except TypeError:
-        names = [str(need)]
-    for name in names:
-        check_choice(function, "need", name, tuple(WANT))
-    return [name for name in WANT if name in names]
-
-
-def output_fields(out: Any) -> tuple[Any, Any, Any, Any]:
-    """Return the fields x, w, b, z of `out`; None stands for one it does not have."""
-    if isinstance(out, (dict, Mapping)) and not _FIELDS.isdisjoint(out):  # a dict answers sooner
-        field = out.get
-        return field("x"), field("w"), field("b"), field("z")
-    if any(hasattr(out, n) for n in "xwbz"):
-        x, w, b, z = (getattr(out, n, None) for n in "xwbz")
-        return x, w, b, z
-    raise TypeError(
-        f"dense_backward: out is a {type(out).__name__}: give a DenseGrads, a mapping or an "
-        "object with fields x, w, b, z"
-    )
-
-
-def _outputs(
-    function: str,
-    out: Any,
-    names: list[str],
-    shapes: dict[str, tuple[int, ...]],
-    dtype: np.dtype[Any],
-    inputs: dict[str, Any],
-) -> dict[str, Array]:
-    """Return the arrays of `out` that are wanted, checked."""
-    if out is None:
-        return {}
-    fields = dict(zip("xwbz", output_fields(out), strict=True))
-    taken: dict[str, Array] = {}
-    for name in names:
-        field = fields[name]
-        if field is not None:
-            others = {**inputs, **{f"out.{n}": a for n, a in taken.items()}}
-            check_out(function, f"out.{name}", field, shapes[name], dtype, others)
-            taken[name] = field
-    return taken
 
 
 def _kernel_output(name: str, out: Array | None, like: Array, accumulate: bool) -> Array | None:

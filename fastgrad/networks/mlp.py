@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import LAYOUTS, check_choice, native_dtype, random_generator
+from fastgrad.arguments import LAYOUTS, REDUCTIONS, check_choice, native_dtype, random_generator
 from fastgrad.arrays import Array, as_array, as_native
-from fastgrad.losses import REDUCTIONS, ArrayLoss, Loss
+from fastgrad.losses import ArrayLoss, Loss
 from fastgrad.networks.passes import Passes
 from fastgrad.networks.plan import Network, NetworkLayer
 from fastgrad.networks.samples import check_params

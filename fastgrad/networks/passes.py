@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import check_out, own_view
 from fastgrad.arrays import (
     FLOAT16,
     FLOAT32,
@@ -28,6 +27,7 @@ from fastgrad.arrays import (
 from fastgrad.networks.job import WINDOW, Job
 from fastgrad.networks.plan import Network
 from fastgrad.networks.samples import Samples, checked_samples, inputs_of, native_params
+from fastgrad.results import check_out, own_view
 
 
 class Passes:

@@ -10,11 +10,12 @@ import numpy as np
 
 from fastgrad import threads
 from fastgrad.activations import Activation
+from fastgrad.arguments import REDUCTIONS
 from fastgrad.arrays import Array
 from fastgrad.kernels.network.plan_table import Plan, Stage, make_plan
 from fastgrad.kernels.toolchain.target import ACTIVATION_COST
 from fastgrad.kernels.toolchain.undisturbed import COMPILE_LOCK
-from fastgrad.losses import REDUCTIONS, ArrayLoss, Loss, reduced
+from fastgrad.losses import ArrayLoss, Loss, reduced
 
 
 class NetworkLayer(NamedTuple):

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastgrad.arguments import own_view
+from fastgrad.arguments import are_classes, one_class, use_astype, use_ravel
+from fastgrad.arguments import check_classes as check_classes_of
 from fastgrad.arrays import INT64, Array, as_native
-from fastgrad.losses import ArrayLoss, are_classes, one_class, use_astype, use_ravel
-from fastgrad.losses import check_classes as check_classes_of
+from fastgrad.losses import ArrayLoss
 from fastgrad.networks.plan import Network
+from fastgrad.results import own_view
 
 
 class Samples(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 
 from fastgrad import losses
-from fastgrad.arguments import LAYOUTS, check_choice
+from fastgrad.arguments import LAYOUTS, REDUCTIONS, check_choice
 from fastgrad.arrays import Array
 from fastgrad.nn.layer import Turns, as_samples
 
@@ -44,7 +44,7 @@ class MSE(Turns):
     _pred: Array | None = None
 
     def __init__(self, labels: ArrayLike, reduction: str = "mean", samples: str = "rows") -> None:
-        check_choice("MSE", "reduction", reduction, losses.REDUCTIONS)
+        check_choice("MSE", "reduction", reduction, REDUCTIONS)
         check_choice("MSE", "samples", samples, LAYOUTS)
         self.reduction, self.samples = reduction, samples
         self.labels = as_samples("MSE", "labels", labels, samples)

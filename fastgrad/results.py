@@ -1,0 +1,149 @@
+"""What calls return, and `out=`, where they put it.
+
+The types are named tuples of arrays, the same of fastgrad, reference and loops. Nothing is
+computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastgrad.arguments import check_choice
+from fastgrad.arrays import Array, masked_class
+
+
+class DenseGrads(NamedTuple):
+    """Gradients of one layer, each of the shape of what it belongs to.
+
+    Attributes
+    ----------
+    x, w, b, z : ndarray or None
+        ``dL/dx``, ``dL/dw``, ``dL/db`` (of the shape b was given in) and, on request, ``dL/dz`` of
+        the pre-activation (the shape of y). None where not needed, and b where there is no bias.
+        Of the dtype that NumPy promotes all arrays of the call to; float64 for integers.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> _, cache = fg.dense_forward([[1.0, 2.0]], [[3.0], [4.0]])
+    >>> grads = fg.dense_backward([[1.0]], cache)
+    >>> grads.x, grads.w.shape, grads.b
+    (array([[3., 4.]]), (2, 1), None)
+    """
+
+    x: Array | None = None
+    w: Array | None = None
+    b: Array | None = None
+    z: Array | None = None
+
+
+# -- out= of one result -------------------------------------------------------------------------
+
+
+def check_out(
+    function: str,
+    name: str,
+    given: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    inputs: dict[str, Any],
+) -> Array:
+    """Return a view of `given`, an `out=`; raise unless it can receive a result.
+
+    It needs the exact shape and dtype, must be writeable, and share no memory with an input.
+    """
+    if not isinstance(given, np.ndarray):
+        raise TypeError(f"{function}: {name} is a {type(given).__name__}: give a NumPy array")
+    if isinstance(given, masked_class()):
+        raise TypeError(f"{function}: {name} is a masked array: give its data")
+    out = own_view(given)
+    if out.shape != shape or out.dtype != dtype:
+        raise ValueError(
+            f"{function}: {name} has shape {out.shape} and dtype {out.dtype}: "
+            f"it needs shape {shape} and dtype {dtype}"
+        )
+    if not out.flags.writeable:
+        raise ValueError(f"{function}: {name} is read-only")
+    if out.size and _overlaps_itself(out):
+        raise ValueError(f"{function}: {name} has elements that share memory with each other")
+    for other, array in inputs.items():
+        if isinstance(array, np.ndarray) and np.shares_memory(out, array):
+            raise ValueError(f"{function}: {name} shares memory with {other}")
+    return out
+
+
+def own_view(array: Array) -> Array:
+    """Return a plain view of an array, with a header that nobody else can change.
+
+    The properties of a subclass may say what they like; another thread, or a callback, may set
+    the caller's ``x.shape`` or ``x.dtype`` after it has been checked.
+    """
+    plain: Array = np.ndarray.view(array, np.ndarray)
+    return plain
+
+
+def _overlaps_itself(array: Array) -> bool:
+    """Return whether two elements may share memory: each step must clear all smaller ones."""
+    extent = array.itemsize
+    steps = zip(array.strides, array.shape, strict=True)
+    for step, length in sorted((abs(s), n) for s, n in steps if n > 1):
+        if step < extent:
+            return True
+        extent += step * (length - 1)
+    return False
+
+
+# -- out= of a layer's gradients ----------------------------------------------------------------
+
+
+def needed_gradients(function: str, need: Iterable[str]) -> list[str]:
+    """Return which of x, w, b, z are in `need`, in this order."""
+    try:
+        names = list(need)
+    except TypeError:
+        names = [str(need)]
+    for name in names:
+        check_choice(function, "need", name, DenseGrads._fields)
+    return [name for name in DenseGrads._fields if name in names]
+
+
+_FIELDS = frozenset(DenseGrads._fields)
+
+
+def output_fields(out: Any) -> tuple[Any, Any, Any, Any]:
+    """Return the fields x, w, b, z of `out`; None stands for one it does not have."""
+    if isinstance(out, (dict, Mapping)) and not _FIELDS.isdisjoint(out):  # a dict answers sooner
+        field = out.get
+        return field("x"), field("w"), field("b"), field("z")
+    if any(hasattr(out, n) for n in "xwbz"):
+        x, w, b, z = (getattr(out, n, None) for n in "xwbz")
+        return x, w, b, z
+    raise TypeError(
+        f"dense_backward: out is a {type(out).__name__}: give a DenseGrads, a mapping or an "
+        "object with fields x, w, b, z"
+    )
+
+
+def check_outputs(
+    function: str,
+    out: Any,
+    names: list[str],
+    shapes: dict[str, tuple[int, ...]],
+    dtype: np.dtype[Any],
+    inputs: dict[str, Any],
+) -> dict[str, Array]:
+    """Return the arrays of `out` for the gradients of these `names`; raise if one is unfit."""
+    if out is None:
+        return {}
+    fields = dict(zip("xwbz", output_fields(out), strict=True))
+    taken: dict[str, Array] = {}
+    for name in names:
+        field = fields[name]
+        if field is not None:
+            others = {**inputs, **{f"out.{n}": a for n, a in taken.items()}}
+            check_out(function, f"out.{name}", field, shapes[name], dtype, others)
+            taken[name] = field
+    return taken
