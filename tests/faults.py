@@ -145,8 +145,7 @@ _KERNELS = [
         "a single sample gets the first output's bias",
     ),
     Fault(
-        "one-strides", "kernels/network/plan.py",
-        "params + w * size, 1, k, other", "params + w * size, k, 1, other",
+        "one-strides", "kernels/network/dense.py", "k, 1, w, 1, k, grad_x", "k, 1, w, k, 1, grad_x",
         "grad_x of a single sample with w for w.T",
     ),
     Fault(
@@ -343,7 +342,7 @@ _KERNELS = [
         "columns of a single output read features past the end",
     ),
     Fault(
-        "plan-fresh", "kernels/network/plan.py", "if packed == 0 or reads:", "if packed == 0:",
+        "plan-fresh", "kernels/network/dense.py", "if packed == 0 or reads:", "if packed == 0:",
         "packed weights are read where nothing was packed",
     ),
     Fault(
@@ -1172,7 +1171,7 @@ _WRAPPERS = [
 
 _NETWORKS = [
     Fault(
-        "plan-block-order", "kernels/network/plan.py", "gb, 0 if opens or shared else 1,", "gb, 1,",
+        "plan-block-order", "kernels/network/plan.py", "opens, not (opens or shared)", "opens, 1",
         "the gradient of the call before is added",
     ),
     Fault(
@@ -1180,8 +1179,8 @@ _NETWORKS = [
         "a batch never ends",
     ),
     Fault(
-        "plan-saved", "kernels/network/plan.py", "saved = word(layer, at.KEPT)",
-        "saved = word(layer, at.Y)", "the output of gelu is taken for its slope",
+        "plan-saved", "kernels/network/plan.py", "saved = word(row, at.KEPT)",
+        "saved = word(row, at.Y)", "the output of gelu is taken for its slope",
     ),
     Fault(
         "plan-keeps", "kernels/network/plan.py", "if kept != 0 and out == 0:",
@@ -1197,8 +1196,8 @@ _NETWORKS = [
         "read_word(record + FORWARD)", "z is kept where backward wants the slope",
     ),
     Fault(
-        "plan-input-row", "kernels/network/plan.py", "word(layer - ROW, at.Y), d, 1",
-        "word(layer, at.Y), d, 1", "grad_w from a layer's own output",
+        "plan-input-row", "kernels/network/plan.py", "space + word(row - ROW, at.Y)",
+        "space + word(row, at.Y)", "grad_w from a layer's own output",
     ),
     Fault(
         "loss-sum", "kernels/elementwise/loss.py",
@@ -1215,24 +1214,25 @@ _NETWORKS = [
         "every block gets the first block's classes",
     ),
     Fault(
-        "plan-pieces-order", "kernels/network/plan.py", "while read_shared(added) < block:",
+        "plan-pieces-order", "kernels/network/stage.py", "while read_shared(added) < block:",
         "while read_shared(added) < 0:", "threads add pieces in the order in which they finish",
     ),
     Fault(
-        "plan-piece-number", "kernels/network/plan.py", "            piece += 1\n", "",
+        "plan-piece-number", "kernels/network/dense.py", "            piece += 1\n", "",
         "all pieces of a layer share one turn",
     ),
     Fault(
         "plan-packed-together", "kernels/network/plan.py",
-        "while read_shared(job + 8 * at.PACKED) < layers:",
-        "while read_shared(job + 8 * at.PACKED) < 0:", "weights are read before they are packed",
+        "while shared and read_shared(job + 8 * at.PACKED) < layers:",
+        "while shared and read_shared(job + 8 * at.PACKED) < 0:",
+        "weights are read before they are packed",
     ),
     Fault(
         "plan-packed-again", "kernels/network/plan.py", "write_shared(job + 8 * at.PACKING, 0)",
         "write_shared(job + 8 * at.PACKING, 1)", "a later step has the first layer's old weights",
     ),
     Fault(
-        "plan-single-panel", "kernels/network/plan.py", "(columns or as_they_lie or k <= NR)",
+        "plan-single-panel", "kernels/network/dense.py", "(columns or as_they_lie or k <= NR)",
         "(columns or as_they_lie)", "single panels are read where nothing was packed",
     ),
     Fault(
@@ -1242,7 +1242,7 @@ _NETWORKS = [
         "threads add their terms in the order in which they finish",
     ),
     Fault(
-        "plan-columns", "kernels/network/plan.py",
+        "plan-columns", "kernels/network/dense.py",
         "gw, 1 if columns else k, d if columns else 1, gb,",
         "gw, k, 1, gb,", "grad_w of the column layout transposed",
     ),
@@ -1407,8 +1407,8 @@ _NETWORKS = [
         "a full disk or a closed pipe ends training",
     ),
     Fault(
-        "network-init", "networks/mlp.py", "np.sqrt(gain / layer.inputs)",
-        "np.sqrt(gain / layer.outputs)", "weights scaled by the wrong width",
+        "network-init", "layers/kinds.py", "np.sqrt(gain / self.inputs)",
+        "np.sqrt(gain / self.outputs)", "weights scaled by the wrong width",
     ),
     Fault(
         "training-batch", "networks/training_run.py", "min(batch_size, n)", "batch_size",

@@ -14,6 +14,9 @@ DTYPES = ("float32", "float64")
 # Activations whose derivative is not a function of the output y: layers keep it beside y.
 KEEP_SLOPE = ("gelu", "gelu_tanh", "silu")
 
+# Kinds of layers with a stage that packs new weights, once for all threads.
+PACKING = ("dense",)
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -41,7 +44,7 @@ UNITS = {
     "dense": Unit(
         "calls.dense", ("dense_forward", "dense_backward", "dense_mark"), ("layer", "split_k")
     ),
-    "plan": Unit("network.plan", ("plan_work",), ("layer",)),
+    "plan": Unit("network.plan", ("plan_work",)),
     "network": Unit("calls.network", ("network_value_and_grad",), ("plan",)),
     "predict": Unit("calls.predict", ("network_predict",), ("plan",)),
     "update": Unit("network.update", ("update_sgd", "update_adam")),
@@ -65,6 +68,9 @@ def unit(name: str) -> Unit:
         return Unit("elementwise.slopes", (f"backward_z_{row}",), argument=row)
     if kind == "loss":
         return Unit("elementwise.loss", (f"loss_{row}",), argument=row)
+    if kind == "stage":
+        stages = ("forward", "backward", "pack") if row in PACKING else ("forward", "backward")
+        return Unit(f"network.{row}", tuple(f"stage_{s}_{row}" for s in stages), ("layer",))
     return UNITS[name]
 
 

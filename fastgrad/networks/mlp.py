@@ -10,16 +10,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad.arguments import LAYOUTS, REDUCTIONS, check_choice, native_dtype, random_generator
 from fastgrad.arrays import Array, as_array, as_native
+from fastgrad.layers.kinds import Dense, Layer, LayerParams
 from fastgrad.losses import ArrayLoss, Loss
 from fastgrad.networks.passes import Passes
-from fastgrad.networks.plan import Network, NetworkLayer
+from fastgrad.networks.plan import Network
 from fastgrad.networks.samples import check_params
 from fastgrad.networks.settings import activations_of, check_learns, loss_of, warn_of_logits, widths
 from fastgrad.networks.training import FitResult, FitState
@@ -30,29 +31,6 @@ __all__ = ["MLP", "LayerParams"]
 
 
 _SETTINGS = ("sizes", "activations", "loss", "reduction", "bias", "samples", "dtype")
-
-
-class LayerParams(NamedTuple):
-    """Weights and bias of one layer, views of a flat vector.
-
-    Attributes
-    ----------
-    w : ndarray
-        ``(d, k)``; columns: ``(k, d)``.
-    b : ndarray or None
-        ``(k,)``; columns: ``(k, 1)``. None where there is none.
-
-    Examples
-    --------
-    >>> import fastgrad as fg
-    >>> net = fg.MLP((3, 2), (None,), "mse")
-    >>> w, b = net.layers(net.init())[0]
-    >>> w.shape, b.shape
-    ((3, 2), (2,))
-    """
-
-    w: Array
-    b: Array | None
 
 
 class MLP:
@@ -162,12 +140,11 @@ class MLP:
 
     def _laid_out(self) -> Network:
         """Return the network of these settings, each layer with its places in the flat vector."""
-        layers, end = [], 0
+        layers: list[Layer] = []
+        end = 0
         for activation, (d, k) in zip(self.activations, pairwise(self.sizes), strict=True):
-            w = slice(end, end + d * k)
-            b = slice(w.stop, w.stop + k) if self.bias else None
-            layers.append(NetworkLayer(d, k, w, b, activation))
-            end = w.stop if b is None else b.stop
+            layers.append(Dense(d, k, end, activation, self.bias))
+            end += layers[-1].size
         return Network(
             layers, end, self.loss, self.reduction, self.samples == "columns", self.dtype
         )
@@ -224,9 +201,9 @@ class MLP:
         """
         rng, params = random_generator("MLP.init", seed), np.zeros(self.size, self.dtype)
         for layer, views in zip(self._passes.network.layers, self.layers(params), strict=True):
-            gain = 2 if layer.activation.halving else 1
-            w = rng.standard_normal((layer.inputs, layer.outputs)) * np.sqrt(gain / layer.inputs)
-            views.w[...] = w if self.samples == "rows" else w.T
+            for view, value in zip(views, layer.init(rng), strict=True):
+                if view is not None:
+                    view[...] = value if self.samples == "rows" else np.transpose(value)
         return params
 
     def layers(self, params: Array) -> list[LayerParams]:
@@ -260,12 +237,8 @@ class MLP:
         if not isinstance(params, np.ndarray):
             raise TypeError(f"{caller}: params is a {type(params).__name__}: give a NumPy array")
         check_params(self._passes.network, caller, params)
-        rows = self.samples == "rows"
-        found = []
-        for d, k, w, b, _ in self._passes.network.layers:
-            bias = None if b is None else params[b].reshape(k if rows else (k, 1))
-            found.append(LayerParams(params[w].reshape((d, k) if rows else (k, d)), bias))
-        return found
+        columns = self.samples == "columns"
+        return [layer.views(params, columns) for layer in self._passes.network.layers]
 
     def pack(self, layers: Sequence[tuple[ArrayLike, ArrayLike | None]]) -> Array:
         """Return the flat vector of weights and biases ``[(w1, b1), (w2, b2), ...]``.

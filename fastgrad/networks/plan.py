@@ -4,35 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from fastgrad import threads
-from fastgrad.activations import Activation
 from fastgrad.arguments import REDUCTIONS
 from fastgrad.arrays import Array
-from fastgrad.kernels.network.plan_table import Plan, Stage, make_plan
-from fastgrad.kernels.toolchain.target import ACTIVATION_COST
+from fastgrad.kernels.network.plan_table import Plan, make_plan
 from fastgrad.kernels.toolchain.undisturbed import COMPILE_LOCK
+from fastgrad.layers.kinds import Layer
 from fastgrad.losses import ArrayLoss, Loss, reduced
-
-
-class NetworkLayer(NamedTuple):
-    """One layer of a network: widths, places in the flat vector, activation."""
-
-    inputs: int
-    outputs: int
-    w: slice
-    b: slice | None
-    activation: Activation
 
 
 @dataclass
 class Network:
     """What running a network needs: its layers and loss, the plan made of them, workspaces."""
 
-    layers: Sequence[NetworkLayer]
+    layers: Sequence[Layer]
     size: int
     loss: Loss | ArrayLoss
     reduction: str
@@ -41,8 +30,7 @@ class Network:
 
     def __post_init__(self) -> None:
         self.inputs, self.outputs = self.layers[0].inputs, self.layers[-1].outputs
-        # Multiply-adds per sample, forward and backward.
-        self.cost = sum((3 * a.inputs + 2 * ACTIVATION_COST) * a.outputs for a in self.layers)
+        self.cost = sum(layer.cost for layer in self.layers)
         # Workspaces that no call is using: they are kept until the network goes.
         self.spaces: list[Array] = []
         self.part_spaces: list[Array] = []
@@ -55,14 +43,6 @@ class Network:
         """
         if self._plan is None:
             dtype = self.dtype.name
-            stages = [
-                Stage(
-                    layer.inputs, layer.outputs, layer.w.start,
-                    -1 if layer.b is None else layer.b.start,
-                    layer.activation.record(dtype), not layer.activation.from_output,
-                )
-                for layer in self.layers
-            ]  # fmt: skip
             loss = (
                 self.loss.address(dtype),
                 REDUCTIONS.index(self.reduction),
@@ -74,7 +54,7 @@ class Network:
             most = max(2, threads.SHARE_FROM // self.cost)
             with COMPILE_LOCK.lock:
                 if self._plan is None:
-                    self._plan = make_plan(stages, dtype, self.size, self.columns, most, loss)
+                    self._plan = make_plan(self.layers, dtype, self.size, self.columns, most, loss)
         return self._plan
 
     def reduced(self, terms: Any, n: int) -> Any:

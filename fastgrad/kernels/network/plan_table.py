@@ -27,14 +27,19 @@ from fastgrad.kernels.toolchain.target import BATCH_BLOCK, tile
     HEADER,
 ) = range(19)  # fmt: skip
 (
+    FORWARD, BACKWARD, PACK,  # addresses of the stages of the layer's kind; PACK may be 0
     INPUTS, OUTPUTS,
-    FORWARD, FORWARD_KEEPING, BACKWARD,  # addresses of the activation's row kernels
-    W, B,  # elements into the flat vector; B is -1 where there is no bias
-    Y, KEPT,  # places: output, and what backward needs beside it (else 0)
+    ACTIVATE, ACTIVATE_KEEPING, ACTIVATE_BACK,  # addresses of the activation's row kernels
+    PARAMETERS,  # elements into the flat vector
+    Y, KEPT,  # places: output, and what the activation's way back needs beside it (else 0)
+    STATE,  # the place of what the stage itself keeps for its way back, or 0
+    FIRST_PIECE,  # the number of the first piece of the layer's gradient
+    # Words of dense layers alone.
+    B,  # elements into the flat vector, -1 where there is no bias
     W_PACKED, WT_PACKED,  # places from WEIGHTS on; 0 where the weights are used as they lie
-    PIECE, FIRST_PIECE,  # rows of w whose gradient is a piece; the number of the layer's first
+    PIECE,  # rows of w whose gradient is a piece
     LAYER,
-) = range(14)  # fmt: skip
+) = range(18)  # fmt: skip
 
 # -- a job ----------------------------------------------------------------------------------------
 (
@@ -73,16 +78,39 @@ ONE = 64  # place of the constant 1; place 0 stands for "none"
 PIECE_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One layer: widths, places of w and b in the flat vector, record of the activation."""
+class Places:
+    """Where things lie in a workspace: bytes from its start, or from that of the packed weights."""
 
-    inputs: int
-    outputs: int
-    w: int
-    b: int
-    record: Any  # addresses of the activation's row kernels, 0 for the identity
-    keeps: bool  # something beside y for the way back
+    def __init__(self, dtype: str) -> None:
+        self.tile = tile(dtype)
+        self.used = self.weights = 2 * ONE
+        self.pieces, self.longest = 0, 0  # of gradients: their number, the bytes of the longest
+
+    def place(self, length: int) -> int:
+        """Return the place of so many bytes."""
+        at, self.used = self.used, self.used + -(-length // 64) * 64 + SKEW
+        return at
+
+    def rows(self, width: int) -> int:
+        """Return the place of a block of samples, so many numbers each."""
+        return self.place(BATCH_BLOCK * width * self.tile.itemsize)
+
+    def packed(self, steps: int, outputs: int) -> int:
+        """Return the place of packed weights, behind WEIGHTS."""
+        at, length = self.weights, self.panels(steps, outputs)
+        self.weights += -(-length // 64) * 64 + SKEW
+        return at
+
+    def panels(self, rows: int, columns: int) -> int:
+        """Return the bytes of a packed matrix: whole panels."""
+        t = self.tile
+        return rows * -(-columns // t.nr) * t.nr * t.itemsize
+
+    def take_pieces(self, count: int, elements: int) -> int:
+        """Return the number of the first of so many pieces of a gradient."""
+        first, self.pieces = self.pieces, self.pieces + count
+        self.longest = max(self.longest, elements * self.tile.itemsize)
+        return first
 
 
 @dataclass(frozen=True)
@@ -100,71 +128,39 @@ class Plan:
 
 
 def make_plan(
-    stages: Sequence[Stage],
+    layers: Sequence[Any],
     dtype: str,
     size: int,
     columns: bool,
     most: int,
     loss: tuple[int, int, bool, bool, bool],
 ) -> Plan:
-    """Return the plan of a network of `size` parameters.
+    """Return the plan of a network of `size` parameters and these `layers.kinds.Layer`.
 
     `most` is the word MOST; `loss` is the address of its kernel, the reduction, PER_SAMPLE,
     ONE_ARRAY and PROBABILITIES.
     """
-    t = tile(dtype)
-    used = weights = 2 * ONE
-
-    def place(length: int) -> int:
-        nonlocal used
-        at, used = used, used + -(-length // 64) * 64 + SKEW
-        return at
-
-    def place_of_weights(length: int) -> int:
-        nonlocal weights
-        at, weights = weights, weights + -(-length // 64) * 64 + SKEW
-        return at
-
-    def panels(rows: int, columns: int) -> int:
-        return rows * -(-columns // t.nr) * t.nr * t.itemsize
-
-    def rows(width: int) -> int:
-        return BATCH_BLOCK * width * t.itemsize
-
-    words = np.zeros(HEADER + len(stages) * LAYER, np.int64)
-    pieces = longest = 0
-    widths = [stages[0].inputs, *(stage.outputs for stage in stages)]
-    for i, stage in enumerate(stages):
-        d, k = stage.inputs, stage.outputs
+    places = Places(dtype)
+    words = np.zeros(HEADER + len(layers) * LAYER, np.int64)
+    for i, layer in enumerate(layers):
         row = words[HEADER + i * LAYER :][:LAYER]
-        small = d * k * t.itemsize <= t.direct_b
-        row[[INPUTS, OUTPUTS, W, B]] = d, k, stage.w, stage.b
-        row[[FORWARD, FORWARD_KEEPING, BACKWARD]] = stage.record
-        # Rows keep w (d, k): as it lies for y, transposed for grad_x. Columns the other way round.
-        # Rows of half a panel are as fast unpacked, and packing would more than double them.
-        for word, steps, outputs, lies in (
-            (W_PACKED, d, k, not columns), (WT_PACKED, k, d, columns)
-        ):  # fmt: skip
-            # A single output's weights are contiguous, and read so.
-            unused = (word == WT_PACKED and i == 0) or (word == W_PACKED and k == 1)
-            if not (unused or (lies and (small or outputs <= t.nr // 2))):
-                row[word] = place_of_weights(panels(steps, outputs))
-        lines, width = (k, d) if columns else (d, k)
-        line = width * t.itemsize
-        row[PIECE] = min(lines, max(PIECE_BYTES // line // t.mr * t.mr, t.mr))
-        row[FIRST_PIECE] = pieces
-        pieces += 1 + -(-lines // int(row[PIECE]))  # the first is grad_b
-        longest = max(longest, int(row[PIECE]) * line, k * t.itemsize)
-        row[Y] = place(rows(k))
-        row[KEPT] = place(rows(k)) if stage.keeps else 0
-    words[[LAYERS, SIZE, COLUMNS, MOST]] = len(stages), size, columns, most
+        row[[FORWARD, BACKWARD, PACK]] = layer.stages(dtype)
+        row[[INPUTS, OUTPUTS, PARAMETERS]] = layer.inputs, layer.outputs, layer.start
+        row[[ACTIVATE, ACTIVATE_KEEPING, ACTIVATE_BACK]] = layer.activation.record(dtype)
+        layer.lay_out(row, places, columns)
+        row[Y] = places.rows(layer.outputs)
+        row[KEPT] = 0 if layer.activation.from_output else places.rows(layer.outputs)
+        row[STATE] = places.rows(layer.state) if layer.state else 0
+    words[[LAYERS, SIZE, COLUMNS, MOST]] = len(layers), size, columns, most
     words[[LOSS, REDUCTION, PER_SAMPLE, ONE_ARRAY, PROBABILITIES]] = loss
-    words[GRAD], words[OTHER_GRAD] = place(rows(max(widths[1:]))), place(rows(max(widths[1:])))
-    words[X_ROWS] = place(rows(widths[0]))
-    words[TARGET_ROWS] = place(max(rows(widths[-1]), BATCH_BLOCK * 8))
-    words[A_SPACE] = place(t.a_pack)
-    words[B_SPACE] = place(panels(BATCH_BLOCK, max(widths)))
-    words[IN_PIECES] = size * t.itemsize > PIECE_BYTES
-    words[PARTIAL] = place(longest if words[IN_PIECES] else size * t.itemsize)
-    words[WEIGHTS] = used
-    return Plan(words, used + weights, used, pieces)
+    first, last, widest = layers[0].inputs, layers[-1].outputs, max(a.outputs for a in layers)
+    itemsize = places.tile.itemsize
+    words[GRAD], words[OTHER_GRAD] = places.rows(widest), places.rows(widest)
+    words[X_ROWS] = places.rows(first)
+    words[TARGET_ROWS] = places.place(BATCH_BLOCK * max(last * itemsize, 8))
+    words[A_SPACE] = places.place(places.tile.a_pack)
+    words[B_SPACE] = places.place(places.panels(BATCH_BLOCK, max(first, widest)))
+    words[IN_PIECES] = size * itemsize > PIECE_BYTES
+    words[PARTIAL] = places.place(places.longest if words[IN_PIECES] else size * itemsize)
+    words[WEIGHTS] = places.used
+    return Plan(words, places.used + places.weights, places.used, places.pieces)

@@ -1,0 +1,24 @@
+"""What a stage is told beside its layer's row: the words of a *run*, of one thread in one job.
+
+`plan` writes them, on its stack, and every stage reads what it needs by name; so all stages of all
+kinds of layers take two words, ``stage(row, run)``, and a new kind that needs more changes no
+other. Imports no Numba.
+"""
+
+(
+    # Of the thread: addresses of its job and its workspace, and copies of the job's words.
+    JOB, PLAN, PARAMS, WEIGHTS, SPACE,
+    IN_TURN,  # whether threads add each gradient piece by piece: see `stage.turns`
+    # Of a block of samples.
+    SAMPLES, BLOCK,
+    OPENS,  # whether it is the first of its batch
+    FRESH,  # whether this thread, alone, reads weights that are new: stages pack as they read
+    SUMS, ADDS,  # the gradient of all layers: where it goes, and whether it adds to what is there
+    # Of a layer, on the way forward: x, and where the output goes. Z, if not 0, is where that is
+    # left to which the activation is applied.
+    X, X_ROW, X_COL, Y, Z, ACTIVATION,
+    # On the way back: the gradients of that to which the activation was applied, which a stage may
+    # write over, and of x, which it writes unless the address is 0. The x is the same.
+    GRAD, GRAD_X,
+    RUN,
+) = range(21)  # fmt: skip

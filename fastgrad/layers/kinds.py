@@ -1,0 +1,170 @@
+"""The kinds of layers that a network is made of, each declared once.
+
+A kind is a class: what its parameters are called, their shapes and how they begin, what a sample
+costs, and what its stages keep. The flat vector, `MLP.layers`, `pack` and `init`, the plan's rows
+and the weighing of work all follow from that.
+
+To add one
+----------
+``fastgrad/layers/kinds.py``
+    Its class, a row of KINDS.
+``fastgrad/kernels/network/NAME.py``
+    Its stages, forward and backward: ``stage_forward_NAME`` and ``stage_backward_NAME``.
+``fastgrad/reference/network.py``, ``fastgrad/loops/network.py``
+    Its twins, in NumPy and in plain loops.
+
+A kind whose weights are packed for its products is also named by PACKING in
+``fastgrad/kernels/units.py``, and has a third stage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from fastgrad.activations import Activation
+from fastgrad.arrays import Array
+from fastgrad.kernels.network import plan_table as at
+from fastgrad.kernels.toolchain.target import ACTIVATION_COST
+from fastgrad.kernels.units import PACKING
+
+__all__ = ["KINDS", "Dense", "Layer", "LayerParams"]
+
+Shape = tuple[int, ...]
+
+
+class LayerParams(NamedTuple):
+    """Weights and bias of one layer, views of a flat vector.
+
+    Attributes
+    ----------
+    w : ndarray
+        ``(d, k)``; columns: ``(k, d)``.
+    b : ndarray or None
+        ``(k,)``; columns: ``(k, 1)``. None where there is none.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> net = fg.MLP((3, 2), (None,), "mse")
+    >>> w, b = net.layers(net.init())[0]
+    >>> w.shape, b.shape
+    ((3, 2), (2,))
+    """
+
+    w: Array
+    b: Array | None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a network, of no kind yet: its widths and its place in the flat vector."""
+
+    name: ClassVar[str]
+    parameters: ClassVar[Any]  # a named tuple of its arrays, in the order of the flat vector
+    state: ClassVar[int] = 0  # numbers a sample that its stages keep, beside x, for the way back
+
+    inputs: int
+    outputs: int
+    start: int  # its first element of the flat vector
+    activation: Activation
+
+    # -- what a kind declares -----------------------------------------------------------------
+    def shapes(self) -> tuple[Shape | None, ...]:
+        """Return the shape of each parameter where samples are rows; None for one left out.
+
+        Where samples are columns, matrices are transposed and vectors stand upright.
+        """
+        raise NotImplementedError
+
+    def init(self, rng: np.random.Generator) -> tuple[Any, ...]:
+        """Return what each parameter begins as: a number, or a matrix for samples in rows."""
+        raise NotImplementedError
+
+    @property
+    def cost(self) -> int:
+        """Multiply-adds of a sample, forward and backward."""
+        raise NotImplementedError
+
+    def lay_out(self, row: Array, places: at.Places, columns: bool) -> None:
+        """Fill in the words of a plan's row that are the kind's own; take its gradient's pieces."""
+        raise NotImplementedError
+
+    # -- what follows from it -----------------------------------------------------------------
+    @property
+    def size(self) -> int:
+        """Elements of the flat vector."""
+        return sum(prod(shape) for shape in self.shapes() if shape is not None)
+
+    def views(self, params: Array, columns: bool) -> Any:
+        """Return the layer's parameters in a flat vector, as views."""
+        found: list[Array | None] = []
+        end = self.start
+        for shape in self.shapes():
+            if shape is None:
+                found.append(None)
+                continue
+            start, end = end, end + prod(shape)
+            if columns:
+                shape = (*shape, 1) if len(shape) == 1 else shape[::-1]
+            found.append(params[start:end].reshape(shape))
+        return self.parameters(*found)
+
+    def stages(self, dtype: str) -> tuple[int, int, int]:
+        """Return the addresses of the forward and the backward stage, and of packing or 0."""
+        from fastgrad.kernels.toolchain.library import LIBRARY
+
+        def address(stage: str) -> int:
+            return LIBRARY.address(f"stage.{self.name}", f"stage_{stage}_{self.name}", dtype)
+
+        pack = address("pack") if self.name in PACKING else 0
+        return address("forward"), address("backward"), pack
+
+
+@dataclass(frozen=True)
+class Dense(Layer):
+    """``activation(x @ w + b)``."""
+
+    name = "dense"
+    parameters = LayerParams
+    bias: bool
+
+    def shapes(self) -> tuple[Shape | None, ...]:
+        """Return those of w and b."""
+        return (self.inputs, self.outputs), (self.outputs,) if self.bias else None
+
+    def init(self, rng: np.random.Generator) -> tuple[Any, ...]:
+        """Return normal weights: see `MLP.init`."""
+        gain = 2 if self.activation.halving else 1
+        w = rng.standard_normal((self.inputs, self.outputs)) * np.sqrt(gain / self.inputs)
+        return w, 0.0
+
+    @property
+    def cost(self) -> int:
+        """Three products of x, w and the gradient, and the activation both ways."""
+        return (3 * self.inputs + 2 * ACTIVATION_COST) * self.outputs
+
+    def lay_out(self, row: Array, places: at.Places, columns: bool) -> None:
+        """Decide which way round weights are packed, and how many rows of w are a piece."""
+        d, k, t = self.inputs, self.outputs, places.tile
+        row[at.B] = self.start + d * k if self.bias else -1
+        # Rows keep w (d, k): as it lies for y, transposed for grad_x. Columns the other way round.
+        # Rows of half a panel are as fast unpacked, and packing would more than double them.
+        small = d * k * t.itemsize <= t.direct_b
+        for word, steps, outputs, lies in (
+            (at.W_PACKED, d, k, not columns), (at.WT_PACKED, k, d, columns)
+        ):  # fmt: skip
+            # A single output's weights are contiguous, and read so; the first layer has no grad_x.
+            unused = k == 1 if word == at.W_PACKED else self.start == 0
+            if not (unused or (lies and (small or outputs <= t.nr // 2))):
+                row[word] = places.packed(steps, outputs)
+        lines, line = (k, d) if columns else (d, k)
+        row[at.PIECE] = min(lines, max(at.PIECE_BYTES // (line * t.itemsize) // t.mr * t.mr, t.mr))
+        pieces = 1 + -(-lines // int(row[at.PIECE]))  # the first is grad_b
+        row[at.FIRST_PIECE] = places.take_pieces(pieces, max(int(row[at.PIECE]) * line, k))
+
+
+KINDS = {kind.name: kind for kind in (Dense,)}
