@@ -81,6 +81,7 @@ LIKELY = {
     "kernels/elementwise/softmax.py": ("test_softmax.py", *_ACTIVATION),
     "kernels/calls/pyobject.py": ("test_strided.py", *_LOSS, *_DENSE, "test_network.py"),
     "kernels/calls/entry.py": ("test_headers.py",),
+    "kernels/toolchain/pointers.py": ("test_opaque.py",),
     "kernels/toolchain/headers.py": ("test_headers.py",),
     "kernels/elementwise/reductions.py": (
         "test_softmax.py",

@@ -48,10 +48,11 @@ from fastgrad.kernels.calls.pyobject import (
     tuple_set,
     type_of,
 )
+from fastgrad.kernels.toolchain import memory_ir
 from fastgrad.kernels.toolchain.compile import assemble, kernel
 from fastgrad.kernels.toolchain.headers import ALIGNED, C_ORDER, F_ORDER
+from fastgrad.kernels.toolchain.memory_ir import I64
 from fastgrad.kernels.toolchain.pointers import (
-    I64,
     address_of,
     as_pointer,
     greatest,
@@ -96,7 +97,7 @@ def convert_line(typingctx: Any, kind: Any, source: Any, step: Any, target: Any,
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind, source, step, target, count = args
-        element = target.type.pointee
+        element = context.get_value_type(sig.args[3].dtype)
         done = builder.append_basic_block("converted")
         switch = builder.switch(kind, done)
         for index, name in enumerate(KINDS):
@@ -110,9 +111,10 @@ def convert_line(typingctx: Any, kind: Any, source: Any, step: Any, target: Any,
             def line(apart: Any, held: Any = held, letter: Any = letter) -> None:
                 with cgutils.for_range(builder, count) as loop:
                     at = builder.add(source, builder.mul(loop.index, apart))
-                    value = builder.load(builder.inttoptr(at, held.as_pointer()))
+                    value = builder.load(memory_ir.pointer(builder, at), typ=held)
                     value = _converted(builder, value, letter, element)
-                    builder.store(value, builder.gep(target, [loop.index]))
+                    place = memory_ir.element(builder, element, target, loop.index)
+                    memory_ir.store(builder, value, place)
 
             size = I64(np.dtype(name).itemsize)
             with builder.if_else(builder.icmp_signed("==", step, size)) as (adjacent, apart):

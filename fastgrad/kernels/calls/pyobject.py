@@ -19,6 +19,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from fastgrad.kernels.toolchain import memory_ir
 from fastgrad.kernels.toolchain.compile import kernel
 from fastgrad.kernels.toolchain.headers import (
     ALIGNED,
@@ -37,7 +38,8 @@ from fastgrad.kernels.toolchain.headers import (
     UNHASHED,
     WRITEABLE,
 )
-from fastgrad.kernels.toolchain.pointers import I64, address_of, read_word, round_up, scratch
+from fastgrad.kernels.toolchain.memory_ir import I64
+from fastgrad.kernels.toolchain.pointers import address_of, read_word, round_up, scratch
 
 WORD = types.intp
 ENTRY = WORD(WORD, WORD, WORD)  # self, args, how many
@@ -87,8 +89,9 @@ def arguments(typingctx: Any, args: Any, count: Any) -> Any:
     kind = types.UniTuple(WORD, count.literal_value)
 
     def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
-        first = builder.inttoptr(values[0], I64.as_pointer())
-        items = [builder.load(builder.gep(first, [I64(i)])) for i in range(kind.count)]
+        first = memory_ir.pointer(builder, values[0])
+        places = [memory_ir.element(builder, I64, first, i) for i in range(kind.count)]
+        items = [builder.load(place, typ=I64) for place in places]
         return context.make_tuple(builder, kind, items)
 
     return kind(WORD, count), codegen
@@ -101,7 +104,7 @@ def _word_of(offset: int, bits: int = 64) -> Any:
     def read(typingctx: Any, base: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
             at = builder.add(values[0], I64(offset))
-            value = builder.load(builder.inttoptr(at, ir.IntType(bits).as_pointer()))
+            value = builder.load(memory_ir.pointer(builder, at), typ=ir.IntType(bits))
             return builder.sext(value, I64) if bits < 64 else value
 
         return WORD(WORD), codegen
@@ -115,8 +118,8 @@ def tuple_set(typingctx: Any, made: Any, index: Any, item: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         made, index, item = args
-        first = builder.inttoptr(builder.add(made, I64(ITEMS)), I64.as_pointer())
-        builder.store(item, builder.gep(first, [index]))
+        first = memory_ir.pointer(builder, builder.add(made, I64(ITEMS)))
+        memory_ir.store(builder, item, memory_ir.element(builder, I64, first, index))
         return context.get_dummy_value()
 
     return types.void(WORD, WORD, WORD), codegen
@@ -129,7 +132,7 @@ def _set_unhashed(typingctx: Any, made: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         for i, value in enumerate(UNHASHED):
             at = builder.add(args[0], I64(BETWEEN + 8 * i))
-            builder.store(I64(value), builder.inttoptr(at, I64.as_pointer()))
+            memory_ir.store(builder, I64(value), memory_ir.pointer(builder, at))
         return context.get_dummy_value()
 
     return types.void(WORD), codegen
@@ -314,7 +317,7 @@ def make_array(
         function = ir.FunctionType(I64, [I64, i32, I64, i32, I64, I64, i32, i32, I64])
         number, ndim, fortran = (builder.trunc(a, i32) for a in (number, ndim, fortran))
         arguments = [kind, ndim, shape, number, I64(0), I64(0), i32(0), fortran, I64(0)]
-        return builder.call(builder.inttoptr(make, function.as_pointer()), arguments)
+        return memory_ir.call(builder, function, memory_ir.pointer(builder, make), arguments)
 
     return WORD(*([WORD] * 6)), codegen
 

@@ -14,7 +14,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastgrad.kernels.toolchain.vector_ir import I32, I64, VectorWriter
+from fastgrad.kernels.toolchain.memory_ir import I64
+from fastgrad.kernels.toolchain.vector_ir import I32, VectorWriter
 
 LANES = 16
 
@@ -37,14 +38,12 @@ def _fold(sums: VectorWriter, vector: Any, combine: Any) -> Any:
 
 
 def _reduction(
-    builder: Any, pointers: list[Any], n: Any, start: float, wide: bool, step: Any, combine: Any
-) -> Any:
+    builder: Any, dtype: Any, pointers: list[Any], n: Any, start: float, wide: bool, step: Any,
+    combine: Any,
+) -> Any:  # fmt: skip
     """Write the loop over whole vectors, the masked rest and the fold; return the scalar."""
-    element = pointers[0].type.pointee
-    kind = ir.DoubleType() if wide else element
-    dtype = "float32" if element == ir.FloatType() else "float64"
-    terms = VectorWriter(builder.module, dtype, LANES)
-    sums = VectorWriter(builder.module, "float64" if wide else dtype, LANES)
+    terms = VectorWriter(builder.module, dtype.name, LANES)
+    sums = VectorWriter(builder.module, "float64" if wide else dtype.name, LANES)
     terms.b_ = sums.b_ = builder
     function = builder.function
     whole = builder.and_(n, I64(-LANES))
@@ -53,7 +52,7 @@ def _reduction(
     initial = sums.constant(start)
 
     def advance(acc: Any, loads: list[Any]) -> Any:
-        if kind != element:
+        if terms.vector != sums.vector:
             loads = [builder.fpext(v, sums.vector) for v in loads]
         return step(sums, acc, *loads)
 
@@ -104,7 +103,9 @@ def row_max(typingctx: Any, pointer: Any, n: Any) -> Any:
     """Return the greatest of n elements (NaN passed over, -inf where there is none)."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _reduction(builder, [args[0]], args[1], -math.inf, False, _greater, _greater)
+        return _reduction(
+            builder, pointer.dtype, [args[0]], args[1], -math.inf, False, _greater, _greater
+        )
 
     return pointer.dtype(pointer, types.intp), codegen
 
@@ -114,7 +115,7 @@ def row_sum(typingctx: Any, pointer: Any, n: Any) -> Any:
     """Return the float64 sum of n elements."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _reduction(builder, [args[0]], args[1], 0.0, True, _add, _add)
+        return _reduction(builder, pointer.dtype, [args[0]], args[1], 0.0, True, _add, _add)
 
     return types.float64(pointer, types.intp), codegen
 
@@ -124,6 +125,6 @@ def row_dot(typingctx: Any, a: Any, b: Any, n: Any) -> Any:
     """Return the float64 sum of n products."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _reduction(builder, args[:2], args[2], 0.0, True, _multiply_add, _add)
+        return _reduction(builder, a.dtype, args[:2], args[2], 0.0, True, _multiply_add, _add)
 
     return types.float64(a, b, types.intp), codegen

@@ -13,9 +13,10 @@ from typing import Any
 
 from llvmlite import ir
 
+from fastgrad.kernels.toolchain.memory_ir import I64, POINTER
 from fastgrad.kernels.toolchain.target import PRODUCTS
 from fastgrad.kernels.toolchain.target import tile as tile_for
-from fastgrad.kernels.toolchain.vector_ir import I32, I64, VectorWriter, new_module
+from fastgrad.kernels.toolchain.vector_ir import I32, VectorWriter, new_module
 from fastgrad.kernels.units import symbol
 
 CHAINS = 16  # of a block of products. Part of the definition of the result: never tune it.
@@ -30,8 +31,7 @@ def build(dtype: str) -> str:
     """
     module, lanes = new_module(), tile_for(dtype).lanes
     writer = VectorWriter(module, dtype, lanes)
-    pointer = writer.pointer
-    words = [I64, I64, pointer, I64, pointer, pointer, I64, pointer]
+    words = [I64, I64, POINTER, I64, POINTER, POINTER, I64, POINTER]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), words), symbol("dot", dtype))
     m, k, a, a_row, b, c, c_row, bias = function.args
     entry, after = (function.append_basic_block() for _ in range(2))
@@ -44,12 +44,9 @@ def build(dtype: str) -> str:
         builder = writer.b_
         fits = builder.icmp_signed("<=", builder.add(i, I64(rows)), m)
         builder.cbranch(fits, body, done)
-        builder = ir.IRBuilder(body)
-        builder.call(
-            group,
-            [k, builder.gep(a, [builder.mul(i, a_row)]), a_row, b,
-             builder.gep(c, [builder.mul(i, c_row)]), c_row, bias],
-        )  # fmt: skip
+        writer.b_ = builder = ir.IRBuilder(body)
+        a_at, c_at = writer.at(a, builder.mul(i, a_row)), writer.at(c, builder.mul(i, c_row))
+        builder.call(group, [k, a_at, a_row, b, c_at, c_row, bias])
         i.add_incoming(builder.add(i, I64(rows)), body)
         builder.branch(after)
         before, start, after = after, i, done
@@ -60,9 +57,8 @@ def build(dtype: str) -> str:
 def _group(module: Any, dtype: str, lanes: int, rows: int) -> Any:
     """Write the function ``(k, a, a_row, b, c, c_row, bias)`` of so many rows."""
     writer = VectorWriter(module, dtype, lanes)
-    pointer = writer.pointer
     function = writer.function(
-        f"rows{rows}_{writer.suffix}", [I64, pointer, I64, pointer, pointer, I64, pointer]
+        f"rows{rows}_{writer.suffix}", [I64, POINTER, I64, POINTER, POINTER, I64, POINTER]
     )
     k, a, a_row, b, c, c_row, bias = function.args
     entry, block, step, rest, ragged, added, done = map(
@@ -72,7 +68,7 @@ def _group(module: Any, dtype: str, lanes: int, rows: int) -> Any:
     vectors = range(CHAINS // lanes)
     zeros = [writer.zero] * (rows * len(vectors))
     writer.b_ = builder = ir.IRBuilder(entry)
-    a_rows = [builder.gep(a, [builder.mul(a_row, I64(r))]) for r in range(rows)]
+    a_rows = [writer.at(a, builder.mul(a_row, I64(r))) for r in range(rows)]
     several = ir.VectorType(writer.element, rows)
     # Totals start from -0.0, to which anything is added as it is.
     nothing = ir.Constant(several, [ir.Constant(writer.element, -0.0)] * rows)
@@ -95,7 +91,7 @@ def _group(module: Any, dtype: str, lanes: int, rows: int) -> Any:
         ]
 
     p, *sums = inner = writer.begin_loop(step, block, [first, *zeros])
-    sums = products(p, sums, lambda at, p, v: writer.load(writer.b_.gep(at, [p]), v * lanes))
+    sums = products(p, sums, lambda at, p, v: writer.load(writer.at(at, p), v * lanes))
     following = writer.b_.add(p, I64(CHAINS))
     again = writer.b_.icmp_signed("<", following, full)
     writer.end_loop(again, inner, [following, *sums], step, rest)
@@ -111,7 +107,7 @@ def _group(module: Any, dtype: str, lanes: int, rows: int) -> Any:
         masks.append(writer.first_lanes(builder.select(some, count, I64(0))))
     longer = products(
         full, sums,
-        lambda at, p, v: writer.load_lanes(masks[v], writer.b_.gep(at, [p]), v * lanes),
+        lambda at, p, v: writer.load_lanes(masks[v], writer.at(at, p), v * lanes),
     )  # fmt: skip
     longer = [
         writer.b_.select(masks[i % len(vectors)], new, old)
@@ -130,7 +126,7 @@ def _group(module: Any, dtype: str, lanes: int, rows: int) -> Any:
     builder = writer.b_
 
     def add_bias(values: list[Any]) -> list[Any]:
-        shift = writer.b_.load(bias)
+        shift = writer.load_element(bias)
         broadcast = ir.Constant(several, ir.Undefined)
         for r in range(rows):
             broadcast = writer.b_.insert_element(broadcast, shift, I32(r))
@@ -139,8 +135,8 @@ def _group(module: Any, dtype: str, lanes: int, rows: int) -> Any:
     (total,) = writer.when(writer.given(bias), [total], add_bias)
     builder = writer.b_
     for r in range(rows):
-        place = builder.gep(c, [builder.mul(c_row, I64(r))])
-        builder.store(builder.extract_element(total, I32(r)), place)
+        place = writer.at(c, builder.mul(c_row, I64(r)))
+        writer.store(builder.extract_element(total, I32(r)), place)
     builder.ret_void()
     return function
 

@@ -14,9 +14,11 @@ from typing import Any
 
 from llvmlite import ir
 
+from fastgrad.kernels.toolchain import memory_ir
+from fastgrad.kernels.toolchain.memory_ir import I64, POINTER
 from fastgrad.kernels.toolchain.target import PRODUCTS
 from fastgrad.kernels.toolchain.target import tile as tile_for
-from fastgrad.kernels.toolchain.vector_ir import I64, VectorWriter, new_module
+from fastgrad.kernels.toolchain.vector_ir import VectorWriter, new_module
 from fastgrad.kernels.units import symbol
 
 STEPS = (8, 4, 2, 1)  # rows of B at a time
@@ -32,8 +34,7 @@ def build(dtype: str) -> str:
     """
     module = new_module()
     writer = VectorWriter(module, dtype, tile_for(dtype).lanes)
-    pointer = writer.pointer
-    words = [I64, I64, pointer, I64, pointer, I64, pointer, I64, I64]
+    words = [I64, I64, POINTER, I64, POINTER, I64, POINTER, I64, I64]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), words), symbol("gemv", dtype))
     n, k, a, a_col, b, b_row, c, blocks, c_block = function.args
     entry, head, body, block, end, done = map(
@@ -59,9 +60,9 @@ def build(dtype: str) -> str:
     (q,) = inner = writer.begin_loop(block, body, [I64(0)])
     builder = writer.b_
     at = builder.add(p, builder.mul(q, I64(PRODUCTS)))
-    a_at = builder.gep(a, [builder.mul(at, a_col)])
-    b_at = builder.gep(b, [builder.mul(at, b_row)])
-    builder.call(sweep, [n, a_at, a_col, b_at, b_row, builder.gep(c, [builder.mul(q, c_block)])])
+    a_at, b_at = writer.at(a, builder.mul(at, a_col)), writer.at(b, builder.mul(at, b_row))
+    c_at = writer.at(c, builder.mul(q, c_block))
+    memory_ir.call(builder, begin.ftype, sweep, [n, a_at, a_col, b_at, b_row, c_at])
     following = builder.add(q, I64(1))
     again = builder.icmp_signed("<", following, blocks)
     writer.end_loop(again, inner, [following], block, end)
@@ -74,9 +75,8 @@ def build(dtype: str) -> str:
 
 def _sweep(writer: VectorWriter, steps: int, fresh: bool) -> Any:
     """Write the function ``(n, a, a_col, b, b_row, c)`` of so many steps, from zero or from C."""
-    pointer = writer.pointer
     name = f"{'begin' if fresh else 'go_on'}{steps}_{writer.suffix}"
-    function = writer.function(name, [I64, pointer, I64, pointer, I64, pointer])
+    function = writer.function(name, [I64, POINTER, I64, POINTER, I64, POINTER])
     n, a, a_col, b, b_row, c = function.args
     entry, uneven, even, vector, rest, ragged, done = map(
         function.append_basic_block,
@@ -84,7 +84,7 @@ def _sweep(writer: VectorWriter, steps: int, fresh: bool) -> Any:
     )
     writer.b_ = builder = ir.IRBuilder(entry)
     weights = [writer.load_broadcast(a, builder.mul(a_col, I64(u))) for u in range(steps)]
-    rows = [builder.gep(b, [builder.mul(b_row, I64(u))]) for u in range(steps)]
+    rows = [writer.at(b, builder.mul(b_row, I64(u))) for u in range(steps)]
 
     def some_columns(j: Any, count: Any) -> None:
         mask = writer.first_lanes(count)

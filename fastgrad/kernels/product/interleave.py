@@ -8,8 +8,9 @@ from llvmlite import ir
 from numba import types
 
 from fastgrad.kernels.product.transpose import joined, split
+from fastgrad.kernels.toolchain.memory_ir import I64, POINTER
 from fastgrad.kernels.toolchain.target import tile as tile_for
-from fastgrad.kernels.toolchain.vector_ir import I64, VectorWriter, new_module
+from fastgrad.kernels.toolchain.vector_ir import VectorWriter, new_module
 from fastgrad.kernels.units import symbol
 
 MOVE = types.void(*([types.intp] * 4))
@@ -27,7 +28,7 @@ def build(dtype: str) -> str:
     module, lanes = new_module(), tile_for(dtype).lanes
     for name, change in (("interleave", split), ("deinterleave", joined)):
         writer = VectorWriter(module, dtype, lanes)
-        words = [writer.pointer, writer.pointer, I64, I64]
+        words = [POINTER, POINTER, I64, I64]
         kind = ir.FunctionType(ir.VoidType(), words)
         function = ir.Function(module, kind, symbol(name, dtype))
         builder = ir.IRBuilder(function.append_basic_block("entry"))

@@ -19,9 +19,10 @@ from typing import Any
 
 from llvmlite import ir
 
+from fastgrad.kernels.toolchain.memory_ir import I64, POINTER
 from fastgrad.kernels.toolchain.target import Tile
 from fastgrad.kernels.toolchain.target import tile as tile_for
-from fastgrad.kernels.toolchain.vector_ir import I32, I64, VectorWriter, new_module
+from fastgrad.kernels.toolchain.vector_ir import I32, VectorWriter, new_module
 from fastgrad.kernels.units import symbol
 
 ADD = 1  # add the finished chains to C
@@ -70,7 +71,7 @@ class _PanelWriter(VectorWriter):
         self.tile, self.nv, self.ragged = tile, nv, ragged
         pointers = {"a", "b", "b_next", "b_pack", "c", "bias"}
         name = f"panel_{self.suffix}_{nv}{'_ragged' if ragged else ''}"
-        arguments = [self.pointer if n in pointers else I64 for n in _ARGUMENTS]
+        arguments = [POINTER if n in pointers else I64 for n in _ARGUMENTS]
         self.panel = self.function(name, arguments)
         for argument, label in zip(self.panel.args, _ARGUMENTS, strict=True):
             argument.name = label
@@ -88,21 +89,20 @@ class _PanelWriter(VectorWriter):
         A masked store costs AVX2 processors about 12 cycles, a row's three halves at most 3.
         """
         count = self.b_.sub(self.columns, I64((self.nv - 1) * self.lanes))
-        places = [self.b_.gep(p, [I64((self.nv - 1) * self.lanes)]) for p in pointers]
+        places = [self.at(p, (self.nv - 1) * self.lanes) for p in pointers]
         width = self.lanes // 2
         while width:
             low, high = (
                 [self._lanes(value, start, width) for value in values] for start in (0, width)
             )
-            kind = ir.VectorType(self.element, width).as_pointer()
 
             def store(
                 _: list[Any], low: Any = low, high: Any = high, width: Any = width,
-                places: Any = places, kind: Any = kind,
+                places: Any = places,
             ) -> list[Any]:  # fmt: skip
                 for value, place in zip(low, places, strict=True):
-                    self.b_.store(value, self.b_.bitcast(place, kind), align=self.size)
-                return high + [self.b_.gep(p, [I64(width)]) for p in places]
+                    self.store(value, place)
+                return high + [self.at(p, width) for p in places]
 
             taken = self.b_.icmp_unsigned("!=", self.b_.and_(count, I64(width)), I64(0))
             merged = self.when(taken, low + places, store)
@@ -149,7 +149,7 @@ class _PanelWriter(VectorWriter):
         rows_ahead = self.b_.select(more, ahead, self.b), self.b_.select(more, apart, I64(0))
         self._tile(self.tile.mr, a, c, ahead=rows_ahead)
         prefetched = self.b_.udiv(self.k, I64(self.tile.prefetch))
-        ahead = self.b_.gep(ahead, [self.b_.mul(apart, prefetched)])
+        ahead = self.at(ahead, self.b_.mul(apart, prefetched))
         unprefetched = self.b_.sub(unprefetched, prefetched)
         following = [*self._next_tile(left, a, c), self.b, self.b_row, ahead, unprefetched]
         for phi, value in zip(phis, following, strict=True):
@@ -170,12 +170,12 @@ class _PanelWriter(VectorWriter):
         mr = I64(self.tile.mr)
         return [
             self.b_.sub(left, mr),
-            self.b_.gep(a, [self.a_step]),
-            self.b_.gep(c, [self.b_.mul(self.c_row, mr)]),
+            self.at(a, self.a_step),
+            self.at(c, self.b_.mul(self.c_row, mr)),
         ]
 
     def _rows(self, base: Any, stride: Any, count: int) -> list[Any]:
-        return [self.b_.gep(base, [self.b_.mul(stride, I64(i))]) for i in range(count)]
+        return [self.at(base, self.b_.mul(stride, I64(i))) for i in range(count)]
 
     def _tile(self, rows: int, a: Any, c: Any, pack: bool = False, ahead: Any = None) -> None:
         """Write the code of one tile, which may pack B, or prefetch rows of (pointer, distance)."""
@@ -231,13 +231,13 @@ class _PanelWriter(VectorWriter):
         if ahead is not None:
             row = self.b_.mul(self.b_.udiv(p, I64(self.tile.prefetch)), ahead[1])
             for at in range(0, self.tile.nr, LINE // self.size):
-                self.prefetch(self.b_.gep(ahead[0], [self.b_.add(row, I64(at))]))
+                self.prefetch(self.at(ahead[0], self.b_.add(row, I64(at))))
         for u in range(unroll):
             at = self.b_.add(p, I64(u)) if u else p
-            b_at = self.b_.gep(self.b, [self.b_.mul(at, self.b_row)])
+            b_at = self.at(self.b, self.b_.mul(at, self.b_row))
             b = [self._load(b_at, v) for v in range(self.nv)]
             if pack:
-                place = self.b_.gep(self.b_pack, [self.b_.mul(at, I64(self.tile.nr))])
+                place = self.at(self.b_pack, self.b_.mul(at, I64(self.tile.nr)))
                 for v in range(self.nv):
                     self.store(b[v], place, v * self.lanes)
             offset = self.b_.mul(at, self.a_col)
@@ -278,7 +278,7 @@ def build(dtype: str) -> str:
         for nv in range(1, tile.nv + 1)
         for ragged in (False, True)
     }
-    function = ir.Function(module, panels[1, False].function_type, symbol("panel", dtype))
+    function = ir.Function(module, panels[1, False].ftype, symbol("panel", dtype))
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     done = function.append_basic_block("done")
     switch = builder.switch(function.args[-1], done)

@@ -11,8 +11,9 @@ from typing import Any
 
 from llvmlite import ir
 
+from fastgrad.kernels.toolchain.memory_ir import I64, POINTER
 from fastgrad.kernels.toolchain.target import tile as tile_for
-from fastgrad.kernels.toolchain.vector_ir import I64, VectorWriter, new_module
+from fastgrad.kernels.toolchain.vector_ir import VectorWriter, new_module
 from fastgrad.kernels.units import symbol
 
 BLOCKS = 4
@@ -31,13 +32,11 @@ def build(dtype: str) -> str:
     """
     module, lanes = new_module(), tile_for(dtype).lanes
     narrow, wide = (VectorWriter(module, dtype, count) for count in (min(NARROW, lanes), lanes))
-    pointer = wide.pointer
-    words = [I64, I64, I64, pointer, I64, I64, I64, pointer, I64, I64]
-    kind = ir.FunctionType(ir.VoidType(), [*words, pointer, I64, I64, pointer, I64])
+    words = [I64, I64, I64, POINTER, I64, I64, I64, POINTER, I64, I64]
+    kind = ir.FunctionType(ir.VoidType(), [*words, POINTER, I64, I64, POINTER, I64])
     function = ir.Function(module, kind, symbol("split_k", dtype))
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     space = builder.alloca(ir.ArrayType(wide.vector, BLOCKS * MOST_ROWS))
-    space = builder.bitcast(space, pointer)
     finish = function.append_basic_block("finish")
     few = builder.icmp_signed("<", function.args[1], I64(NARROW))
     rows = builder.select(few, function.args[0], builder.add(function.args[0], I64(MOST_ROWS)))
@@ -61,10 +60,10 @@ def _write_products(
     mask = writer.first_lanes(n)
     chains = [(block, i) for block in range(BLOCKS) for i in range(m)]
     a_rows = [
-        builder.gep(a, [builder.add(builder.mul(a_block, I64(q)), builder.mul(a_row, I64(i)))])
+        writer.at(a, builder.add(builder.mul(a_block, I64(q)), builder.mul(a_row, I64(i))))
         for q, i in chains
     ]
-    b_blocks = [builder.gep(b, [builder.mul(b_block, I64(q))]) for q in range(BLOCKS)]
+    b_blocks = [writer.at(b, builder.mul(b_block, I64(q))) for q in range(BLOCKS)]
     zeros = [writer.zero] * len(chains)
     builder.cbranch(builder.icmp_signed(">", k, I64(0)), step, finish)
 
@@ -102,21 +101,21 @@ def _write_sums(writer: VectorWriter, function: Any, entry: Any, space: Any) -> 
     builder = writer.b_
     place = builder.add(builder.mul(i, c_row), builder.mul(j, c_col))
     within = builder.icmp_signed("<", j, n)
-    target = builder.select(within, builder.gep(c, [place]), builder.gep(sums, [i]))
+    target = builder.select(within, writer.at(c, place), writer.at(sums, i))
     at = builder.add(builder.mul(i, I64(writer.lanes)), j)
     parts = [
-        builder.load(builder.gep(space, [builder.add(at, I64(q * MOST_ROWS * writer.lanes))]))
+        writer.load_element(space, builder.add(at, I64(q * MOST_ROWS * writer.lanes)))
         for q in range(BLOCKS)
     ]
 
     def add_first(values: list[Any]) -> list[Any]:
-        return [writer.b_.fadd(writer.b_.load(target), values[0])]
+        return [writer.b_.fadd(writer.load_element(target), values[0])]
 
     (total,) = writer.when(adding, parts[:1], add_first)
     builder = writer.b_
     for part in parts[1:]:
         total = builder.fadd(total, part)
-    builder.store(total, target)
+    writer.store(total, target)
     following = builder.add(j, I64(1))
     again = builder.icmp_signed("<", following, columns)
     writer.end_loop(again, inner, [following], element, end)

@@ -21,8 +21,9 @@ from typing import Any
 from llvmlite import ir
 
 from fastgrad.kernels.product.transpose import joined, split, transposed
+from fastgrad.kernels.toolchain.memory_ir import I64, POINTER
 from fastgrad.kernels.toolchain.target import tile as tile_for
-from fastgrad.kernels.toolchain.vector_ir import I64, VectorWriter, new_module
+from fastgrad.kernels.toolchain.vector_ir import VectorWriter, new_module
 from fastgrad.kernels.units import symbol
 
 # Columns; and steps of k for which A never leaves the registers: then it pays to have as many
@@ -40,8 +41,7 @@ def build(dtype: str) -> str:
     """
     tile, module = tile_for(dtype), new_module()
     ways = _Transposing(module, dtype, tile.lanes)
-    pointer = ways.pointer
-    words = [I64, I64, I64, pointer, I64, I64, pointer, I64, pointer, I64, pointer]
+    words = [I64, I64, I64, POINTER, I64, I64, POINTER, I64, POINTER, I64, POINTER]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), words), symbol("thin", dtype))
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     done = function.append_basic_block("done")
@@ -67,7 +67,7 @@ class _Transposing(VectorWriter):
 
     def _split(self, k: int) -> Any:
         """Write the function ``(rows, space)`` for contiguous rows of k elements."""
-        function = self.function(f"split{k}", [self.pointer, self.pointer])
+        function = self.function(f"split{k}", [POINTER, POINTER])
         source, space = function.args
         self.b_ = ir.IRBuilder(function.append_basic_block())
         rows = [self.load(source, i * self.lanes) for i in range(k)]
@@ -78,7 +78,7 @@ class _Transposing(VectorWriter):
 
     def _transpose_rest(self) -> Any:
         """Write the function ``(rows, row, count, space)`` for `count` < `lanes` steps."""
-        function = self.function("transpose_rest", [self.pointer, I64, I64, self.pointer])
+        function = self.function("transpose_rest", [POINTER, I64, I64, POINTER])
         source, row, count, space = function.args
         self.b_ = ir.IRBuilder(function.append_basic_block())
         mask = self.first_lanes(count)
@@ -108,8 +108,7 @@ class _Product(VectorWriter):
     def _write(self, m: Any) -> None:
         entry, kind, self.done = map(self._block, ("entry", "kind", "done"))
         self.b_ = ir.IRBuilder(entry)
-        space = self.b_.alloca(ir.ArrayType(self.vector, self.lanes))
-        self.space = self.b_.bitcast(space, self.pointer)
+        self.space = self.b_.alloca(ir.ArrayType(self.vector, self.lanes))
         self.end = self.b_.and_(m, I64(-self.lanes))
         self.adds = self.b_.icmp_unsigned("!=", self.add, I64(0))
         self.has_bias = self.given(self.bias)
@@ -138,7 +137,7 @@ class _Product(VectorWriter):
 
     def _steps(self, column: Any, p: Any, sums: list[Any]) -> list[Any]:
         """Return the sums, each with a column of A times an element of row p of B."""
-        weights = self.b_.gep(self.b, [self.b_.mul(p, self.b_row)])
+        weights = self.at(self.b, self.b_.mul(p, self.b_row))
         return [
             self.multiply_add(column, self.load_broadcast(weights, j), acc)
             for j, acc in enumerate(sums)
@@ -146,7 +145,7 @@ class _Product(VectorWriter):
 
     def _end_group(self, group: Any, i: Any, sums: list[Any], adds: bool = True) -> None:
         """Write the outputs of the rows from i on, and go on with the next group."""
-        target = self.b_.gep(self.c, [self.b_.mul(i, I64(self.n))])
+        target = self.at(self.c, self.b_.mul(i, I64(self.n)))
 
         def add_c(values: list[Any]) -> list[Any]:
             held = split(self.b_, [self.load(target, o * self.lanes) for o in range(self.n)])
@@ -169,7 +168,7 @@ class _Product(VectorWriter):
     def _few_steps(self, group: Any, before: Any, steps: int) -> None:
         """Write the loop for contiguous rows so short that all is done in registers."""
         (i,) = self.begin_loop(group, before, [I64(0)])
-        rows = self.b_.gep(self.a, [self.b_.mul(i, I64(steps))])
+        rows = self.at(self.a, self.b_.mul(i, I64(steps)))
         sums = self.zeros
         columns = split(self.b_, [self.load(rows, p * self.lanes) for p in range(steps)])
         for p, column in enumerate(columns):
@@ -180,7 +179,7 @@ class _Product(VectorWriter):
         """Write the loop for other rows: squares of A in registers, the rest through a buffer."""
         by_rows, finish = self._block("by_rows"), self._block("finish")
         (i,) = self.begin_loop(group, before, [I64(0)])
-        rows = self.b_.gep(self.a, [self.b_.mul(i, self.a_row)])
+        rows = self.at(self.a, self.b_.mul(i, self.a_row))
         rows_lie = self.b_.icmp_signed("==", self.a_col, I64(1))
         # Ways to the buffer: (block, (where, distance of columns, first, count), sums).
         ways = [(group, (rows, self.a_col, I64(0), self.k), self.zeros)]
@@ -200,11 +199,11 @@ class _Product(VectorWriter):
         self.b_ = ir.IRBuilder(by_rows)
         self.b_.cbranch(self.b_.icmp_signed(">", self.squares, I64(0)), square, after)
         start, *acc = phis = self.begin_loop(square, by_rows, [I64(0), *self.zeros])
-        first = self.b_.gep(rows, [start])
+        first = self.at(rows, start)
         block = [self.load(first, self.b_.mul(self.a_row, I64(r))) for r in range(self.lanes)]
-        ahead = self.b_.gep(first, [self.next_group])
+        ahead = self.at(first, self.next_group)
         for r in range(self.lanes):
-            self.prefetch(self.b_.gep(ahead, [self.b_.mul(self.a_row, I64(r))]))
+            self.prefetch(self.at(ahead, self.b_.mul(self.a_row, I64(r))))
         sums = acc
         for u, column in enumerate(transposed(self.b_, block)):
             sums = self._steps(column, self.b_.add(start, I64(u)), sums)
@@ -231,7 +230,7 @@ class _Product(VectorWriter):
             ir.IRBuilder(case).call(interleave, [rows, self.space])
             ways.append((case, (self.space, lanes, start, left), acc))
         self.b_ = ir.IRBuilder(rest)
-        place = self.b_.gep(rows, [start])
+        place = self.at(rows, start)
         self.b_.call(self.ways.transpose_rest, [place, self.a_row, left, self.space])
         ways.append((rest, (self.space, lanes, start, left), acc))
         return ways

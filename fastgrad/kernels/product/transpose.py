@@ -8,7 +8,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastgrad.kernels.toolchain.vector_ir import I32, I64
+from fastgrad.kernels.toolchain import memory_ir
+from fastgrad.kernels.toolchain.memory_ir import I64
+from fastgrad.kernels.toolchain.vector_ir import I32
 
 
 def transposed(builder: Any, block: list[Any]) -> list[Any]:
@@ -74,11 +76,11 @@ def _write(context: Any, builder: Any, dtype: Any, source: Any, target: Any) -> 
     vector = ir.VectorType(context.get_value_type(dtype), len(steps))
 
     def at(base: Any, offset: Any) -> Any:
-        return builder.bitcast(builder.gep(base, [offset]), vector.as_pointer())
+        return memory_ir.element(builder, vector.element, base, offset)
 
-    block = [builder.load(at(base, step), align=size) for step in steps]
+    block = [builder.load(at(base, step), align=size, typ=vector) for step in steps]
     for i, row in enumerate(transposed(builder, block)):
-        builder.store(row, at(place, builder.mul(stride, I64(i))), align=size)
+        memory_ir.store(builder, row, at(place, builder.mul(stride, I64(i))), size)
 
 
 def build(lanes: int, rows: int) -> Any:

@@ -15,7 +15,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-I64 = ir.IntType(64)
+from fastgrad.kernels.toolchain import memory_ir
+from fastgrad.kernels.toolchain.memory_ir import I64
 
 
 @intrinsic
@@ -44,7 +45,8 @@ def shift(typingctx: Any, pointer: Any, elements: Any) -> Any:
     """Return `pointer` moved by `elements` elements."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.gep(args[0], [args[1]])
+        element = context.get_value_type(sig.args[0].dtype)
+        return memory_ir.element(builder, element, *args)
 
     return pointer(pointer, types.intp), codegen
 
@@ -54,7 +56,7 @@ def read_word(typingctx: Any, address: Any) -> Any:
     """Return the 64-bit word at `address`."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.load(builder.inttoptr(args[0], I64.as_pointer()))
+        return builder.load(memory_ir.pointer(builder, args[0]), typ=I64)
 
     return types.intp(types.intp), codegen
 
@@ -64,8 +66,8 @@ def word(typingctx: Any, table: Any, index: Any) -> Any:
     """Return word `index` of the table at address `table`."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        start = builder.inttoptr(args[0], I64.as_pointer())
-        return builder.load(builder.gep(start, [args[1]]))
+        start = memory_ir.pointer(builder, args[0])
+        return builder.load(memory_ir.element(builder, I64, start, args[1]), typ=I64)
 
     return types.intp(types.intp, types.intp), codegen
 
@@ -76,9 +78,9 @@ def call_address(typingctx: Any, address: Any, arguments: Any) -> Any:
     count = len(arguments)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        function_type = ir.FunctionType(ir.VoidType(), [I64] * count)
-        function = builder.inttoptr(args[0], function_type.as_pointer())
-        builder.call(function, cgutils.unpack_tuple(builder, args[1], count))
+        kind = ir.FunctionType(ir.VoidType(), [I64] * count)
+        function = memory_ir.pointer(builder, args[0])
+        memory_ir.call(builder, kind, function, cgutils.unpack_tuple(builder, args[1], count))
         return context.get_dummy_value()
 
     return types.void(types.intp, arguments), codegen
@@ -116,9 +118,9 @@ def copy_vector(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
     elements, size = count.literal_value, target.dtype.bitwidth // 8
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        vector = ir.VectorType(context.get_value_type(target.dtype), elements).as_pointer()
-        value = builder.load(builder.bitcast(args[1], vector), align=size)
-        builder.store(value, builder.bitcast(args[0], vector), align=size)
+        vector = ir.VectorType(context.get_value_type(target.dtype), elements)
+        value = builder.load(args[1], align=size, typ=vector)
+        memory_ir.store(builder, value, args[0], size)
         return context.get_dummy_value()
 
     return types.void(target, source, count), codegen
@@ -131,8 +133,7 @@ def zero_vector(typingctx: Any, target: Any, count: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         vector = ir.VectorType(context.get_value_type(target.dtype), elements)
-        place = builder.bitcast(args[0], vector.as_pointer())
-        builder.store(ir.Constant(vector, None), place, align=size)
+        memory_ir.store(builder, ir.Constant(vector, None), args[0], size)
         return context.get_dummy_value()
 
     return types.void(target, count), codegen
@@ -143,8 +144,7 @@ def clear(typingctx: Any, address: Any, size: Any) -> Any:
     """Set so many bytes to zero."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        at = builder.inttoptr(args[0], ir.IntType(8).as_pointer())
-        cgutils.memset(builder, at, args[1], 0)
+        cgutils.memset(builder, memory_ir.pointer(builder, args[0]), args[1], 0)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp), codegen
@@ -172,7 +172,7 @@ def scratch(typingctx: Any, count: Any, dtype: Any) -> Any:
         with builder.goto_entry_block():
             space = builder.alloca(ir.ArrayType(element, elements))
             space.align = 64
-        return builder.bitcast(space, element.as_pointer())
+        return builder.bitcast(space, context.get_value_type(pointer))
 
     return pointer(count, dtype), codegen
 
@@ -185,8 +185,8 @@ def fetch_add(typingctx: Any, address: Any, value: Any) -> Any:
     """Add `value` to the word at `address` in one step, and return what it was."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = builder.inttoptr(args[0], I64.as_pointer())
-        return builder.atomic_rmw("add", pointer, args[1], "seq_cst")
+        place = memory_ir.pointer(builder, args[0])
+        return builder.atomic_rmw("add", place, args[1], "seq_cst")
 
     return types.intp(types.intp, types.intp), codegen
 
@@ -196,7 +196,7 @@ def read_shared(typingctx: Any, address: Any) -> Any:
     """Return the word at `address`; what its writer wrote before is visible."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.load_atomic(builder.inttoptr(args[0], I64.as_pointer()), "acquire", 8)
+        return memory_ir.load_acquired(builder, args[0])
 
     return types.intp(types.intp), codegen
 
@@ -206,8 +206,7 @@ def write_shared(typingctx: Any, address: Any, value: Any) -> Any:
     """Write the word at `address`; whoever reads it sees all that was written before."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = builder.inttoptr(args[0], I64.as_pointer())
-        builder.store_atomic(args[1], pointer, "release", 8)
+        memory_ir.store_released(builder, args[1], args[0])
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp), codegen

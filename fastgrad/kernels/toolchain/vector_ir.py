@@ -7,7 +7,10 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+from fastgrad.kernels.toolchain import memory_ir
+from fastgrad.kernels.toolchain.memory_ir import I64, POINTER
+
+I1, I32 = ir.IntType(1), ir.IntType(32)
 
 
 def new_module() -> Any:
@@ -26,7 +29,7 @@ class VectorWriter:
         self.module, self.lanes = module, lanes
         self.element = ir.FloatType() if dtype == "float32" else ir.DoubleType()
         self.size = 4 if dtype == "float32" else 8
-        self.pointer, self.vector = self.element.as_pointer(), ir.VectorType(self.element, lanes)
+        self.vector = ir.VectorType(self.element, lanes)
         self.zero = ir.Constant(self.vector, None)
         self.suffix = f"v{lanes}f{8 * self.size}"
         mask = ir.VectorType(I1, lanes)
@@ -35,15 +38,15 @@ class VectorWriter:
         )
         self._masked_load = module.declare_intrinsic(
             f"llvm.masked.load.{self.suffix}.p0",
-            fnty=ir.FunctionType(self.vector, [self.vector.as_pointer(), I32, mask, self.vector]),
+            fnty=ir.FunctionType(self.vector, [POINTER, I32, mask, self.vector]),
         )
         self._masked_store = module.declare_intrinsic(
             f"llvm.masked.store.{self.suffix}.p0",
-            fnty=ir.FunctionType(ir.VoidType(), [self.vector, self.vector.as_pointer(), I32, mask]),
+            fnty=ir.FunctionType(ir.VoidType(), [self.vector, POINTER, I32, mask]),
         )
         self._prefetch = module.declare_intrinsic(
             "llvm.prefetch.p0",
-            fnty=ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), I32, I32, I32]),
+            fnty=ir.FunctionType(ir.VoidType(), [POINTER, I32, I32, I32]),
         )
 
     def function(self, name: str, arguments: list[Any]) -> Any:
@@ -53,30 +56,30 @@ class VectorWriter:
         function.linkage = "internal"
         return function
 
-    def element_at(self, base: Any, elements: Any) -> Any:
-        """Return the pointer to the element so many after `base`."""
-        return self.b_.gep(base, [I64(elements) if isinstance(elements, int) else elements])
-
     def at(self, base: Any, elements: Any) -> Any:
-        """Return the pointer to the vector so many elements after `base`."""
-        return self.b_.bitcast(self.element_at(base, elements), self.vector.as_pointer())
+        """Return the pointer to the element so many after `base`."""
+        return memory_ir.element(self.b_, self.element, base, elements)
 
     def load(self, base: Any, elements: Any = 0) -> Any:
         """Return the vector so many elements after `base`."""
-        return self.b_.load(self.at(base, elements), align=self.size)
+        return self.b_.load(self.at(base, elements), align=self.size, typ=self.vector)
 
     def load_lanes(self, mask: Any, base: Any, elements: Any = 0, fill: float = 0.0) -> Any:
         """Return some lanes of that vector, `fill` in the others."""
         args = [self.at(base, elements), I32(self.size), mask, self.constant(fill)]
         return self.b_.call(self._masked_load, args)
 
+    def load_element(self, base: Any, elements: Any = 0) -> Any:
+        """Return the element there."""
+        return self.b_.load(self.at(base, elements), align=self.size, typ=self.element)
+
     def load_broadcast(self, base: Any, elements: Any = 0) -> Any:
         """Return the element there in all lanes."""
-        return self.broadcast(self.b_.load(self.element_at(base, elements), align=self.size))
+        return self.broadcast(self.load_element(base, elements))
 
     def store(self, value: Any, base: Any, elements: Any = 0) -> None:
-        """Write a vector."""
-        self.b_.store(value, self.at(base, elements), align=self.size)
+        """Write a vector, or an element."""
+        memory_ir.store(self.b_, value, self.at(base, elements), self.size)
 
     def store_lanes(self, mask: Any, value: Any, base: Any, elements: Any = 0) -> None:
         """Write some lanes of a vector."""
@@ -105,8 +108,7 @@ class VectorWriter:
 
     def prefetch(self, pointer: Any) -> None:
         """Ask for a cache line that will be read."""
-        target = self.b_.bitcast(pointer, ir.IntType(8).as_pointer())
-        self.b_.call(self._prefetch, [target, I32(0), I32(3), I32(1)])
+        self.b_.call(self._prefetch, [pointer, I32(0), I32(3), I32(1)])
 
     def given(self, pointer: Any) -> Any:
         """Return whether a pointer is not null."""
