@@ -26,8 +26,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import check_axis, check_same_shape
-from fastgrad.arrays import Array, Dtypes, as_array, as_native, common_dtypes, deliver
+from fastgrad.arguments import (
+    check_axis,
+    check_from_output,
+    elementwise_arguments,
+    refuse_derivative,
+)
+from fastgrad.arrays import Array, Dtypes, as_native, common_dtypes, deliver
 from fastgrad.kernels.elementwise.derivative_check import disagreement
 from fastgrad.kernels.flags import COLUMNS, ELEMENTWISE, ONES, UNCHECKED
 from fastgrad.results import check_out
@@ -270,10 +275,7 @@ class Activation:
         array([0.25])
         """
         if self.rowwise:
-            raise ValueError(
-                f"{self.name}.derivative: the derivative of {self.name} is a matrix per row, not "
-                f"an array like z: use {self.name}.backward(grad_y, z)"
-            )
+            refuse_derivative(self.name)
         derivative = self._directly("backward_z", z, z, out, _LAST, ONES)
         if derivative is not None:
             return derivative
@@ -373,10 +375,7 @@ class Activation:
         array([1.    , 0.7864])
         """
         if not self.from_output:
-            raise ValueError(
-                f"{self.name}.backward_from_output: the derivative of {self.name} is not a "
-                f"function of its output: use {self.name}.backward(grad_y, z)"
-            )
+            check_from_output(self.name, False)
         grad_z = self._directly("backward_y", grad_y, y, out, axis)
         if grad_z is not None:
             return grad_z
@@ -457,13 +456,12 @@ class Activation:
         """Return the arguments as arrays of one shape, the dtypes of the call, and the axis."""
         if axis is not _LAST and not self.rowwise:
             raise TypeError(f"{caller}: unexpected argument axis")
-        arrays = {name: as_array(caller, name, value) for name, value in arguments.items()}
-        (first, a), (second, b) = (list(arrays.items()) * 2)[:2]
-        check_same_shape(caller, first, a, second, b)
-        index = check_axis(caller, axis, first, a) if self.rowwise else -1
+        arrays = elementwise_arguments(caller, arguments)
+        name, array = next(iter(arrays.items()))
+        index = check_axis(caller, axis, name, array) if self.rowwise else -1
         dtypes = common_dtypes(*arrays.values())
         if out is not None:
-            check_out(caller, "out", out, a.shape, dtypes.result, arrays)
+            check_out(caller, "out", out, array.shape, dtypes.result, arrays)
         return arrays, dtypes, index
 
 

@@ -11,11 +11,11 @@ import math
 import operator
 from collections.abc import Callable, Iterable
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from fastgrad.arrays import FLOAT32, FLOAT64, Array, as_array
+from fastgrad.arrays import FLOAT32, FLOAT64, Array, Dtypes, as_array, promoted
 from fastgrad.kernels.flags import TARGET_SLACK
 
 LAYOUTS = ("rows", "columns")  # what `samples` may be: which axis of x counts them
@@ -40,13 +40,18 @@ def check_samples(function: str, name: str, array: Array, samples: str) -> None:
 
 
 def check_same_shape(
-    function: str, name: str, array: Array, other: str, like: Array, hint: str = ""
+    function: str,
+    name: str,
+    shape: tuple[int, ...],
+    other: str,
+    expected: tuple[int, ...],
+    hint: str = "",
 ) -> None:
-    """Raise unless two arguments have one shape."""
+    """Raise unless the shapes of two arguments are the same."""
     # NumPy would broadcast (n, 1) against (n,) to (n, n): a classic silent mistake.
-    if array.shape != like.shape:
+    if shape != expected:
         raise ValueError(
-            f"{function}: {name} has shape {array.shape} but {other} has shape {like.shape}: "
+            f"{function}: {name} has shape {shape} but {other} has shape {expected}: "
             f"they need the same shape{hint}"
         )
 
@@ -139,7 +144,45 @@ def check_axis(caller: str, axis: Any, name: str, array: Array) -> int:
     return int(index)
 
 
+def refuse_derivative(name: str) -> NoReturn:
+    """Raise: an output of this activation depends on the whole row."""
+    raise ValueError(
+        f"{name}.derivative: the derivative of {name} is a matrix per row, not "
+        f"an array like z: use {name}.backward(grad_y, z)"
+    )
+
+
+def check_from_output(name: str, from_output: bool) -> None:
+    """Raise unless the derivative of this activation is a function of its output."""
+    if not from_output:
+        raise ValueError(
+            f"{name}.backward_from_output: the derivative of {name} is not a "
+            f"function of its output: use {name}.backward(grad_y, z)"
+        )
+
+
+def elementwise_arguments(caller: str, arguments: dict[str, Any]) -> dict[str, Array]:
+    """Return one or two arguments, by their names, as arrays of one shape."""
+    arrays = {name: as_array(caller, name, value) for name, value in arguments.items()}
+    if len(arrays) == 2:
+        (first, a), (second, b) = arrays.items()
+        check_same_shape(caller, first, a.shape, second, b.shape)
+    return arrays
+
+
 # -- a dense layer -----------------------------------------------------------------------------
+
+
+def dense_arguments(
+    function: str, x: Any, w: Any, b: Any, samples: str
+) -> tuple[Array, Array, Array | None]:
+    """Return x, w and b as arrays whose shapes fit each other, their dtypes unchanged."""
+    check_choice(function, "samples", samples, LAYOUTS)
+    x, w = as_array(function, "x", x), as_array(function, "w", w)
+    if b is not None:
+        b = as_array(function, "b", b)
+    check_dense(function, x, w, b, samples)
+    return x, w, b
 
 
 def check_dense(function: str, x: Array, w: Array, b: Array | None, samples: str) -> None:
@@ -192,14 +235,29 @@ class LossArguments(NamedTuple):
     pred: Array
     target: Array | None
     classes: bool  # whether `target` holds classes, one per sample
-    samples: int  # how many there are
+    columns: bool  # whether `pred` has a sample per column
 
     @property
-    def arrays(self) -> tuple[Array, ...]:
-        """Those whose dtypes are promoted together."""
-        if self.target is None or self.classes:
-            return (self.pred,)
-        return self.pred, self.target
+    def samples(self) -> int:
+        """How many there are."""
+        return math.prod(_per_sample(self.pred, self.columns))
+
+    @property
+    def dtypes(self) -> Dtypes:
+        """What pred and target promote to; the gradient has pred's own where that is a float."""
+        pred, target, classes, _ = self
+        own = pred.dtype
+        dtypes = promoted(own) if target is None or classes else promoted(own, target.dtype)
+        if dtypes.result is own or own.kind != "f":
+            return dtypes
+        return Dtypes(dtypes.work, promoted(own).result)
+
+    @property
+    def inputs(self) -> dict[str, Array]:
+        """The arrays by their names."""
+        if self.target is None:
+            return {"y": self.pred}
+        return {"pred": self.pred, "target": self.target}
 
 
 def loss_arguments(
@@ -218,26 +276,33 @@ def loss_arguments(
     columns = samples == "columns" and pred.ndim > 1
     if columns and pred.ndim > 2:
         raise ValueError(f"{caller}: {name} has shape {pred.shape}: columns take (d, n) or (d,)")
-    each = pred.shape[1:] if columns else pred.shape[:-1]  # the shape of one number per sample
-    count = math.prod(each)
     if target is None:
-        return LossArguments(pred, None, False, count)
+        return LossArguments(pred, None, False, columns)
     target = as_array(caller, "target", target)
-    if rowwise and pred.ndim == 1 and pred.size != 1:
+    if target.shape == pred.shape:
+        return LossArguments(pred, target, False, columns)
+    if not rowwise:
+        check_same_shape(caller, "target", target.shape, "pred", pred.shape)
+    if pred.ndim == 1 and pred.size != 1:
         target = one_class(target)
-    if rowwise and target.ndim == pred.ndim - 1:
-        if not are_classes(target, each):
-            raise ValueError(
-                f"{caller}: target has shape {target.shape} and dtype {target.dtype} but pred has "
-                f"shape {pred.shape}: give integer classes of shape {each}"
-                f"{use_astype(target, count)}, or an array like pred"
-            )
-        classes = pred.shape[0 if columns else -1]
-        check_classes(caller, target, classes, f"pred has {classes} classes")
-        return LossArguments(pred, target, True, count)
-    hint = use_ravel(target, count) if rowwise else ""
-    check_same_shape(caller, "target", target, "pred", pred, hint)
-    return LossArguments(pred, target, False, count)
+    each = _per_sample(pred, columns)
+    if target.ndim != pred.ndim - 1:
+        hint = use_ravel(target, math.prod(each))
+        check_same_shape(caller, "target", target.shape, "pred", pred.shape, hint)
+    if not are_classes(target, each):
+        raise ValueError(
+            f"{caller}: target has shape {target.shape} and dtype {target.dtype} but pred has "
+            f"shape {pred.shape}: give integer classes of shape {each}"
+            f"{use_astype(target, math.prod(each))}, or an array like pred"
+        )
+    count = pred.shape[0 if columns else -1]
+    check_classes(caller, target, count, f"pred has {count} classes")
+    return LossArguments(pred, target, True, columns)
+
+
+def _per_sample(pred: Array, columns: bool) -> tuple[int, ...]:
+    """Return the shape of what has one entry per sample."""
+    return pred.shape[1:] if columns else pred.shape[:-1]
 
 
 def check_target_given(caller: str, target: Any) -> None:

@@ -32,7 +32,6 @@ from fastgrad.arrays import (
     TO_FLOAT64,
     Array,
     as_native,
-    common_dtypes,
     deliver,
 )
 from fastgrad.kernels.flags import (
@@ -158,19 +157,18 @@ class _Loss:
     ) -> Any:
         """Check and convert everything, run the kernel, deliver float or (float, grad)."""
         given = loss_arguments(caller, pred, target, reduction, samples, self.rowwise)
-        array, goal, labels, count = given
+        array, goal, labels, _ = given
         if array is not pred or goal is not target:  # lists, say: they may need no more
             flags = WANT_GRAD if want_grad else 0
             made = self._converted(array, goal, reduction, samples, out, flags)
             if made is not None:
                 return made
-        inputs = {"y": array} if goal is None else {"pred": array, "target": goal}
-        dtypes = common_dtypes(*given.arrays)
-        result = common_dtypes(array).result if array.dtype.kind == "f" else dtypes.result
+        dtypes = given.dtypes
+        result = dtypes.result
         if out is not None:
-            check_out(caller, "out", out, array.shape, result, inputs)
+            check_out(caller, "out", out, array.shape, result, given.inputs)
         if array.size == 0:
-            value = reduced(0.0, reduction, self.rowwise, count, array.size)
+            value = reduced(0.0, reduction, self.rowwise, given.samples, array.size)
             grad = np.empty(array.shape, result) if out is None else out
             return (value, grad) if want_grad else value
 

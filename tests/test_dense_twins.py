@@ -167,50 +167,12 @@ def test_bad_out(impl):
 
 
 @impls
-def test_outs_of_gradients_are_refused_before_anything_is_written(impl):
-    x, w, g = np.ones((3, 2)), np.ones((2, 4)), np.ones((3, 4))
-    _, cache = impl.dense_forward(x, w)
-    good, pool = np.full((3, 2), 7.0), np.full(11, 7.0)
-    shared = {"x": pool[:6].reshape(3, 2), "w": pool[3:11].reshape(2, 4)}
-    for out, error, text in (
-        ({"x": good, "w": np.empty((2, 3))}, ValueError, "it needs shape"),
-        ({"x": good, "w": [[0.0] * 4] * 2}, TypeError, "out is a list: give a NumPy array"),
-        (shared, ValueError, "two outputs share memory"),
-        ([good, None, None, None], TypeError, "out is a list: give a DenseGrads, a mapping or"),
-        ({}, TypeError, "out is a dict: give a DenseGrads"),
-        (5, TypeError, "out is a int: give a DenseGrads"),
-    ):
-        with pytest.raises(error, match=text):
-            impl.dense_backward(g, cache, out=out)
-    assert (good == 7).all()
-    assert (pool == 7).all()
-
-
-@impls
 def test_gradients_share_no_memory(impl):
     x, w, b, grad_y = make_layer("rows", "float64", "vector", n=1)
     _, cache = impl.dense_forward(x, w, b)
     arrays = [grad_y, x, w, b, *impl.dense_backward(grad_y, cache, need="xwbz")]
     for one, two in itertools.combinations(arrays, 2):
         assert not np.shares_memory(one, two)
-
-
-@impls
-def test_bad_shapes_and_names(impl):
-    x, w, b = np.ones((2, 3)), np.ones((3, 4)), np.ones(4)
-    for bad in (
-        lambda: impl.dense(x, w.T),
-        lambda: impl.dense(x, w, np.ones(3)),
-        lambda: impl.dense(x, w, np.ones(1)),
-        lambda: impl.dense(x, w, b, "no such thing"),
-        lambda: impl.dense(x, w, b, 3),
-        lambda: impl.dense(x, w, b, samples="diagonals"),
-        lambda: impl.dense(np.ones((3, 2, 2)), np.ones((4, 3)), samples="columns"),
-        lambda: impl.dense_backward(np.ones((2, 3)), impl.dense_forward(x, w)[1]),
-        lambda: impl.dense_backward(1.0, impl.dense_forward(x, w)[1]),
-    ):
-        with pytest.raises(ValueError):
-            bad()
 
 
 @impls
@@ -237,7 +199,7 @@ def test_activations_of_another_package_are_known_by_name(impl):
     x, w, b, _ = make_layer("rows", "float64", "vector")
     expected = impl.dense(x, w, b, "gelu")
     for other in IMPLS:
-        act = impl.activations.resolve(other.gelu)
+        act = impl.activations.resolve("dense", other.gelu)
         assert act is impl.gelu
         np.testing.assert_array_equal(impl.dense(x, w, b, other.gelu), expected)
 

@@ -1,6 +1,6 @@
 """The twins: the NumPy reference and the loops, and what the tests of both share.
 
-They share no code, so that their agreement means something.
+They share no formula and no sum, so that their agreement means something.
 """
 
 from __future__ import annotations

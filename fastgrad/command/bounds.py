@@ -94,7 +94,7 @@ class Bounds:
         columns = samples == "columns"
         z_value = reference.dense(x.value, w, b, samples=samples)
         y_value, cache = reference.dense_forward(x.value, w, b, activation, samples=samples)
-        act = reference.activations.resolve(activation)
+        act = cache.activation
 
         x_rows, w_rows = _turn(x, columns), w.T if columns else w
         gamma = self.gamma(w_rows.shape[0] + 1)

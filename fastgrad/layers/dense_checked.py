@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad.arguments import (
-    LAYOUTS,
-    check_choice,
     check_dense,
     check_same_shape,
     check_truth,
+    dense_arguments,
     dense_shape,
 )
 from fastgrad.arrays import (
@@ -74,12 +73,8 @@ def checked_forward(
 
     `function` is the caller's name for errors.
     """
-    check_choice(function, "samples", samples, LAYOUTS)
     given = x, w, b
-    x, w = as_array(function, "x", x), as_array(function, "w", w)
-    if b is not None:
-        b = as_array(function, "b", b)
-    check_dense(function, x, w, b, samples)
+    x, w, b = dense_arguments(function, x, w, b, samples)
     if not (x is given[0] and w is given[1] and b is given[2]):  # lists, say
         made = converted_forward(x, w, b, activation, samples, out, keep)
         if made is not None:
@@ -164,7 +159,7 @@ def checked_backward(
     accumulate = check_truth(function, "accumulate", accumulate)
     x, w, b, saved, layer, kept, _ = _checked_cache(function, cache)
     grad = as_array(function, "grad_y", grad_y)
-    check_same_shape(function, "grad_y", grad, "y", saved)
+    check_same_shape(function, "grad_y", grad.shape, "y", saved.shape)
     given = grad
     dtypes = promoted(grad.dtype, saved.dtype if kept is None else kept.result)
     if dtypes.work != layer.dtype:  # float64 grad_y for a float32 layer, say

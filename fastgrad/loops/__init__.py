@@ -10,12 +10,12 @@ have in `fastgrad`, so that
 [[6.0, 6.0]]
 
 runs without any array arithmetic. NumPy only holds the arrays; everything is computed by `for`
-loops over Python floats. It shares no code with `fastgrad.reference`: the two check each other.
+loops over Python floats. It shares no formula with `fastgrad.reference`: the two check each other.
 
 Left out are layer objects (`nn`), `define_activation`, `EarlyStopping`, gradient checking, and what
 is about threads and compiling; the gradient checks and callbacks of `fastgrad` take these functions
 and networks too. Activations and losses of any package are known here by their names; caches and
-optimizers stay in the package they come from, and errors are worded differently.
+optimizers stay in the package they come from.
 """
 
 from . import activations, losses

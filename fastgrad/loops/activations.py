@@ -4,8 +4,8 @@ Every formula takes and returns Python floats, so it reads like the textbook (se
 loops over the samples and features do the rest. Python floats are float64: for float32 arrays the
 computation is in float64 and each result is rounded once.
 
-`fastgrad.reference` computes the same in NumPy without sharing a line with this package, so the two
-check each other. The numeric rules are stated there: an infinite z gives the limit, NaN gives NaN,
+`fastgrad.reference` computes the same in NumPy without a formula of this package, so the two check
+each other. The numeric rules are stated there: an infinite z gives the limit, NaN gives NaN,
 and a kink belongs to its left side (``relu'(0) = 0``, ``leaky_relu'(0) = 0.01``).
 """
 
@@ -18,18 +18,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastgrad.arguments import (
+    check_activation,
+    check_axis,
+    check_from_output,
+    elementwise_arguments,
+    evaluated,
+    refuse_derivative,
+)
+from fastgrad.arrays import Array, common_dtypes, deliver
+from fastgrad.results import check_out
+
 from . import formulas
 from .formulas import Scalar
-from .lists import (
-    Array,
-    Row,
-    check_out,
-    check_same_shape,
-    deliver,
-    from_rows,
-    result_dtype,
-    to_rows,
-)
+from .lists import Row, from_rows, to_rows
 
 
 class Activation:
@@ -56,6 +58,8 @@ class Activation:
     >>> relu.derivative([-1.0, 0.0, 2.0]).tolist()
     [0.0, 0.0, 1.0]
     """
+
+    rowwise = False  # whether an output depends on the whole sample, as for softmax
 
     def __init__(
         self,
@@ -102,11 +106,7 @@ class Activation:
         self, grad_y: ArrayLike, y: ArrayLike, *, out: Array | None = None
     ) -> Array:
         """Return ``grad_z`` from the output ``y = act(z)``; ValueError where that is impossible."""
-        if not self.from_output:
-            raise ValueError(
-                f"{self.name}.backward_from_output: the derivative of {self.name} is not a "
-                f"function of its output y; use {self.name}.backward(grad_y, z)"
-            )
+        check_from_output(self.name, self.from_output)
         return self._map_rows(
             ".backward_from_output", self.backward_row, -1, out, grad_y=grad_y, y=y
         )
@@ -138,16 +138,17 @@ class Activation:
     ) -> Array:
         """Apply ``function`` to every vector along ``axis`` of the values, all of one shape."""
         caller = self.name + method
-        arrays = {name: np.asarray(value) for name, value in values.items()}
-        check_same_shape(caller, arrays)
-        shape = next(iter(arrays.values())).shape
-        dtype = result_dtype(*arrays.values())
+        arrays = elementwise_arguments(caller, values)
+        name, first = next(iter(arrays.items()))
+        if self.rowwise:
+            check_axis(caller, axis, name, first)
+        dtype = common_dtypes(*arrays.values()).result
         if out is not None:
-            check_out(caller, out, shape, dtype, *arrays.values())
+            check_out(caller, "out", out, first.shape, dtype, arrays)
         results = []
         for rows in zip(*(to_rows(array, axis) for array in arrays.values()), strict=True):
             results.append(function(*rows))
-        return deliver(caller, from_rows(results, shape, dtype, axis), out)
+        return deliver(from_rows(results, first.shape, dtype, axis), dtype, out)
 
 
 class Softmax(Activation):
@@ -162,6 +163,8 @@ class Softmax(Activation):
     [[0.5, 0.5], [1.0, 0.0]]
     """
 
+    rowwise = True
+
     def __init__(self) -> None:  # not the one of Activation: there is no formula of one number
         self.name = "softmax"
         self.halving = False
@@ -174,10 +177,7 @@ class Softmax(Activation):
 
     def derivative(self, z: ArrayLike, *, out: Array | None = None) -> Array:
         """Raise ValueError: softmax has a Jacobian, not an elementwise derivative."""
-        raise ValueError(
-            "softmax.derivative: softmax is not elementwise, it has no derivative of z's shape; "
-            "use softmax.backward(grad_y, z) or softmax.backward_from_output(grad_y, y)"
-        )
+        refuse_derivative(self.name)
 
     def backward(
         self, grad_y: ArrayLike, z: ArrayLike, *, axis: int = -1, out: Array | None = None
@@ -232,21 +232,14 @@ class FromCallable(Activation):
     [[9.0]]
     """
 
-    def __init__(self, function: Callable[[Array], Any]) -> None:
-        self.function = function
+    def __init__(self, caller: str, function: Callable[[Array], Any]) -> None:
+        self.caller, self.function = caller, function  # caller: its name for errors
         name = getattr(function, "__name__", type(function).__name__)
         super().__init__(name, self._call, self._slope)
 
     def _call(self, z: float) -> float:
-        # An array of its own for each number, and a float made of the result at once: the function
-        # may work in place, or return the same buffer again and again.
         with np.errstate(all="ignore"):
-            y = np.asarray(self.function(np.array([z])))
-        if y.shape != (1,):
-            raise ValueError(
-                f"activation {self.name} returned shape {y.shape} for an array of shape (1,): it "
-                "must be elementwise"
-            )
+            y = evaluated(self.caller, self.function, np.array([z]), np.dtype(np.float64))
         return float(y[0])
 
     def _slope(self, z: float) -> float:
@@ -300,7 +293,7 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-def resolve(activation: Any) -> Activation:
+def resolve(function: str, activation: Any) -> Activation:
     """Return the Activation meant by None, a name, an activation of any package, or a callable."""
     if activation is None:
         return identity
@@ -309,6 +302,5 @@ def resolve(activation: Any) -> Activation:
     name = activation if isinstance(activation, str) else getattr(activation, "name", None)
     if isinstance(name, str) and name in ACTIVATIONS:
         return ACTIVATIONS[name]
-    if callable(activation):
-        return FromCallable(activation)
-    raise ValueError(f"unknown activation {activation!r}: choose from {', '.join(ACTIVATIONS)}")
+    check_activation(function, activation, ACTIVATIONS)
+    return FromCallable(function, activation)

@@ -47,7 +47,7 @@ def network_activations(activations: Any, count: int) -> tuple[Activation, ...]:
             )
         if isinstance(act, str):
             require_choice(f"activations[{i}]", act, *ACTIVATIONS)
-    return tuple(resolve(act) for act in given)
+    return tuple(resolve("MLP", act) for act in given)
 
 
 def network_loss(loss: Any) -> Loss | ArrayLoss | SoftmaxCrossEntropy:

@@ -13,35 +13,20 @@ way out. Shapes are those of `fastgrad.reference.dense_forward`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastgrad.arguments import check_same_shape, check_truth, dense_arguments, dense_shape
+from fastgrad.arrays import Array, as_array, common_dtypes, deliver, promoted
+from fastgrad.results import DenseGrads, check_out, check_outputs, needed_gradients
+
 from .activations import Activation, resolve
-from .lists import (
-    Array,
-    Row,
-    check_out,
-    check_samples,
-    deliver,
-    feature_axis,
-    from_rows,
-    result_dtype,
-    to_rows,
-)
+from .lists import Row, feature_axis, from_rows, to_rows
 
 __all__ = ["DenseCache", "DenseGrads", "dense", "dense_backward", "dense_forward"]
-
-
-class DenseGrads(NamedTuple):
-    """The gradients of one layer; None where not needed (or where there is no bias)."""
-
-    x: Array | None = None
-    w: Array | None = None
-    b: Array | None = None
-    z: Array | None = None
 
 
 class DenseCache(NamedTuple):
@@ -76,7 +61,7 @@ def dense(
     >>> dense([[1.0, 2.0]], [[1.0], [1.0]], [-5.0], "relu").tolist()
     [[0.0]]
     """
-    return dense_forward(x, w, b, activation, samples=samples, out=out)[0]
+    return _forward("dense", x, w, b, activation, samples, out)[0]
 
 
 def dense_forward(
@@ -127,24 +112,25 @@ def dense_forward(
     >>> grads.x.tolist(), grads.w.tolist(), grads.b.tolist()
     ([[0.5, 0.25]], [[1.0], [2.0]], [1.0])
     """
-    act = resolve(activation)
-    x, w = np.asarray(x), np.asarray(w)
-    b = None if b is None else np.asarray(b)
-    check_samples("dense_forward", "x", x, samples)
-    dtype = result_dtype(x, w) if b is None else result_dtype(x, w, b)
-    if w.ndim != 2:
-        raise ValueError(f"dense_forward: w has shape {w.shape}: it needs two axes")
-    axis = feature_axis(samples)
+    return _forward("dense_forward", x, w, b, activation, samples, out)
+
+
+def _forward(
+    function: str, x: Any, w: Any, b: Any, activation: Any, samples: str, out: Array | None
+) -> tuple[Array, DenseCache]:
+    """Do what `function` does, which is its name for errors."""
+    act = resolve(function, activation)
+    x, w, b = dense_arguments(function, x, w, b, samples)
+    dtype = (common_dtypes(x, w) if b is None else common_dtypes(x, w, b)).result
+    y_shape = dense_shape(x, w, samples)
+    if out is not None:
+        check_out(function, "out", out, y_shape, dtype, {"x": x, "w": w, "b": b})
 
     # Everything in rows layout, as nested lists of Python floats.
+    axis = feature_axis(samples)
     x_rows, w_rows = to_rows(x, axis), to_rows(w, axis)
     d, k = _inputs_and_outputs(w, samples)
-    bias: Row = [0.0] * k if b is None else b.astype(np.float64).reshape(-1).tolist()
-    if x.shape[axis] != d or len(bias) != k:
-        raise ValueError(
-            f"dense_forward: x has shape {x.shape} and w {w.shape}, b has length {len(bias)}: "
-            "they do not fit"
-        )
+    bias: Row = [0.0] * k if b is None else to_rows(b.reshape(-1))[0]
 
     z = []
     for i in range(len(x_rows)):
@@ -157,14 +143,9 @@ def dense_forward(
         z.append(z_row)
     y = [act.forward_row(z_row) for z_row in z]
 
-    if x.ndim == 1:
-        y_shape: tuple[int, ...] = (k,)
-    else:
-        y_shape = (k, x.shape[1]) if samples == "columns" else (*x.shape[:-1], k)
-    result = from_rows(y, y_shape, dtype, axis)
     saved = y if act.from_output else z
     cache = DenseCache(x_rows, w_rows, saved, x, w, b, y_shape, act, samples, dtype)
-    return deliver("dense_forward", result, out, x, w, b), cache
+    return deliver(from_rows(y, y_shape, dtype, axis), dtype, out), cache
 
 
 def dense_backward(
@@ -203,33 +184,28 @@ def dense_backward(
     DenseGrads(x=None, w=array([[3.]]), b=None, z=array([[1.],
            [1.]]))
     """
-    need = tuple(need)
-    for name in need:
-        if name not in DenseGrads._fields:
-            raise ValueError(f"dense_backward: need is {need!r}; choose from x, w, b, z")
-    grad_y = np.asarray(grad_y)
-    if grad_y.shape != cache.y_shape:
-        raise ValueError(
-            f"dense_backward: grad_y has shape {grad_y.shape} but y has shape {cache.y_shape}"
-        )
-    dtype = result_dtype(grad_y, np.empty(0, cache.dtype))
+    function = "dense_backward"
+    if not isinstance(cache, DenseCache):
+        kind = type(cache).__name__
+        raise TypeError(f"{function}: cache is a {kind}: give what dense_forward returned")
+    need = needed_gradients(function, need)
+    accumulate = check_truth(function, "accumulate", accumulate)
+    grad_y = as_array(function, "grad_y", grad_y)
+    check_same_shape(function, "grad_y", grad_y.shape, "y", cache.y_shape)
+    dtype = promoted(grad_y.dtype, cache.dtype).result
+    arrays = {"x": cache.x_array, "w": cache.w_array, "b": cache.b_array}
+    shapes = {name: array.shape for name, array in arrays.items() if array is not None}
+    shapes["z"] = cache.y_shape
+    need = [name for name in need if name in shapes]
+    outs = check_outputs(function, out, need, shapes, dtype, {"grad_y": grad_y, **arrays})
+
     x, w, axis = cache.x, cache.w, feature_axis(cache.samples)
     n, (d, k) = len(x), _inputs_and_outputs(cache.w_array, cache.samples)
-    inputs = (cache.x_array, cache.w_array, cache.b_array, grad_y)
-    outs = DenseGrads() if out is None else _fields(out)
-    shapes = {"x": cache.x_array.shape, "w": cache.w_array.shape, "z": cache.y_shape}
-    shapes |= {} if cache.b_array is None else {"b": cache.b_array.shape}
-    _check_outs(outs, need, shapes, dtype, *inputs)
-
+    rows: dict[str, list[Row]] = {}  # of each gradient
     grad_z = []
     for grad_row, saved_row in zip(to_rows(grad_y, axis), cache.saved, strict=True):
         grad_z.append(cache.activation.backward_row(grad_row, saved_row))
 
-    def finish(name: str, rows: list[Row], shape: tuple[int, ...]) -> Array:
-        grad = from_rows(rows, shape, dtype, axis)
-        return deliver("dense_backward", grad, getattr(outs, name), *inputs, add=accumulate)
-
-    grad_x = grad_w = grad_b = None
     if "x" in need:
         x_rows = []
         for i in range(n):
@@ -240,7 +216,7 @@ def dense_backward(
                     total += grad_z[i][j] * w[p][j]
                 row.append(total)
             x_rows.append(row)
-        grad_x = finish("x", x_rows, cache.x_array.shape)
+        rows["x"] = x_rows
     if "w" in need:
         w_rows = []
         for p in range(d):
@@ -251,54 +227,28 @@ def dense_backward(
                     total += x[i][p] * grad_z[i][j]
                 row.append(total)
             w_rows.append(row)
-        grad_w = finish("w", w_rows, cache.w_array.shape)
-    if "b" in need and cache.b_array is not None:
+        rows["w"] = w_rows
+    if "b" in need:
         b_row = []
         for j in range(k):
             total = 0.0
             for i in range(n):
                 total += grad_z[i][j]
             b_row.append(total)
-        grad_b = finish("b", [b_row], cache.b_array.shape)
-    return DenseGrads(
-        grad_x, grad_w, grad_b, finish("z", grad_z, cache.y_shape) if "z" in need else None
-    )
+        rows["b"] = [b_row]
+    if "z" in need:
+        rows["z"] = grad_z
+
+    grads = {}
+    for name in need:
+        grad = from_rows(rows[name], shapes[name], dtype, axis)
+        if accumulate and name in outs:
+            with np.errstate(all="ignore"):
+                grad = outs[name] + grad
+        grads[name] = deliver(grad, dtype, outs.get(name))
+    return DenseGrads(**grads)
 
 
 def _inputs_and_outputs(w: Array, samples: str) -> tuple[int, int]:
     d, k = w.shape if samples == "rows" else w.shape[::-1]
     return d, k
-
-
-_FIELDS = frozenset("xwbz")
-
-
-def _fields(out: Any) -> DenseGrads:
-    """Read the fields x, w, b, z of whatever the caller gave as ``out``."""
-    if isinstance(out, Mapping) and not _FIELDS.isdisjoint(out):
-        return DenseGrads(*(out.get(name) for name in "xwbz"))
-    if any(hasattr(out, name) for name in "xwbz"):
-        return DenseGrads(*(getattr(out, name, None) for name in "xwbz"))
-    raise TypeError(
-        f"dense_backward: out is a {type(out).__name__}: give a DenseGrads, a mapping or an object "
-        "with fields x, w, b, z"
-    )
-
-
-def _check_outs(
-    outs: DenseGrads,
-    need: Iterable[str],
-    shapes: Mapping[str, tuple[int, ...]],
-    dtype: np.dtype[Any],
-    *inputs: Array | None,
-) -> None:
-    """Refuse outputs that are wanted and unfit, before anything is written."""
-    taken: list[Array] = []
-    for name, shape in shapes.items():
-        out = getattr(outs, name)
-        if name not in need or out is None:
-            continue
-        check_out("dense_backward", out, shape, dtype, *inputs)
-        if any(np.shares_memory(out, other) for other in taken):
-            raise ValueError("dense_backward: two outputs share memory")
-        taken.append(out)

@@ -1,4 +1,4 @@
-"""Arrays to lists of Python floats and back, and the checks of arrays on both ways.
+"""Arrays to lists of Python floats and back.
 
 Errors name the function, the argument, its shape or dtype, and what would be right.
 """
@@ -21,40 +21,6 @@ Row = list[float]  # the features of one sample
 def is_real(dtype: np.dtype[Any]) -> bool:
     """Return whether arrays of this dtype are taken: real numbers of at most 8 bytes."""
     return dtype.kind in "iub" or (dtype.kind == "f" and dtype.itemsize <= 8)
-
-
-def result_dtype(*arrays: Array) -> np.dtype[Any]:
-    """Return the dtype of a result: NumPy's promotion, but float64 where there are no floats."""
-    floating = False
-    for array in arrays:
-        if not is_real(array.dtype):
-            raise TypeError(f"{array.dtype} is not supported; use float16, float32 or float64")
-        floating = floating or array.dtype.kind == "f"
-    if not floating:
-        return np.dtype(np.float64)
-    return np.result_type(*[array.dtype for array in arrays])
-
-
-def check_same_shape(function: str, arrays: dict[str, Array]) -> None:
-    """Raise unless all arrays, by the names of their arguments, have the shape of the first."""
-    first = next(iter(arrays))
-    shape = arrays[first].shape
-    for name, array in arrays.items():
-        if array.shape != shape:
-            raise ValueError(
-                f"{function}: {first} has shape {shape} but {name} has shape {array.shape}: they "
-                "need the same shape"
-            )
-
-
-def check_samples(function: str, name: str, array: Array, samples: str) -> None:
-    """Raise unless ``samples`` is known and can be the rows or columns of ``array``."""
-    if samples not in ("rows", "columns"):
-        raise ValueError(f"{function}: samples is {samples!r}; give 'rows' or 'columns'")
-    if array.ndim == 0:
-        raise ValueError(f"{function}: {name} has shape (): it needs at least one axis")
-    if samples == "columns" and array.ndim > 2:
-        raise ValueError(f"{function}: {name} has shape {array.shape}; columns take (d, n) or (d,)")
 
 
 # ---- to lists and back -------------------------------------------------------------------------
@@ -107,18 +73,3 @@ def check_out(
     for array in inputs:
         if array is not None and np.shares_memory(out, array):
             raise ValueError(f"{function}: out shares memory with an input")
-
-
-def deliver(
-    function: str, result: Array, out: Array | None, *inputs: Array | None, add: bool = False
-) -> Array:
-    """Return ``result``, written to or added to ``out`` where there is one."""
-    if out is None:
-        return result
-    check_out(function, out, result.shape, result.dtype, *inputs)
-    with np.errstate(all="ignore"):
-        if add:
-            out += result
-        else:
-            out[...] = result
-    return out

@@ -10,27 +10,72 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
+from fastgrad.arguments import check_probabilities, check_target_given, loss_arguments
+from fastgrad.arrays import Array, deliver
+from fastgrad.results import check_out
+
 from . import formulas
-from .lists import (
-    Array,
-    Row,
-    check_same_shape,
-    check_samples,
-    deliver,
-    feature_axis,
-    from_rows,
-    result_dtype,
-    to_rows,
-)
+from .lists import Row, feature_axis, from_rows, to_rows
 
 HUBER_DELTA = 1.0
 Term = Callable[[float, float], float]  # (pred, target) -> a number
 
 
-class Loss:
+class _Loss:
+    """What all losses share: everything but the terms and slopes of a sample."""
+
+    name: str
+    rowwise = False  # whether there is a term per sample, not one per element
+    probabilities = False  # whether targets must lie between 0 and 1
+
+    def __repr__(self) -> str:
+        return f"<loss {self.name}>"
+
+    def _evaluate(
+        self,
+        caller: str,
+        pred: Any,
+        target: Any,
+        reduction: str,
+        samples: str,
+        out: Array | None = None,
+    ) -> tuple[float, Array]:
+        """Add up the terms of all samples, and scale them and their slopes."""
+        given = loss_arguments(caller, pred, target, reduction, samples, self.rowwise)
+        pred, dtype, axis = given.pred, given.dtypes.result, feature_axis(samples)
+        if out is not None:
+            check_out(caller, "out", out, pred.shape, dtype, given.inputs)
+        pred_rows = to_rows(pred, axis)
+        if given.target is None:
+            target_rows: list[Row] = [[] for _ in pred_rows]
+        elif given.classes:
+            labels = given.target.reshape(-1).tolist()
+            target_rows = [_one_hot(int(label), pred.shape[axis]) for label in labels]
+        else:
+            if self.probabilities:
+                check_probabilities(caller, self.name, given.target)
+            target_rows = to_rows(given.target, axis)
+        terms_count = len(pred_rows) if self.rowwise else pred.size
+        count = {"mean": terms_count, "sum": 1, "samples": len(pred_rows)}[reduction]
+        scale = 1.0 / count if count else math.nan  # the mean of nothing is NaN
+
+        total = 0.0
+        grad = []
+        for pred_row, target_row in zip(pred_rows, target_rows, strict=True):
+            terms, slopes = self._sample(pred_row, target_row)
+            for term in terms:
+                total += term
+            grad.append([slope * scale for slope in slopes])
+        return total * scale, deliver(from_rows(grad, pred.shape, dtype, axis), dtype, out)
+
+    def _sample(self, pred: Row, target: Row) -> tuple[Row, Row]:
+        """Return the terms of one sample, and the derivatives of their sum."""
+        raise NotImplementedError
+
+
+class Loss(_Loss):
     """A loss of predictions and targets of one shape, a sum of elementwise terms.
 
     Examples
@@ -44,19 +89,16 @@ class Loss:
     """
 
     def __init__(self, name: str, term: Term, slope: Term, probabilities: bool = False) -> None:
-        self.name = name
+        self.name, self.probabilities = name, probabilities
         self._term, self._slope = term, slope
-        self._probabilities = probabilities  # targets must lie between 0 and 1
         self.__doc__ = term.__doc__
-
-    def __repr__(self) -> str:
-        return f"<loss {self.name}>"
 
     def __call__(
         self, pred: ArrayLike, target: ArrayLike, reduction: str = "mean", samples: str = "rows"
     ) -> float:
         """Return the loss as a Python float."""
-        return self.value_and_grad(pred, target, reduction, samples)[0]
+        check_target_given(self.name, target)
+        return self._evaluate(self.name, pred, target, reduction, samples)[0]
 
     def value_and_grad(
         self,
@@ -67,29 +109,19 @@ class Loss:
         out: Array | None = None,
     ) -> tuple[float, Array]:
         """Return the loss and ``grad_pred = dL/dpred``, in ``out`` if given."""
-        pred, target = np.asarray(pred), np.asarray(target)
-        dtype = _grad_dtype(pred, target)
-        check_same_shape(self.name, {"pred": pred, "target": target})
-        check_samples(self.name, "pred", pred, samples)
-        axis = feature_axis(samples)
-        pred_rows, target_rows = to_rows(pred, axis), to_rows(target, axis)
-        if self._probabilities:
-            _require_probabilities(self.name, target_rows)
-        scale = _scale(self.name, reduction, pred.size, len(pred_rows))
+        caller = f"{self.name}.value_and_grad"
+        check_target_given(caller, target)
+        return self._evaluate(caller, pred, target, reduction, samples, out)
 
-        total = 0.0
-        grad = []
-        for i in range(len(pred_rows)):
-            grad_row = []
-            for j in range(len(pred_rows[i])):
-                total += self._term(pred_rows[i][j], target_rows[i][j])
-                grad_row.append(self._slope(pred_rows[i][j], target_rows[i][j]) * scale)
-            grad.append(grad_row)
-        result = from_rows(grad, pred.shape, dtype, axis)
-        return total * scale, deliver(self.name, result, out, pred, target)
+    def _sample(self, pred: Row, target: Row) -> tuple[Row, Row]:
+        terms, slopes = [], []
+        for p, t in zip(pred, target, strict=True):
+            terms.append(self._term(p, t))
+            slopes.append(self._slope(p, t))
+        return terms, slopes
 
 
-class ArrayLoss:
+class ArrayLoss(_Loss):
     """A loss of one array ``y``, without target; ``reduction`` is ``"sum"`` unless told otherwise.
 
     Examples
@@ -107,12 +139,9 @@ class ArrayLoss:
         self._term, self._slope = term, slope
         self.__doc__ = term.__doc__
 
-    def __repr__(self) -> str:
-        return f"<loss {self.name}>"
-
     def __call__(self, y: ArrayLike, reduction: str = "sum", samples: str = "rows") -> float:
         """Return the loss as a Python float."""
-        return self.value_and_grad(y, reduction, samples)[0]
+        return self._evaluate(self.name, y, None, reduction, samples)[0]
 
     def value_and_grad(
         self,
@@ -122,24 +151,13 @@ class ArrayLoss:
         out: Array | None = None,
     ) -> tuple[float, Array]:
         """Return the loss and ``grad_y``, in ``out`` if given."""
-        y = np.asarray(y)
-        dtype = result_dtype(y)
-        check_samples(self.name, "y", y, samples)
-        axis = feature_axis(samples)
-        rows = to_rows(y, axis)
-        scale = _scale(self.name, reduction, y.size, len(rows))
-        total = 0.0
-        grad = []
-        for row in rows:
-            grad_row = []
-            for value in row:
-                total += self._term(value)
-                grad_row.append(self._slope(value) * scale)
-            grad.append(grad_row)
-        return total * scale, deliver(self.name, from_rows(grad, y.shape, dtype, axis), out, y)
+        return self._evaluate(f"{self.name}.value_and_grad", y, None, reduction, samples, out)
+
+    def _sample(self, pred: Row, target: Row) -> tuple[Row, Row]:
+        return [self._term(y) for y in pred], [self._slope(y) for y in pred]
 
 
-class SoftmaxCrossEntropy:
+class SoftmaxCrossEntropy(Loss):
     """The cross-entropy between ``target`` and the softmax of the logits ``pred``.
 
     A sample's term is ``sum_j t_j (logsumexp(z) - z_j)``, its gradient ``softmax(z) * sum_j t_j -
@@ -153,98 +171,34 @@ class SoftmaxCrossEntropy:
     (0.6931, [[-0.25, 0.25], [0.25, -0.25]])
     """
 
-    name = "softmax_cross_entropy"
+    rowwise = True
 
-    def __repr__(self) -> str:
-        return f"<loss {self.name}>"
+    def __init__(self) -> None:  # not the one of Loss: there are no terms per element
+        self.name = "softmax_cross_entropy"
+        self.__doc__ = type(self).__doc__
 
-    def __call__(
-        self, pred: ArrayLike, target: ArrayLike, reduction: str = "mean", samples: str = "rows"
-    ) -> float:
-        """Return the loss as a Python float."""
-        return self.value_and_grad(pred, target, reduction, samples)[0]
-
-    def value_and_grad(
-        self,
-        pred: ArrayLike,
-        target: ArrayLike,
-        reduction: str = "mean",
-        samples: str = "rows",
-        out: Array | None = None,
-    ) -> tuple[float, Array]:
-        """Return the loss and ``grad_pred``, in ``out`` if given."""
-        pred, target = np.asarray(pred), np.asarray(target)
-        if pred.ndim == 1 != pred.size and target.shape == (1,) and target.dtype.kind in "iu":
-            target = target.reshape(())
-        classes = target.ndim == pred.ndim - 1
-        dtype = result_dtype(pred) if classes else _grad_dtype(pred, target)
-        check_samples(self.name, "pred", pred, samples)
-        axis = feature_axis(samples)
-        logits = to_rows(pred, axis)
-        # One term per sample, so "mean" is the mean over samples too.
-        scale = _scale(self.name, reduction, len(logits), len(logits))
-        weights = self._weights(pred, target, axis, len(logits))
-
-        total = 0.0
-        grad = []
-        for z, t in zip(logits, weights, strict=True):
-            largest = max(z, default=0.0)
-            exps = [formulas.exp(value - largest) for value in z]
-            exp_sum = 0.0
-            for value in exps:
-                exp_sum += value
-            log_sum = math.log(exp_sum) if exp_sum else -math.inf
-            t_sum = 0.0
-            for j in range(len(z)):
-                t_sum += t[j]
-                if t[j] != 0.0:  # a class of probability 0 adds nothing, even if z[j] is -inf
-                    total += t[j] * (log_sum - (z[j] - largest))
-            grad.append([(exps[j] / exp_sum * t_sum - t[j]) * scale for j in range(len(z))])
-        result = from_rows(grad, pred.shape, dtype, axis)
-        return total * scale, deliver(self.name, result, out, pred, target)
-
-    def _weights(self, pred: Array, target: Array, axis: int, n: int) -> list[Row]:
-        """Return the target as probabilities, one row for each of n samples."""
-        if target.ndim != pred.ndim - 1:
-            check_same_shape(self.name, {"pred": pred, "target": target})
-            return to_rows(target, axis)
-        classes = pred.shape[axis]
-        if target.size != n or (n and target.dtype.kind not in "iu"):
-            raise ValueError(
-                f"{self.name}: target has shape {target.shape} and dtype {target.dtype} but pred "
-                f"has shape {pred.shape}: give integer class indices, or an array like pred"
-            )
-        weights = []
-        for label in target.reshape(-1).tolist():
-            if not 0 <= label < classes:
-                raise ValueError(f"{self.name}: class indices go from 0 to {classes - 1}")
-            row = [0.0] * classes
-            row[label] = 1.0
-            weights.append(row)
-        return weights
+    def _sample(self, pred: Row, target: Row) -> tuple[Row, Row]:
+        largest = max(pred, default=0.0)
+        exps = [formulas.exp(z - largest) for z in pred]
+        exp_sum = 0.0
+        for value in exps:
+            exp_sum += value
+        log_sum = math.log(exp_sum) if exp_sum else -math.inf
+        t_sum = 0.0
+        terms = []
+        for z, t in zip(pred, target, strict=True):
+            t_sum += t
+            if t != 0.0:  # a class of probability 0 adds nothing, even if z is -inf
+                terms.append(t * (log_sum - (z - largest)))
+        slopes = [e / exp_sum * t_sum - t for e, t in zip(exps, target, strict=True)]
+        return terms, slopes
 
 
-def _grad_dtype(pred: Array, target: Array) -> np.dtype[Any]:
-    """Return the dtype of the gradient: that of ``pred``, or for integers of both together."""
-    both = result_dtype(pred, target)
-    return result_dtype(pred) if pred.dtype.kind == "f" else both
-
-
-def _require_probabilities(loss: str, rows: list[Row]) -> None:
-    """Raise where a target is less than 0 or more than 1, by more than rounding."""
-    for row in rows:
-        for value in row:
-            if value < -(2.0**-20) or value > 1.0 + 2.0**-20:
-                raise ValueError(f"{loss}: target has {value}: give probabilities from 0 to 1")
-
-
-def _scale(loss: str, reduction: str, terms: int, samples: int) -> float:
-    """Return what the sum of the terms is multiplied by; the last two are how many there are."""
-    counts = {"mean": terms, "sum": 1, "samples": samples}
-    if reduction not in counts:
-        raise ValueError(f"{loss}: reduction is {reduction!r}; give 'mean', 'sum' or 'samples'")
-    count = counts[reduction]
-    return 1.0 / count if count else math.nan  # the mean of nothing is NaN
+def _one_hot(label: int, classes: int) -> Row:
+    """Return a class as probabilities."""
+    row = [0.0] * classes
+    row[label] = 1.0
+    return row
 
 
 # ---- terms and slopes --------------------------------------------------------------------------

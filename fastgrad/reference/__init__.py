@@ -9,13 +9,13 @@ have in `fastgrad`, so that
 >>> fg.dense_backward(grad_y, cache).x.tolist()
 [[6.0, 6.0]]
 
-is the readable version of the same computation. It imports numpy alone, and shares no code with
-the compiled kernels: they are held against it.
+is the readable version of the same computation. It imports numpy alone. The compiled kernels are
+held against it: it has the checks of arguments in common with `fastgrad`, and no formula, no sum.
 
 Left out are layer objects (`nn`), `define_activation`, `EarlyStopping`, gradient checking, and what
 is about threads and compiling; the gradient checks and callbacks of `fastgrad` take these functions
 and networks too. Activations and losses of any package are known here by their names; caches and
-optimizers stay in the package they come from, and errors are worded differently.
+optimizers stay in the package they come from.
 """
 
 from . import activations, losses

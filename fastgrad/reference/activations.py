@@ -28,8 +28,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastgrad.arguments import (
+    check_activation,
+    check_axis,
+    check_from_output,
+    elementwise_arguments,
+    evaluated,
+    refuse_derivative,
+)
+from fastgrad.arrays import Array, common_dtypes, deliver
+from fastgrad.results import check_out
+
 from . import formulas
-from .arrays import Array, as_floats, check_out, check_same_shape
 from .formulas import Formula, Slope
 
 
@@ -59,6 +69,8 @@ class Activation:
     >>> tanh.backward_from_output([1.0, 1.0], y).round(4).tolist()
     [1.0, 0.7864]
     """
+
+    rowwise = False  # whether an output depends on the whole sample, as for softmax
 
     def __init__(
         self,
@@ -99,14 +111,13 @@ class Activation:
         self, grad_y: ArrayLike, y: ArrayLike, *, out: Array | None = None
     ) -> Array:
         """Return ``grad_z`` from the output ``y = act(z)``; ValueError where that is impossible."""
-        slope = self.slope_from_y
-        if slope is None:
-            raise ValueError(
-                f"{self.name}.backward_from_output: the derivative of {self.name} is not a "
-                f"function of its output y; use {self.name}.backward(grad_y, z)"
-            )
+        check_from_output(self.name, self.from_output)
         return self._evaluate(
-            ".backward_from_output", lambda g, y: g * slope(y), out, grad_y=grad_y, y=y
+            ".backward_from_output",
+            lambda g, y: g * self._slope_from_saved(y),
+            out,
+            grad_y=grad_y,
+            y=y,
         )
 
     # What the layers call: arrays of the working dtype in, no conversions, no errstate.
@@ -129,24 +140,24 @@ class Activation:
         method: str,
         function: Callable[..., Array],
         out: Array | None,
+        axis: int = -1,
         **values: ArrayLike,
     ) -> Array:
         """Return ``function`` of the values, arrays of one shape, in ``out`` if given."""
         caller = self.name + method
-        given = [np.asarray(value) for value in values.values()]
-        arrays, dtype = as_floats(*given)
-        names, shape = list(values), given[0].shape
-        check_same_shape(caller, names[0], given[0], names[-1], given[-1])
+        given = elementwise_arguments(caller, values)
+        work, dtype = common_dtypes(*given.values())
+        arrays = [a if a.dtype is work else a.astype(work) for a in given.values()]
+        shape = arrays[0].shape
+        if self.rowwise:
+            check_axis(caller, axis, next(iter(given)), arrays[0])
         if out is not None:
-            check_out(caller, out, shape, dtype, *given)
-        # NumPy turns 0-d results into scalars, which `out=` refuses: lend them one axis.
-        arrays = [a.reshape(1) if a.ndim == 0 else a for a in arrays]
+            check_out(caller, "out", out, shape, dtype, given)
+        if not shape:  # NumPy turns 0-d results into scalars, which `out=` refuses: lend an axis
+            arrays = [a.reshape(1) for a in arrays]
         with np.errstate(all="ignore"):
-            result = function(*arrays).reshape(shape).astype(dtype, copy=False)
-        if out is None:
-            return result
-        np.copyto(out, result)
-        return out
+            result = function(*arrays).reshape(shape)
+        return deliver(result, dtype, out)
 
 
 class Softmax(Activation):
@@ -157,8 +168,7 @@ class Softmax(Activation):
     ``grad_z = y * (grad_y - sum(grad_y * y))``.
 
     Subtracting the largest entry first changes nothing in the quotient and keeps ``exp`` finite.
-    A sample with a NaN or +inf, or with -inf only, is NaN throughout. A single number is a sample
-    of one feature.
+    A sample with a NaN or +inf, or with -inf only, is NaN throughout.
 
     Examples
     --------
@@ -166,6 +176,8 @@ class Softmax(Activation):
     >>> softmax([[0.0, 0.0], [1000.0, 0.0]]).tolist()
     [[0.5, 0.5], [1.0, 0.0]]
     """
+
+    rowwise = True
 
     def __init__(self) -> None:  # not the one of Activation: there is no formula per element
         self.name = "softmax"
@@ -175,14 +187,11 @@ class Softmax(Activation):
 
     def __call__(self, z: ArrayLike, *, axis: int = -1, out: Array | None = None) -> Array:
         """Return the softmax of ``z`` along ``axis`` (0 where samples are columns)."""
-        return self._evaluate("", lambda z: self.apply(z, None, axis), out, z=z)
+        return self._evaluate("", lambda z: self.apply(z, None, axis), out, axis, z=z)
 
     def derivative(self, z: ArrayLike, *, out: Array | None = None) -> Array:
         """Raise ValueError: softmax has a Jacobian, not an elementwise derivative."""
-        raise ValueError(
-            "softmax.derivative: softmax is not elementwise, it has no derivative of z's shape; "
-            "use softmax.backward(grad_y, z) or softmax.backward_from_output(grad_y, y)"
-        )
+        refuse_derivative(self.name)
 
     def backward(
         self, grad_y: ArrayLike, z: ArrayLike, *, axis: int = -1, out: Array | None = None
@@ -192,6 +201,7 @@ class Softmax(Activation):
             ".backward",
             lambda g, z: self.pull_back(g, self.apply(z, None, axis), axis),
             out,
+            axis,
             grad_y=grad_y,
             z=z,
         )
@@ -204,6 +214,7 @@ class Softmax(Activation):
             ".backward_from_output",
             lambda g, y: self.pull_back(g, y, axis),
             out,
+            axis,
             grad_y=grad_y,
             y=y,
         )
@@ -241,32 +252,21 @@ class FromCallable(Activation):
     [[9.0]]
     """
 
-    def __init__(self, function: Callable[[Array], Any]) -> None:
-        self.function = function
-        super().__init__(
-            getattr(function, "__name__", type(function).__name__),
-            self._call,
-            slope_from_z=self._slope,
-        )
+    def __init__(self, caller: str, function: Callable[[Array], Any]) -> None:
+        self.caller, self.function = caller, function  # caller: its name for errors
+        name = getattr(function, "__name__", type(function).__name__)
+        super().__init__(name, self._call, slope_from_z=self._slope)
 
     def _call(self, z: Array, out: Array | None = None) -> Array:
-        y = np.array(self.function(z.copy(order="K")), z.dtype)
-        if y.shape != z.shape:
-            raise ValueError(
-                f"activation {self.name} returned shape {y.shape} for an array of shape {z.shape}: "
-                "it must be elementwise"
-            )
-        if out is None:
-            return y
-        np.copyto(out, y)
-        return out
+        assert out is None  # z is wanted on the way back
+        return evaluated(self.caller, self.function, z, z.dtype)
 
     def _slope(self, z: Array) -> Array:
         z64 = z.astype(np.float64)
         delta = np.cbrt(np.finfo(np.float64).eps) * np.maximum(1.0, np.abs(z64))
         above, below = z64 + delta, z64 - delta
-        rise = np.array(self.function(above.copy(order="K")), np.float64)
-        rise -= self.function(below.copy(order="K"))
+        rise = evaluated(self.caller, self.function, above, z64.dtype)
+        rise -= evaluated(self.caller, self.function, below, z64.dtype)
         return np.asarray(rise / (above - below), dtype=z.dtype)
 
 
@@ -325,7 +325,7 @@ ACTIVATIONS: dict[str, Activation] = {
 }  # fmt: skip
 
 
-def resolve(activation: Any) -> Activation:
+def resolve(function: str, activation: Any) -> Activation:
     """Return the Activation meant by None, a name, an activation of any package, or a callable."""
     if activation is None:
         return identity
@@ -334,6 +334,5 @@ def resolve(activation: Any) -> Activation:
     name = activation if isinstance(activation, str) else getattr(activation, "name", None)
     if isinstance(name, str) and name in ACTIVATIONS:
         return ACTIVATIONS[name]
-    if callable(activation):
-        return FromCallable(activation)
-    raise ValueError(f"unknown activation {activation!r}: choose from {', '.join(ACTIVATIONS)}")
+    check_activation(function, activation, ACTIVATIONS)
+    return FromCallable(function, activation)

@@ -48,7 +48,7 @@ def check_activations(activations: Any, count: int) -> tuple[Activation, ...]:
                 f"MLP: activations[{i}] is a {type(act).__name__}: give None, a name or an "
                 "activation object"
             )
-    return tuple(resolve(act) for act in given)
+    return tuple(resolve("MLP", act) for act in given)
 
 
 def check_loss(loss: Any) -> Loss | ArrayLoss | SoftmaxCrossEntropy:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.polynomial.chebyshev import cheb2poly
 
-from .arrays import NATIVE, Array
+from fastgrad.arrays import FLOAT32, FLOAT64, Array
 
 Formula = Callable[[Array, "Array | None"], Array]  # (z, out) -> y; out may be z itself
 Slope = Callable[[Array], Array]  # z or y -> a new array
@@ -187,7 +187,7 @@ TAIL = [
 ]
 # fmt: on
 # As powers of u, highest first, for Horner's rule; 13 terms are enough for float32.
-TAIL_POWERS = {NATIVE[0]: cheb2poly(TAIL[:13])[::-1], NATIVE[1]: cheb2poly(TAIL)[::-1]}
+TAIL_POWERS = {FLOAT32: cheb2poly(TAIL[:13])[::-1], FLOAT64: cheb2poly(TAIL)[::-1]}
 
 
 def _normal_tail(z: Array) -> tuple[Array, Array, Array]:
@@ -205,7 +205,7 @@ def _normal_tail(z: Array) -> tuple[Array, Array, Array]:
     # has 24 bits, head*head is exact, and the rest is small. (For float32, head is all of t.)
     head = t.astype(np.float32).astype(np.float64)
     bell = np.exp(-0.5 * head * head)
-    if z.dtype != NATIVE[0]:
+    if z.dtype != FLOAT32:
         bell *= np.exp(-0.5 * (t - head) * (t + head))
     tail *= bell
     return t, tail, bell

@@ -24,22 +24,73 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import formulas
-from .arrays import (
-    Array,
-    as_floats,
-    as_rows,
-    check_out,
-    check_same_shape,
-    check_samples,
-    promote,
-    working_dtype,
+from fastgrad.arguments import (
+    check_probabilities,
+    check_target_given,
+    loss_arguments,
 )
+from fastgrad.arrays import Array, deliver
+from fastgrad.results import check_out
+
+from . import formulas
+from .dense import as_rows
 
 HUBER_DELTA = 1.0
 
 
-class Loss:
+class _Loss:
+    """What all losses share: everything but the terms and their slope."""
+
+    name: str
+    rowwise = False  # whether there is a term per sample, not one per element
+    probabilities = False  # whether targets must lie between 0 and 1: else there is no minimum
+
+    def __repr__(self) -> str:
+        return f"<loss {self.name}>"
+
+    def _evaluate(
+        self,
+        caller: str,
+        pred: Any,
+        target: Any,
+        reduction: str,
+        samples: str,
+        out: Array | None = None,
+        want_grad: bool = True,
+    ) -> tuple[float, Array]:
+        """Return the loss and its gradient; the latter is of no use unless it is wanted."""
+        given = loss_arguments(caller, pred, target, reduction, samples, self.rowwise)
+        pred, target, classes, _ = given
+        work, dtype = given.dtypes
+        if out is not None:
+            check_out(caller, "out", out, pred.shape, dtype, given.inputs)
+        if self.probabilities:
+            check_probabilities(caller, self.name, target)
+        if pred.dtype is not work:
+            pred = pred.astype(work)
+        if target is not None and target.dtype is not work and not classes:
+            target = target.astype(work)
+        if reduction == "sum":
+            scale = 1.0
+        else:
+            count = pred.size if reduction == "mean" and not self.rowwise else given.samples
+            scale = 1.0 / count if count else math.nan  # the mean of nothing is NaN
+        with np.errstate(all="ignore"):
+            terms, slope = self._terms_and_slope(pred, target, samples, want_grad)
+            value = float(terms.sum(dtype=np.float64)) * scale
+            if not want_grad:
+                return value, slope
+            grad = np.multiply(slope, scale, out=slope)
+        return value, grad if out is None and work is dtype else deliver(grad, dtype, out)
+
+    def _terms_and_slope(
+        self, pred: Array, target: Any, samples: str, want_slope: bool
+    ) -> tuple[Array, Array]:
+        """Return the terms, and in a new array the derivative of their sum."""
+        raise NotImplementedError
+
+
+class Loss(_Loss):
     """A loss of predictions and targets of one shape, a sum of elementwise terms.
 
     Parameters
@@ -72,25 +123,16 @@ class Loss:
         prepare: Callable[[Array, Array], Array] = np.subtract,
         probabilities: bool = False,
     ) -> None:
-        self.name = name
-        self._probabilities = probabilities
+        self.name, self.probabilities = name, probabilities
         self._prepare, self._terms, self._slope = prepare, terms, slope
         self.__doc__ = terms.__doc__
-
-    def __repr__(self) -> str:
-        return f"<loss {self.name}>"
 
     def __call__(
         self, pred: ArrayLike, target: ArrayLike, reduction: str = "mean", samples: str = "rows"
     ) -> float:
         """Return the loss as a Python float."""
-        (pred, target), _ = as_floats(pred, target)
-        check_same_shape(self.name, "pred", pred, "target", target)
-        if self._probabilities:
-            _check_probabilities(self.name, target)
-        scale = _scale(self.name, "pred", pred, reduction, samples)
-        with np.errstate(all="ignore"):
-            return _total(self._terms(self._prepare(pred, target), target)) * scale
+        check_target_given(self.name, target)
+        return self._evaluate(self.name, pred, target, reduction, samples, want_grad=False)[0]
 
     def value_and_grad(
         self,
@@ -105,25 +147,21 @@ class Loss:
         Raises
         ------
         ValueError
-            If the shapes differ, ``out`` is unsuitable, or ``reduction`` or ``samples`` unknown.
+            If the shapes differ, ``out`` is unsuitable, ``reduction`` or ``samples`` unknown, or a
+            class index not an integer from 0 to c - 1.
         """
-        pred = np.asarray(pred)
-        (floats, target), dtype = as_floats(pred, target)
-        if pred.dtype.kind == "f":
-            dtype = promote(pred)
-        check_same_shape(self.name, "pred", floats, "target", target)
-        if self._probabilities:
-            _check_probabilities(self.name, target)
-        scale = _scale(self.name, "pred", floats, reduction, samples)
-        if out is not None:
-            check_out(self.name, out, floats.shape, dtype, pred, target)
-        with np.errstate(all="ignore"):
-            basis = self._prepare(floats, target)
-            value = _total(self._terms(basis, target)) * scale
-            return value, _scaled(self._slope(basis, target), scale, dtype, out)
+        caller = f"{self.name}.value_and_grad"
+        check_target_given(caller, target)
+        return self._evaluate(caller, pred, target, reduction, samples, out)
+
+    def _terms_and_slope(
+        self, pred: Array, target: Any, samples: str, want_slope: bool
+    ) -> tuple[Array, Array]:
+        basis = self._prepare(pred, target)
+        return self._terms(basis, target), self._slope(basis, target) if want_slope else basis
 
 
-class ArrayLoss:
+class ArrayLoss(_Loss):
     """A loss of one array ``y``, without target; ``reduction`` is ``"sum"`` unless told otherwise.
 
     Examples
@@ -141,15 +179,9 @@ class ArrayLoss:
         self._terms, self._slope = terms, slope
         self.__doc__ = terms.__doc__
 
-    def __repr__(self) -> str:
-        return f"<loss {self.name}>"
-
     def __call__(self, y: ArrayLike, reduction: str = "sum", samples: str = "rows") -> float:
         """Return the loss as a Python float."""
-        (y,), _ = as_floats(y)
-        scale = _scale(self.name, "y", y, reduction, samples)
-        with np.errstate(all="ignore"):
-            return _total(self._terms(y)) * scale
+        return self._evaluate(self.name, y, None, reduction, samples, want_grad=False)[0]
 
     def value_and_grad(
         self,
@@ -159,15 +191,15 @@ class ArrayLoss:
         out: Array | None = None,
     ) -> tuple[float, Array]:
         """Return the loss and ``grad_y``, in ``out`` if given."""
-        (y,), dtype = as_floats(y)
-        scale = _scale(self.name, "y", y, reduction, samples)
-        if out is not None:
-            check_out(self.name, out, y.shape, dtype, y)
-        with np.errstate(all="ignore"):
-            return _total(self._terms(y)) * scale, _scaled(self._slope(y), scale, dtype, out)
+        return self._evaluate(f"{self.name}.value_and_grad", y, None, reduction, samples, out)
+
+    def _terms_and_slope(
+        self, pred: Array, target: Any, samples: str, want_slope: bool
+    ) -> tuple[Array, Array]:
+        return self._terms(pred), self._slope(pred) if want_slope else pred
 
 
-class SoftmaxCrossEntropy:
+class SoftmaxCrossEntropy(Loss):
     """The cross-entropy between ``target`` and the softmax of the logits ``pred``.
 
     A sample's term is ``-sum_j t_j log(softmax(z)_j) = sum_j t_j (logsumexp(z) - z_j)``, its
@@ -185,141 +217,37 @@ class SoftmaxCrossEntropy:
     (0.6931, [[-0.25, 0.25], [0.25, -0.25]])
     """
 
-    name = "softmax_cross_entropy"
+    rowwise = True
 
-    def __repr__(self) -> str:
-        return f"<loss {self.name}>"
+    def __init__(self) -> None:  # not the one of Loss: there are no terms per element
+        self.name = "softmax_cross_entropy"
+        self.__doc__ = type(self).__doc__
 
-    def __call__(
-        self, pred: ArrayLike, target: ArrayLike, reduction: str = "mean", samples: str = "rows"
-    ) -> float:
-        """Return the loss as a Python float."""
-        return self._evaluate(pred, target, reduction, samples, want_grad=False)[0]
-
-    def value_and_grad(
-        self,
-        pred: ArrayLike,
-        target: ArrayLike,
-        reduction: str = "mean",
-        samples: str = "rows",
-        out: Array | None = None,
-    ) -> tuple[float, Array]:
-        """Return the loss and ``grad_pred``, in ``out`` if given.
-
-        Raises
-        ------
-        ValueError
-            If the shapes do not fit, or a class index is not an integer from 0 to c - 1.
-        """
-        value, grad = self._evaluate(pred, target, reduction, samples, want_grad=True, out=out)
-        assert grad is not None
-        return value, grad
-
-    def _evaluate(
-        self,
-        pred: ArrayLike,
-        target: ArrayLike,
-        reduction: str,
-        samples: str,
-        want_grad: bool,
-        out: Array | None = None,
-    ) -> tuple[float, Array | None]:
-        pred, target = np.asarray(pred), np.asarray(target)
-        dtype = promote(pred)
-        if pred.ndim == 1 != pred.size and target.shape == (1,) and target.dtype.kind in "iu":
-            target = target.reshape(())
-        indices = target.ndim == pred.ndim - 1
-        if indices:
-            floats = pred.astype(working_dtype(dtype), copy=False)
+    def _terms_and_slope(
+        self, pred: Array, target: Any, samples: str, want_slope: bool
+    ) -> tuple[Array, Array]:
+        rows = as_rows(pred, samples)
+        shifted = rows - rows.max(axis=1, keepdims=True, initial=-np.inf)
+        probs = np.exp(shifted)
+        total = probs.sum(axis=1, keepdims=True)
+        log_total = np.log(total)  # logsumexp(z) - z_j = log_total - shifted_j
+        classes = target.ndim < pred.ndim
+        if classes:
+            which, label = np.arange(len(rows)), target.reshape(-1).astype(np.intp, copy=False)
+            terms = log_total[:, 0] - shifted[which, label]
         else:
-            check_same_shape(self.name, "pred", pred, "target", target)
-            (floats, target), common = as_floats(pred, target)
-            dtype = dtype if pred.dtype.kind == "f" else common
-        # One term per sample: the mean over terms is that over samples.
-        per = "samples" if reduction == "mean" else reduction
-        scale = _scale(self.name, "pred", pred, per, samples)
-        if out is not None:
-            check_out(self.name, out, pred.shape, dtype, pred, target)
-
-        rows = as_rows(floats, samples)
-        n, classes = rows.shape
-        with np.errstate(all="ignore"):
-            shifted = rows - rows.max(axis=1, keepdims=True, initial=-np.inf)
-            probs = np.exp(shifted)
-            total = probs.sum(axis=1, keepdims=True)
-            log_total = np.log(total)  # logsumexp(z) - z_j = log_total - shifted_j
-            if indices:
-                label = _check_indices(self.name, target, pred, n, classes)
-                which = np.arange(n)
-                value = _total(log_total[:, 0] - shifted[which, label])
-            else:
-                weights = as_rows(target, samples)
-                terms = log_total - shifted
-                value = _total(np.multiply(terms, weights, where=weights != 0, out=weights * 0.0))
-            value *= scale
-            if not want_grad:
-                return value, None
+            weights = as_rows(target, samples)
+            terms = log_total - shifted
+            terms = np.multiply(terms, weights, where=weights != 0, out=weights * 0.0)
+        if want_slope:
             probs /= total
-            if indices:
+            if classes:
                 probs[which, label] -= 1.0
             else:
                 probs *= weights.sum(axis=1, keepdims=True)
                 probs -= weights
-            grad = probs.T if samples == "columns" and pred.ndim == 2 else probs
-            return value, _scaled(grad.reshape(pred.shape), scale, dtype, out)
-
-
-# ---- pieces that all losses share --------------------------------------------------------------
-
-
-def _scale(loss: str, name: str, array: Array, reduction: str, samples: str) -> float:
-    """Check the last two, and return what the sum of the terms is multiplied by."""
-    check_samples(loss, name, array, samples)
-    if reduction == "mean":
-        return _reciprocal(array.size)
-    if reduction == "sum":
-        return 1.0
-    if reduction == "samples":
-        if samples == "rows":
-            return _reciprocal(math.prod(array.shape[:-1]))
-        return _reciprocal(array.shape[-1] if array.ndim > 1 else 1)
-    raise ValueError(f"{loss}: reduction is {reduction!r}; give 'mean', 'sum' or 'samples'")
-
-
-def _reciprocal(count: int) -> float:
-    return 1.0 / count if count else math.nan  # the mean of nothing is NaN
-
-
-def _total(terms: Array) -> float:
-    return float(terms.sum(dtype=np.float64))
-
-
-def _scaled(slope: Array, scale: float, dtype: np.dtype[Any], out: Array | None) -> Array:
-    """Multiply the new array ``slope`` by ``scale``, in place or into ``out``."""
-    if out is None:
-        return np.multiply(slope, scale, out=slope).astype(dtype, copy=False)
-    return np.multiply(slope, scale, out=out, casting="same_kind")
-
-
-def _check_probabilities(name: str, target: Array) -> None:
-    """Raise unless a target lies between 0 and 1, but for rounding; NaN goes through."""
-    slack = 2.0**-20
-    if np.any(target < -slack) or np.any(target > 1.0 + slack):
-        raise ValueError(f"{name}: target has values outside of 0 to 1: give probabilities")
-
-
-def _check_indices(name: str, target: Array, pred: Array, n: int, classes: int) -> Array:
-    label = target.reshape(-1)
-    if label.size == 0:
-        label = label.astype(np.intp)  # np.asarray([]) is float64
-    if label.size != n or label.dtype.kind not in "iu":
-        raise ValueError(
-            f"{name}: target has shape {target.shape} and dtype {target.dtype} but pred has shape "
-            f"{pred.shape}: give integer class indices, one per sample, or an array like pred"
-        )
-    if n and (label.min() < 0 or label.max() >= classes):
-        raise ValueError(f"{name}: class indices go from 0 to {classes - 1}")
-    return label
+        slope = probs.T if samples == "columns" and pred.ndim == 2 else probs
+        return terms, slope.reshape(pred.shape)
 
 
 # ---- terms and slopes, as functions of diff = pred - target ------------------------------------
