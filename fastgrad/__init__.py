@@ -42,6 +42,7 @@ _LATER = {
     "GradReport": "gradcheck.check_grad",
     "MLP": "networks.mlp",
     "LayerParams": "networks.mlp",
+    "NormParams": "networks.mlp",
     "SGD": "optimizers",
     "Adam": "optimizers",
     "AdamW": "optimizers",

@@ -20,6 +20,7 @@ from fastgrad.kernels.flags import TARGET_SLACK
 
 LAYOUTS = ("rows", "columns")  # what `samples` may be: which axis of x counts them
 REDUCTIONS = ("mean", "sum", "samples")  # what the sum of a loss's terms may be divided by
+NORMALIZATIONS = ("layer",)  # what may be done to hidden layers before their activation
 
 
 def check_choice(function: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
@@ -27,6 +28,20 @@ def check_choice(function: str, name: str, value: Any, choices: tuple[str, ...])
     if not isinstance(value, str) or value not in choices:
         allowed = ", ".join(repr(c) for c in choices)
         raise ValueError(f"{function}: {name} is {value!r}: choose from {allowed}")
+
+
+def check_normalize(sizes: tuple[int, ...], normalize: Any) -> None:
+    """Raise unless `normalize` is a choice, with which a network of these sizes can learn."""
+    if normalize is None:
+        return
+    if not isinstance(normalize, str) or normalize not in NORMALIZATIONS:
+        rule = " or ".join(map(repr, (None, *NORMALIZATIONS)))
+        raise ValueError(f"MLP: normalize is {normalize!r}: choose {rule}")
+    if 1 in sizes[1:-1]:
+        raise ValueError(
+            f"MLP: sizes is {sizes}: one output, normalized, is always 0, so layer "
+            f"{sizes.index(1, 1) - 1} passes nothing on. Give it more outputs, or normalize=None"
+        )
 
 
 def check_samples(function: str, name: str, array: Array, samples: str) -> None:

@@ -12,7 +12,6 @@ from fastgrad.activations import ACTIVATIONS, BUILT_IN
 from fastgrad.arguments import check_choice
 from fastgrad.kernels.units import DTYPES, UNITS, symbol, unit
 from fastgrad.losses import LOSSES
-from fastgrad.optimizers import OPTIMIZERS
 from fastgrad.threads import get_num_threads
 
 __all__ = ["arithmetic", "configuration", "described", "show_config", "warmup"]
@@ -23,9 +22,7 @@ def units() -> list[str]:
     table = [ACTIVATIONS[name] for name in BUILT_IN if name != "identity"]
     rows = [f"rows.{a.name}" for a in table]
     slopes = [f"slopes.{a.name}" for a in table if a.from_output and not a.rowwise]
-    losses = [f"loss.{name}" for name in LOSSES]
-    updates = dict.fromkeys(f"update.{kind.kernel}" for kind in OPTIMIZERS.values())
-    return [*UNITS, *rows, *slopes, *losses, *updates]
+    return [*UNITS, *rows, *slopes, *(f"loss.{name}" for name in LOSSES)]
 
 
 def warmup(

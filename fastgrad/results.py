@@ -40,6 +40,50 @@ class DenseGrads(NamedTuple):
     z: Array | None = None
 
 
+class LayerParams(NamedTuple):
+    """Weights and bias of one layer, views of a flat vector.
+
+    Attributes
+    ----------
+    w : ndarray
+        ``(d, k)``; columns: ``(k, d)``.
+    b : ndarray or None
+        ``(k,)``; columns: ``(k, 1)``. None where there is none.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> net = fg.MLP((3, 2), (None,), "mse")
+    >>> w, b = net.layers(net.init())[0]
+    >>> w.shape, b.shape
+    ((3, 2), (2,))
+    """
+
+    w: Array
+    b: Array | None
+
+
+class NormParams(NamedTuple):
+    """Gain and shift of a layer normalization, views of a flat vector.
+
+    Attributes
+    ----------
+    gain, shift : ndarray
+        ``(k,)``; columns: ``(k, 1)``.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> net = fg.MLP((3, 2, 1), ("tanh", None), "mse", normalize="layer")
+    >>> gain, shift = net.layers(net.init())[1]
+    >>> gain.tolist(), shift.tolist()
+    ([1.0, 1.0], [0.0, 0.0])
+    """
+
+    gain: Array
+    shift: Array
+
+
 # -- out= of one result -------------------------------------------------------------------------
 
 

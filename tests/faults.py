@@ -1247,6 +1247,49 @@ _NETWORKS = [
         "threads add their terms in the order in which they finish",
     ),
     Fault(
+        "norm-rest", "kernels/network/layer_norm.py", "out[j] - rest) * scale", "out[j]) * scale",
+        "what rounding a large mean left is left in every number",
+    ),
+    Fault(
+        "norm-variance", "kernels/network/layer_norm.py", " - left * left", "",
+        "the variance is that about the rounded mean",
+    ),
+    Fault(
+        "norm-eps", "kernels/network/layer_norm.py", "EPS = 1e-5", "EPS = 1e-6", "another epsilon",
+    ),
+    Fault(
+        "norm-back-rest", "kernels/network/layer_norm.py", "(x[j] - mean - rest)", "(x[j] - mean)",
+        "gradients from a mean that is rounded",
+    ),
+    Fault(
+        "norm-back-hat", "kernels/network/layer_norm.py", " - hat[j] * along_hat", "",
+        "the variance is taken for a constant on the way back",
+    ),
+    Fault(
+        "norm-piece", "kernels/network/layer_norm.py", "whole, sums, 2 * k)", "whole, sums, k)",
+        "threads lose the gradient of shift",
+    ),
+    Fault(
+        "norm-adds", "kernels/network/layer_norm.py", "0, 0, sums, adds, one", "0, 0, sums, 0, one",
+        "the gradient of gain is that of the last block",
+    ),
+    Fault(
+        "norm-block", "kernels/network/layer_norm.py", "place = first * k * size", "place = 0",
+        "the activation passes again over the first rows",
+    ),
+    Fault(
+        "norm-kind", "layers/kinds.py", "return 1.0, 0.0", "return 0.0, 1.0",
+        "a normalized network begins with nothing passed on",
+    ),
+    Fault(
+        "norm-identity", "networks/mlp.py", "identity if norm else activation", "activation",
+        "the activation is applied before normalizing, too",
+    ),
+    Fault(
+        "norm-setting", "networks/mlp.py", "and i < hidden", "and i <= hidden",
+        "the last layer is normalized",
+    ),
+    Fault(
         "plan-columns", "kernels/network/dense.py",
         "gw, 1 if columns else k, d if columns else 1, gb,",
         "gw, k, 1, gb,", "grad_w of the column layout transposed",
@@ -1360,7 +1403,7 @@ _NETWORKS = [
         "elif self.shuffle:", "elif False:", "no shuffling",
     ),
     Fault(
-        "training-true", "networks/fit_arguments.py",
+        "training-true", "networks/training_run.py",
         "isinstance(answer, bool | np.bool_) and bool(answer)",
         "bool(answer)", "whatever is true stops training",
     ),
@@ -1370,7 +1413,7 @@ _NETWORKS = [
     ),
     Fault(
         "training-rewind", "networks/training_run.py",
-        "                self.rng.permutation(self.n)\n", "                pass\n",
+        "self.rng.permutation(self.n)\n\n", "pass\n\n",
         "after an interrupt, the orders of epochs already done are taken again",
     ),
     Fault(
@@ -1404,8 +1447,8 @@ _NETWORKS = [
         "an epoch's loss holds those before",
     ),
     Fault(
-        "optimizer-powers", "optimizers.py", "*self._numbers(), *memory.powers]",
-        "*self._numbers(), *[1.0] * self.powers]", "resumed, Adam counts its steps from 0",
+        "optimizer-powers", "optimizers.py", "table[at.POWERS] = memory.powers",
+        "table[at.POWERS] = 1.0", "resumed, Adam counts its steps from 0",
     ),
     Fault(
         "terminal-broken", "terminal.py", "            self._show = False", "            raise",

@@ -149,19 +149,25 @@ def loss(
 
 
 def network(
-    dtype: str, samples: str = "rows", form: Callable[[Array], Array] = as_it_is
+    dtype: str,
+    normalize: str | None = None,
+    samples: str = "rows",
+    form: Callable[[Array], Array] = as_it_is,
 ) -> Iterator[Array]:
     """Yield value, gradient and prediction of networks, and what three epochs make of them."""
     for sizes, activations, name in (
         ((9, 33, 20, 5), ("tanh", "gelu", None), "mse"),
         ((9, 70, 5), ("relu", None), "softmax_cross_entropy"),
     ):
-        net = fg.MLP(sizes, activations, name, samples=samples, dtype=dtype)
+        net = fg.MLP(sizes, activations, name, samples=samples, dtype=dtype, normalize=normalize)
         key = f"network {sizes}"
         layers = []
         for i, (d, k) in enumerate(pairwise(sizes)):
             w = turn(numbers(f"{key} w{i}", (d, k), dtype, 0.5), samples)
             layers.append((w, numbers(f"{key} b{i}", (k,), dtype)))
+            if normalize is not None and i < len(sizes) - 2:
+                gain = numbers(f"{key} gain{i}", (k,), dtype)
+                layers.append((gain, numbers(f"{key} shift{i}", (k,), dtype)))
         params = form(net.pack(layers))
         x = form(turn(numbers(f"{key} x", (700, sizes[0]), dtype, 2.0), samples))
         target = form(turn(abs(numbers(f"{key} target", (700, sizes[-1]), dtype)), samples))
@@ -173,9 +179,11 @@ def network(
         yield turn(net.predict(params, x), samples)
         for vector in (grad, fitted.params):
             for layer in net.layers(vector):
-                assert layer.b is not None
-                yield turn(layer.w, samples)
-                yield layer.b.reshape(-1)
+                first, second = layer
+                yield (
+                    turn(first, samples) if isinstance(layer, fg.LayerParams) else first.reshape(-1)
+                )
+                yield second.reshape(-1)
         yield fitted.losses
 
 
@@ -188,6 +196,7 @@ for _dtype in DTYPES:
     for _name in fg.losses.LOSSES:
         WORKLOADS[f"loss {_name} {_dtype}"] = partial(loss, _name, _dtype)
     WORKLOADS[f"network {_dtype}"] = partial(network, _dtype)
+    WORKLOADS[f"layer norm {_dtype}"] = partial(network, _dtype, "layer")
     for _name in ("tanh", "softmax"):
         WORKLOADS[f"thin {_name} {_dtype}"] = partial(layers, _name, _dtype, THIN)
     WORKLOADS[f"few {_dtype}"] = partial(layers, "tanh", _dtype, FEW)

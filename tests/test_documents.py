@@ -105,7 +105,15 @@ def test_all_that_there_is_is_public_and_the_other_way_round() -> None:
             value = getattr(value, part, None)
         assert value is not None, f"README.md names fg.{name}: there is no such thing"
     # Results and their like come with what returns them.
-    made = {"DenseCache", "DenseGrads", "FitResult", "FitState", "GradReport", "LayerParams"}
+    made = {
+        "DenseCache",
+        "DenseGrads",
+        "FitResult",
+        "FitState",
+        "GradReport",
+        "LayerParams",
+        "NormParams",
+    }
     modules = {"activations", "losses", "nn", "reference", "loops", "Activation"}
     missing = set(fg.__all__) - named - made - modules
     assert not missing, f"README.md's table of all there is lacks {sorted(missing)}"

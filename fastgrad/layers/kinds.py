@@ -7,21 +7,22 @@ and the weighing of work all follow from that.
 To add one
 ----------
 ``fastgrad/layers/kinds.py``
-    Its class, a row of KINDS.
-``fastgrad/kernels/network/NAME.py``
-    Its stages, forward and backward: ``stage_forward_NAME`` and ``stage_backward_NAME``.
-``fastgrad/reference/network.py``, ``fastgrad/loops/network.py``
+    Its class, and a row of KINDS.
+``fastgrad/kernels/network/{name}.py``
+    Its stages, ``stage_forward_{name}`` and ``stage_backward_{name}``.
+``fastgrad/reference/{name}.py``, ``fastgrad/loops/{name}.py``
     Its twins, in NumPy and in plain loops.
 
-A kind whose weights are packed for its products is also named by PACKING in
-``fastgrad/kernels/units.py``, and has a third stage.
+What asks for it, such as a setting of `MLP`, comes beside that, and with it the lines in which the
+networks of the twins call theirs. A kind whose weights are packed for its products is also
+named by PACKING in ``kernels/units.py``, and has a third stage.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,33 +31,11 @@ from fastgrad.arrays import Array
 from fastgrad.kernels.network import plan_table as at
 from fastgrad.kernels.toolchain.target import ACTIVATION_COST
 from fastgrad.kernels.units import PACKING
+from fastgrad.results import LayerParams, NormParams
 
-__all__ = ["KINDS", "Dense", "Layer", "LayerParams"]
+__all__ = ["KINDS", "Dense", "Layer", "LayerNorm"]
 
 Shape = tuple[int, ...]
-
-
-class LayerParams(NamedTuple):
-    """Weights and bias of one layer, views of a flat vector.
-
-    Attributes
-    ----------
-    w : ndarray
-        ``(d, k)``; columns: ``(k, d)``.
-    b : ndarray or None
-        ``(k,)``; columns: ``(k, 1)``. None where there is none.
-
-    Examples
-    --------
-    >>> import fastgrad as fg
-    >>> net = fg.MLP((3, 2), (None,), "mse")
-    >>> w, b = net.layers(net.init())[0]
-    >>> w.shape, b.shape
-    ((3, 2), (2,))
-    """
-
-    w: Array
-    b: Array | None
 
 
 @dataclass(frozen=True)
@@ -167,4 +146,33 @@ class Dense(Layer):
         row[at.FIRST_PIECE] = places.take_pieces(pieces, max(int(row[at.PIECE]) * line, k))
 
 
-KINDS = {kind.name: kind for kind in (Dense,)}
+@dataclass(frozen=True)
+class LayerNorm(Layer):
+    """``activation(gain * (x - mean) / sqrt(variance + 1e-5) + shift)``; it follows another layer.
+
+    Mean and variance are those of each sample: the stages' file has the formulas.
+    """
+
+    name = "layer_norm"
+    parameters = NormParams
+    state = 3  # mean, what rounding left of it, 1 / sqrt(variance + 1e-5)
+
+    def shapes(self) -> tuple[Shape | None, ...]:
+        """Return those of gain and shift."""
+        return (self.outputs,), (self.outputs,)
+
+    def init(self, rng: np.random.Generator) -> tuple[Any, ...]:
+        """Return what leaves a normalized x as it is."""
+        return 1.0, 0.0
+
+    @property
+    def cost(self) -> int:
+        """Six passes over the numbers of a sample cost about what two activations do."""
+        return 4 * ACTIVATION_COST * self.outputs
+
+    def lay_out(self, row: Array, places: at.Places, columns: bool) -> None:
+        """Take one piece: both gradients are short."""
+        row[at.FIRST_PIECE] = places.take_pieces(1, 2 * self.outputs)
+
+
+KINDS = {kind.name: kind for kind in (Dense, LayerNorm)}

@@ -18,9 +18,6 @@ and networks too. Activations and losses of any package are known here by their 
 optimizers stay in the package they come from.
 """
 
-from fastgrad.networks.training import FitResult, FitState
-from fastgrad.warning_categories import TrainingWarning
-
 from . import activations, losses
 from .activations import (
     ACTIVATIONS,
@@ -40,8 +37,9 @@ from .activations import (
 )
 from .dense import DenseGrads, dense, dense_backward, dense_forward
 from .losses import LOSSES
-from .network import MLP, LayerParams
+from .network import MLP, LayerParams, NormParams
 from .optimizers import SGD, Adam, AdamW
+from .training import FitResult, FitState, TrainingWarning
 
 __all__ = [
     "ACTIVATIONS",
@@ -54,6 +52,7 @@ __all__ = [
     "FitResult",
     "FitState",
     "LayerParams",
+    "NormParams",
     "TrainingWarning",
     "activations",
     "dense",

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.networks.epochs import State, train
-from fastgrad.networks.fit_arguments import check_resume, check_resumed
-from fastgrad.networks.training import FitResult, FitState
+from fastgrad.arguments import check_normalize
+from fastgrad.results import LayerParams, NormParams
 
+from .activations import identity
 from .arguments import (
     floats,
     gradient_dtype,
@@ -28,18 +28,13 @@ from .arguments import (
     require_choice,
 )
 from .dense import dense, dense_backward, dense_forward
+from .layer_norm import layer_norm_backward, layer_norm_forward
 from .lists import Array, check_out, feature_axis
 from .losses import ArrayLoss, SoftmaxCrossEntropy
-from .optimizers import Adam, Optimizer
+from .optimizers import Optimizer
+from .training import FitResult, FitState, resumed, train
 
-__all__ = ["MLP", "LayerParams"]
-
-
-class LayerParams(NamedTuple):
-    """Weights and bias of one layer, views of a flat vector; b is None where there is none."""
-
-    w: Array
-    b: Array | None
+__all__ = ["MLP", "LayerParams", "NormParams"]
 
 
 class MLP:
@@ -69,6 +64,7 @@ class MLP:
         bias: bool = True,
         samples: str = "rows",
         dtype: Any = "float32",
+        normalize: str | None = None,
     ) -> None:
         self.sizes = network_sizes(sizes)
         self.activations = network_activations(activations, len(self.sizes) - 1)
@@ -84,71 +80,83 @@ class MLP:
         require_choice("samples", samples, "rows", "columns")
         self.reduction, self.bias, self.samples = reduction, bool(bias), samples
         self.dtype = native_dtype(dtype)
+        check_normalize(self.sizes, normalize)
+        self.normalize = normalize
+        # Of each of `layers`: its activation, and the shape of each parameter in turn.
+        self._layout: list[tuple[Any, dict[str, tuple[int, ...] | None]]] = []
         self.size = 0
-        for i in range(1, len(self.sizes)):
-            self.size += self.sizes[i - 1] * self.sizes[i]
-            if self.bias:
-                self.size += self.sizes[i]
+        for i, act in enumerate(self.activations):
+            d, k = self.sizes[i], self.sizes[i + 1]
+            vector = (k, 1) if samples == "columns" else (k,)
+            matrix = (k, d) if samples == "columns" else (d, k)
+            norm = normalize is not None and i < len(self.activations) - 1
+            dense_act = identity if norm else act
+            self._layout.append((dense_act, {"w": matrix, "b": vector if self.bias else None}))
+            if norm:
+                self._layout.append((act, {"gain": vector, "shift": vector}))
+        for _, shapes in self._layout:
+            for shape in shapes.values():
+                self.size += 0 if shape is None else math.prod(shape)
 
     def __repr__(self) -> str:
         names = [act.name for act in self.activations]
+        normalize = "" if self.normalize is None else f", normalize={self.normalize!r}"
         return (
             f"MLP({self.sizes}, activations={names}, loss={self.loss.name!r}, "
             f"reduction={self.reduction!r}, bias={self.bias}, samples={self.samples!r}, "
-            f"dtype={self.dtype.name!r})"
+            f"dtype={self.dtype.name!r}{normalize})"
         )
 
     # ---- the flat vector -----------------------------------------------------------------------
 
-    def layers(self, params: Array) -> list[LayerParams]:
+    def layers(self, params: Array) -> list[Any]:
         """Return the weights and biases in a flat vector (of parameters, or a gradient): views."""
         if not isinstance(params, np.ndarray):
             raise TypeError(f"MLP.layers: params is a {type(params).__name__}: give a NumPy array")
         self._require_length("MLP.layers", params)
-        columns = self.samples == "columns"
-        layers = []
-        position = 0
-        for i in range(1, len(self.sizes)):
-            d, k = self.sizes[i - 1], self.sizes[i]
-            w = params[position : position + d * k].reshape((k, d) if columns else (d, k))
-            position += d * k
-            b = None
-            if self.bias:
-                b = params[position : position + k].reshape((k, 1) if columns else (k,))
-                position += k
-            layers.append(LayerParams(w, b))
+        layers, position = [], 0
+        for _, shapes in self._layout:
+            views: list[Any] = []
+            for shape in shapes.values():
+                if shape is None:
+                    views.append(None)
+                    continue
+                length = math.prod(shape)
+                views.append(params[position : position + length].reshape(shape))
+                position += length
+            layers.append(LayerParams(*views) if "w" in shapes else NormParams(*views))
         return layers
 
     def pack(self, layers: Iterable[tuple[ArrayLike, ArrayLike | None]]) -> Array:
         """Return a new flat vector of ``[(w, b), ...]``; b None where the network has none."""
-        given = list(layers)
-        if len(given) != len(self.activations):
+        pairs: list[Any] = list(layers)
+        if len(pairs) != len(self._layout):
             raise ValueError(
-                f"MLP.pack: layers has {len(given)} entries: this network has "
-                f"{len(self.activations)} layers"
+                f"MLP.pack: layers has {len(pairs)} entries: this network has "
+                f"{len(self._layout)} layers"
             )
         params = np.empty(self.size, self.dtype)
         for i, own in enumerate(self.layers(params)):
-            pair = given[i]
+            pair = pairs[i]
             if not isinstance(pair, tuple | list) or len(pair) != 2:
-                raise ValueError(f"MLP.pack: layer {i} is not a pair (w, b)")
-            w = floats("MLP.pack", f"w of layer {i}", pair[0], self.dtype)
-            if w.shape != own.w.shape:
-                raise ValueError(
-                    f"MLP.pack: w of layer {i} has shape {w.shape}: it needs {own.w.shape}"
-                )
-            own.w[:] = w
-            if (pair[1] is None) == self.bias:
-                rule = "give a bias" if self.bias else "b must be None"
-                raise ValueError(f"MLP.pack: layer {i}: this network has bias={self.bias}: {rule}")
-            if pair[1] is not None and own.b is not None:
-                b = floats("MLP.pack", f"b of layer {i}", pair[1], self.dtype)
-                k = own.b.size
-                if b.shape not in ((k,), (1, k), (k, 1)):
+                raise ValueError(f"MLP.pack: layer {i} is not a pair ({', '.join(own._fields)})")
+            for name, given, place in zip(own._fields, pair, own, strict=True):
+                if name == "b" and (given is None) == self.bias:
+                    rule = "give a bias" if self.bias else "b must be None"
                     raise ValueError(
-                        f"MLP.pack: b of layer {i} has shape {b.shape}: it needs {own.b.shape}"
+                        f"MLP.pack: layer {i}: this network has bias={self.bias}: {rule}"
                     )
-                own.b[:] = b.reshape(own.b.shape)
+                if place is None:
+                    continue
+                array = floats("MLP.pack", f"{name} of layer {i}", given, self.dtype)
+                k = place.size
+                forms = [place.shape] if name == "w" else [(k,), (1, k), (k, 1)]
+                if array.shape not in forms:
+                    raise ValueError(
+                        f"MLP.pack: {name} of layer {i} has shape {array.shape}: it needs "
+                        f"{place.shape}"
+                    )
+                place[:] = array.reshape(place.shape)
         return params
 
     def init(self, seed: int = 0) -> Array:
@@ -159,8 +167,11 @@ class MLP:
         rng = np.random.default_rng(seed)
         params = np.zeros(self.size, self.dtype)
         for i, layer in enumerate(self.layers(params)):
-            d, k = self.sizes[i], self.sizes[i + 1]
-            gain = 2.0 if self.activations[i].halving else 1.0
+            if isinstance(layer, NormParams):
+                layer.gain[:] = 1.0
+                continue
+            d, k = layer.w.shape if self.samples == "rows" else layer.w.shape[::-1]
+            gain = 2.0 if self._layout[i][0].halving else 1.0
             for p in range(d):
                 for j in range(k):
                     place = (p, j) if self.samples == "rows" else (j, p)
@@ -176,7 +187,11 @@ class MLP:
             check_out("MLP.predict", out, self._output_shape(x), self.dtype, params, x)
         y = x
         for i, layer in enumerate(self.layers(params)):
-            y = dense(y, layer.w, layer.b, self.activations[i], samples=self.samples)
+            act = self._layout[i][0]
+            if isinstance(layer, NormParams):
+                y, _ = layer_norm_forward(y, layer.gain, layer.shift, act, self.samples)
+            else:
+                y = dense(y, layer.w, layer.b, act, samples=self.samples)
         if out is None:
             return y
         out[:] = y
@@ -200,11 +215,14 @@ class MLP:
         layers, grad_layers = self.layers(params), self.layers(grad)
 
         y = x
-        caches = []
-        for i in range(len(layers)):
-            y, cache = dense_forward(
-                y, layers[i].w, layers[i].b, self.activations[i], samples=self.samples
-            )
+        caches: list[Any] = []
+        cache: Any
+        for i, layer in enumerate(layers):
+            act = self._layout[i][0]
+            if isinstance(layer, NormParams):
+                y, cache = layer_norm_forward(y, layer.gain, layer.shift, act, self.samples)
+            else:
+                y, cache = dense_forward(y, layer.w, layer.b, act, samples=self.samples)
             caches.append(cache)
         if isinstance(self.loss, ArrayLoss):
             value, grad_y = self.loss.value_and_grad(y, self.reduction, self.samples)
@@ -212,6 +230,11 @@ class MLP:
             assert target is not None
             value, grad_y = self.loss.value_and_grad(y, target, self.reduction, self.samples)
         for i in range(len(layers) - 1, -1, -1):
+            if isinstance(layers[i], NormParams):
+                norm = layer_norm_backward(grad_y, caches[i])
+                grad_layers[i].gain[:], grad_layers[i].shift[:] = norm.gain, norm.shift
+                grad_y = norm.x
+                continue
             need = ("w", "b", "x") if i > 0 else ("w", "b")
             grads = dense_backward(grad_y, caches[i], need=need, out=grad_layers[i])
             if grads.x is not None:
@@ -246,11 +269,7 @@ class MLP:
         an earlier result, goes on where that ended, with ``params`` None; else orders and optimizer
         begin anew in every call.
         """
-        if resume is not None:
-            check_resume(resume, State, Optimizer, self.size, self.dtype)
-            if params is not None:
-                check_resumed(np.asarray(params, self.dtype), resume)
-        start: Any = params if resume is None else resume.params
+        start: Any = params if resume is None else resumed(resume, params, self.dtype)
         params = self._params("MLP.fit", start).copy()
         x = self._inputs("MLP.fit", x)
         target = self._target("MLP.fit", target, x)
@@ -259,7 +278,7 @@ class MLP:
         inputs = self._one_by_one(x, x.ndim == 1)
         targets = None if target is None else self._one_by_one(target, x.ndim == 1)
 
-        def value_and_grad(batch: Array) -> tuple[float, Array]:
+        def value_and_grad(batch: list[int]) -> tuple[float, Array]:
             batch_x = self._together([inputs[i] for i in batch])
             batch_target = None
             if targets is not None:
@@ -268,8 +287,8 @@ class MLP:
 
         averaged = self.reduction != "sum"
         return train(
-            params, len(inputs), value_and_grad, averaged, Optimizer, Adam(), optimizer, epochs,
-            batch_size, shuffle, seed, progress, callback, resume,
+            params, len(inputs), value_and_grad, averaged, optimizer, epochs, batch_size, shuffle,
+            seed, progress, callback, resume,
         )  # fmt: skip
 
     def _one_by_one(self, array: Array, single: bool) -> list[Array]:

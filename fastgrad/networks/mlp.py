@@ -15,19 +15,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import LAYOUTS, REDUCTIONS, check_choice, native_dtype, random_generator
+from fastgrad.activations import identity
+from fastgrad.arguments import (
+    LAYOUTS,
+    REDUCTIONS,
+    check_choice,
+    check_normalize,
+    native_dtype,
+    random_generator,
+)
 from fastgrad.arrays import Array, as_array, as_native
-from fastgrad.layers.kinds import Dense, Layer, LayerParams
+from fastgrad.layers.kinds import Dense, Layer, LayerNorm
 from fastgrad.losses import ArrayLoss, Loss
 from fastgrad.networks.passes import Passes
 from fastgrad.networks.plan import Network
 from fastgrad.networks.samples import check_params
-from fastgrad.networks.settings import activations_of, check_learns, loss_of, warn_of_logits, widths
+from fastgrad.networks.settings import (
+    activations_of,
+    check_learns,
+    loss_of,
+    warn_of_logits,
+    widths,
+)
 from fastgrad.networks.training import FitResult, FitState
 from fastgrad.networks.training_run import train
 from fastgrad.optimizers import Optimizer
+from fastgrad.results import LayerParams, NormParams
 
-__all__ = ["MLP", "LayerParams"]
+__all__ = ["MLP", "LayerParams", "NormParams"]
 
 
 _SETTINGS = ("sizes", "activations", "loss", "reduction", "bias", "samples", "dtype")
@@ -36,7 +51,8 @@ _SETTINGS = ("sizes", "activations", "loss", "reduction", "bias", "samples", "dt
 class MLP:
     """A network of fused dense layers and a loss, differentiated in one compiled call.
 
-    Its parameters, and its gradient, are one flat vector: for each layer w, then b.
+    Its parameters, and its gradient, are one flat vector: for each layer w, then b; where hidden
+    layers are normalized, then gain and shift.
 
     Parameters
     ----------
@@ -55,6 +71,9 @@ class MLP:
         ``(k, 1)``.
     dtype : {"float32", "float64"}
         What it computes in: params, inputs and targets are converted to it.
+    normalize : {None, "layer"}
+        What is done to hidden layers before their activation. ``"layer"``: layer normalization
+        (Ba, Kiros and Hinton, arXiv:1607.06450), see the notes.
 
     Attributes
     ----------
@@ -75,6 +94,11 @@ class MLP:
 
     Notes
     -----
+    With ``normalize="layer"`` a hidden layer's output is ``activation(gain * h + shift)``, where
+    ``h = (z - mean(z)) / sqrt(var(z) + 1e-5)`` of ``z = x @ w + b``; mean and variance (divided by
+    k) are those of each sample's k numbers. `gain` and `shift`, of k numbers each, begin as ones
+    and zeros. The last layer is not normalized.
+
     Blocks of 256 samples go forward, through the loss and backward one after the other, so the
     workspace does not grow with the batch. Gradients are summed over these blocks in order: the
     bits depend on neither the number of threads nor the memory layout.
@@ -108,8 +132,9 @@ class MLP:
         bias: bool = True,
         samples: str = "rows",
         dtype: Any = "float32",
+        normalize: str | None = None,
     ) -> None:
-        self._settle(sizes, activations, loss, reduction, bias, samples, dtype)
+        self._settle(sizes, activations, loss, reduction, bias, samples, dtype, normalize)
         warn_of_logits(self.activations[-1], self.loss)
 
     def _settle(
@@ -121,6 +146,7 @@ class MLP:
         bias: bool,
         samples: str,
         dtype: Any,
+        normalize: str | None = None,
     ) -> None:
         """Check the settings and lay the network out."""
         self.sizes = widths(sizes)
@@ -130,7 +156,9 @@ class MLP:
         check_choice("MLP", "reduction", reduction, REDUCTIONS)
         check_choice("MLP", "samples", samples, LAYOUTS)
         self.dtype = native_dtype("MLP", dtype)
+        check_normalize(self.sizes, normalize)
         self.reduction, self.bias, self.samples = reduction, bool(bias), samples
+        self.normalize = normalize
         network = self._laid_out()
         self._passes, self.size = Passes(network), network.size
         if self.size > sys.maxsize // 8:
@@ -141,10 +169,15 @@ class MLP:
     def _laid_out(self) -> Network:
         """Return the network of these settings, each layer with its places in the flat vector."""
         layers: list[Layer] = []
-        end = 0
-        for activation, (d, k) in zip(self.activations, pairwise(self.sizes), strict=True):
-            layers.append(Dense(d, k, end, activation, self.bias))
+        end, hidden = 0, len(self.sizes) - 2
+        for i, (d, k) in enumerate(pairwise(self.sizes)):
+            activation = self.activations[i]
+            norm = self.normalize is not None and i < hidden
+            layers.append(Dense(d, k, end, identity if norm else activation, self.bias))
             end += layers[-1].size
+            if norm:
+                layers.append(LayerNorm(k, k, end, activation))
+                end += layers[-1].size
         return Network(
             layers, end, self.loss, self.reduction, self.samples == "columns", self.dtype
         )
@@ -158,15 +191,18 @@ class MLP:
         if lacking:
             raise ValueError(f"MLP: the pickled network lacks {', '.join(lacking)}")
         # Checked as those of any other network: what kernels read follows from them.
-        self._settle(*(state[name] for name in _SETTINGS))  # what was warned of was warned of
+        # What was warned of was warned of. 0.1 normalized nothing.
+        settings = {name: state[name] for name in _SETTINGS}
+        self._settle(**settings, normalize=state.get("normalize"))
         self.__dict__.update({n: v for n, v in state.items() if n not in self.__dict__})
 
     def __repr__(self) -> str:
         names = tuple(a.name for a in self.activations)
+        normalize = "" if self.normalize is None else f", normalize={self.normalize!r}"
         return (
             f"MLP({self.sizes}, activations={names}, loss={self.loss.name!r}, "
             f"reduction={self.reduction!r}, bias={self.bias}, samples={self.samples!r}, "
-            f"dtype={self.dtype.name!r})"
+            f"dtype={self.dtype.name!r}{normalize})"
         )
 
     # -- the flat vector --------------------------------------------------------------------
@@ -174,7 +210,8 @@ class MLP:
         """Return random parameters: normal weights, biases of zero.
 
         The weights' variance is 1 / d for d inputs (LeCun et al., Efficient BackProp, 1998), and
-        2 / d before ReLU and its like (He et al., ICCV 2015): see `Activation.halving`.
+        2 / d before ReLU and its like (He et al., ICCV 2015): see `Activation.halving`. Where the
+        layer is normalized first, it is 1 / d; gains are 1, shifts 0.
 
         Parameters
         ----------
@@ -206,7 +243,7 @@ class MLP:
                     view[...] = value if self.samples == "rows" else np.transpose(value)
         return params
 
-    def layers(self, params: Array) -> list[LayerParams]:
+    def layers(self, params: Array) -> list[Any]:
         """Return the weights and biases in a flat vector (of parameters, or a gradient), as views.
 
         Parameters
@@ -217,7 +254,8 @@ class MLP:
         Returns
         -------
         list of LayerParams
-            A pair ``(w, b)`` per layer; writing to them changes `params`.
+            A pair ``(w, b)`` per layer; writing to them changes `params`. Behind that of a
+            normalized layer stands a `NormParams`, a pair ``(gain, shift)``.
 
         Raises
         ------
@@ -243,11 +281,14 @@ class MLP:
     def pack(self, layers: Sequence[tuple[ArrayLike, ArrayLike | None]]) -> Array:
         """Return the flat vector of weights and biases ``[(w1, b1), (w2, b2), ...]``.
 
+        Where hidden layers are normalized: ``[(w1, b1), (gain1, shift1), (w2, b2), ...]``.
+
         Parameters
         ----------
         layers : sequence of pairs of array_like
             Per layer w of shape ``(d, k)`` and b of shape ``(k,)``, ``(1, k)`` or ``(k, 1)``;
-            columns: w ``(k, d)``. b is None for a network without biases.
+            columns: w ``(k, d)``. b is None for a network without biases. `gain` and `shift` have
+            the shapes of b.
 
         Returns
         -------
@@ -272,34 +313,39 @@ class MLP:
         if not hasattr(layers, "__iter__"):
             kind = type(layers).__name__
             raise TypeError(f"{caller}: layers is a {kind}: give a pair (w, b) per layer")
-        pairs = list(layers)
-        if len(pairs) != len(self.activations):
+        pairs, own = list(layers), self._passes.network.layers
+        names = dict.fromkeys(layer.parameters._fields for layer in own)
+        first = ", ".join(f"({', '.join(f'{name}1' for name in kind)})" for kind in names)
+        if len(pairs) != len(own):
+            kinds = " or ".join(f"({', '.join(kind)})" for kind in names)
             raise ValueError(
-                f"{caller}: layers holds {len(pairs)} things: give {len(self.activations)} pairs "
-                "(w, b), one per layer: [(w1, b1), ...]"
+                f"{caller}: layers holds {len(pairs)} things: give {len(own)} pairs "
+                f"{kinds}, one per layer: [{first}, ...]"
             )
         params = np.empty(self.size, self.dtype)
-        for i, (pair, place) in enumerate(zip(pairs, self.layers(params), strict=True)):
+        for i, (pair, layer) in enumerate(zip(pairs, own, strict=True)):
+            places = layer.views(params, self.samples == "columns")
             if not isinstance(pair, tuple | list) or len(pair) != 2:
+                kind = ", ".join(places._fields)
                 raise ValueError(
-                    f"{caller}: layer {i} is not a pair (w, b): give pairs [(w1, b1), ...]"
+                    f"{caller}: layer {i} is not a pair ({kind}): give pairs [{first}, ...]"
                 )
-            w = as_array(caller, f"w of layer {i}", pair[0])
-            if w.shape != place.w.shape:
-                raise ValueError(
-                    f"{caller}: w of layer {i} has shape {w.shape}: it needs {place.w.shape}"
-                )
-            place.w[...] = as_native(w, self.dtype)
-            if (pair[1] is None) != (place.b is None):
-                rule = "b must be None" if place.b is None else "b must be given"
-                raise ValueError(f"{caller}: layer {i}: bias={self.bias}, so {rule}")
-            if pair[1] is not None and place.b is not None:
-                b, k = as_array(caller, f"b of layer {i}", pair[1]), place.b.size
-                if b.shape not in ((k,), (1, k), (k, 1)):
+            for name, given, place, shape in zip(
+                places._fields, pair, places, layer.shapes(), strict=True
+            ):
+                if name == "b" and (given is None) != (place is None):
+                    rule = f"{name} must be {'None' if place is None else 'given'}"
+                    raise ValueError(f"{caller}: layer {i}: bias={self.bias}, so {rule}")
+                if place is None or shape is None:
+                    continue
+                array, k = as_array(caller, f"{name} of layer {i}", given), place.size
+                forms = [(k,), (1, k), (k, 1)] if len(shape) == 1 else [place.shape]
+                if array.shape not in forms:
                     raise ValueError(
-                        f"{caller}: b of layer {i} has shape {b.shape}: it needs {place.b.shape}"
+                        f"{caller}: {name} of layer {i} has shape {array.shape}: it needs "
+                        f"{place.shape}"
                     )
-                place.b[...] = as_native(b, self.dtype).reshape(place.b.shape)
+                place[...] = as_native(array, self.dtype).reshape(place.shape)
         return params
 
     # -- the compiled calls -----------------------------------------------------------------
@@ -440,8 +486,8 @@ class MLP:
             As in `value_and_grad`. They are never reordered, and used where they lie. What is not
             of the network's dtype is converted once if that makes at most 64 MiB, else a few
             samples at a time; classes that are not contiguous int64 always once.
-        optimizer : Optimizer, optional
-            One of `optimizers`. Default: ``Adam()``; with `resume` that of the result.
+        optimizer : SGD, Adam or AdamW, optional
+            Default: ``Adam()``; with `resume` that of the result.
         epochs : int
             Passes over all samples; with `resume` how many more.
         batch_size : int

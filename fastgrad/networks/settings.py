@@ -13,7 +13,13 @@ from fastgrad.layers.compiled_layer import resolve
 from fastgrad.losses import LOSSES, ArrayLoss, Loss
 from fastgrad.warning_categories import SettingsWarning
 
-__all__ = ["activations_of", "check_learns", "loss_of", "warn_of_logits", "widths"]
+__all__ = [
+    "activations_of",
+    "check_learns",
+    "loss_of",
+    "warn_of_logits",
+    "widths",
+]
 
 # Losses of logits, by what they make of them: it turns the outputs of these into others.
 _OWN_ACTIVATION = {

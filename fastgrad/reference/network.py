@@ -10,6 +10,8 @@ samples=       w           b
 ``"columns"``  ``(k, d)``  ``(k, 1)``
 =============  ==========  ==========
 
+A normalized layer's are followed by its gain and shift, of the shape of b.
+
 Backpropagation is what is written by hand: forward through the layers, the loss and its gradient,
 backward through the layers; the gradient with respect to a layer's input is that of the output of
 the layer before.
@@ -19,15 +21,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.networks.epochs import State, train
-from fastgrad.networks.fit_arguments import check_resume, check_resumed
-from fastgrad.networks.training import FitResult, FitState
+from fastgrad.arguments import check_normalize
+from fastgrad.results import LayerParams, NormParams
 
+from .activations import identity
 from .arguments import (
     check_activations,
     check_choice,
@@ -39,17 +42,12 @@ from .arguments import (
 )
 from .arrays import Array, check_out
 from .dense import dense, dense_backward, dense_forward
+from .layer_norm import layer_norm_backward, layer_norm_forward
 from .losses import ArrayLoss, SoftmaxCrossEntropy
-from .optimizers import Adam, Optimizer
+from .optimizers import Optimizer
+from .training import FitResult, FitState, resumed, train
 
-__all__ = ["MLP", "LayerParams"]
-
-
-class LayerParams(NamedTuple):
-    """Weights and bias of one layer, views of a flat vector; b is None where there is none."""
-
-    w: Array
-    b: Array | None
+__all__ = ["MLP", "LayerParams", "NormParams"]
 
 
 class MLP:
@@ -71,6 +69,8 @@ class MLP:
         Which axis of x counts samples.
     dtype : {"float32", "float64"}
         What it computes in: params, inputs and targets are converted to it.
+    normalize : {None, "layer"}
+        What is done to hidden layers before their activation: see `layer_norm`.
 
     Raises
     ------
@@ -101,6 +101,7 @@ class MLP:
         bias: bool = True,
         samples: str = "rows",
         dtype: Any = "float32",
+        normalize: str | None = None,
     ) -> None:
         self.sizes = check_sizes(sizes)
         self.activations = check_activations(activations, len(self.sizes) - 1)
@@ -116,67 +117,76 @@ class MLP:
         check_choice("samples", samples, ("rows", "columns"))
         self.reduction, self.bias, self.samples = reduction, bool(bias), samples
         self.dtype = check_dtype(dtype)
-        # Where each layer's w and b are in the flat vector, and their shapes.
-        self._layout: list[tuple[slice, tuple[int, ...], slice, tuple[int, ...]]] = []
+        check_normalize(self.sizes, normalize)
+        self.normalize = normalize
+        # Of each of `layers`: its kind, activation, and shapes in the flat vector.
+        self._layout: list[tuple[Any, Any, tuple[tuple[int, ...], ...]]] = []
         self.size = 0
-        for d, k in pairwise(self.sizes):
-            w = slice(self.size, self.size + d * k)
-            b = slice(w.stop, w.stop + k)
-            shapes = ((d, k), (k,)) if samples == "rows" else ((k, d), (k, 1))
-            self._layout.append((w, shapes[0], b, shapes[1]))
-            self.size = b.stop if self.bias else w.stop
+        hidden = len(self.sizes) - 2
+        for i, (d, k) in enumerate(pairwise(self.sizes)):
+            w, b = ((d, k), (k,)) if samples == "rows" else ((k, d), (k, 1))
+            norm, act = normalize is not None and i < hidden, self.activations[i]
+            dense_act, dense_shapes = identity if norm else act, (w, b) if self.bias else (w,)
+            kinds: list[Any] = [(LayerParams, dense_act, dense_shapes)]
+            if norm:
+                kinds.append((NormParams, act, (b, b)))
+            self._layout += kinds
+            self.size += sum(prod(shape) for _, _, shapes in kinds for shape in shapes)
 
     def __repr__(self) -> str:
         names = [act.name for act in self.activations]
+        normalize = "" if self.normalize is None else f", normalize={self.normalize!r}"
         return (
             f"MLP({self.sizes}, activations={names}, loss={self.loss.name!r}, "
             f"reduction={self.reduction!r}, bias={self.bias}, samples={self.samples!r}, "
-            f"dtype={self.dtype.name!r})"
+            f"dtype={self.dtype.name!r}{normalize})"
         )
 
     # ---- the flat vector -----------------------------------------------------------------------
 
-    def layers(self, params: Array) -> list[LayerParams]:
+    def layers(self, params: Array) -> list[Any]:
         """Return the weights and biases in a flat vector (of parameters, or a gradient): views."""
         if not isinstance(params, np.ndarray):
             raise TypeError(f"MLP.layers: params is a {type(params).__name__}: give a NumPy array")
         self._check_length("MLP.layers", params)
-        return [
-            LayerParams(
-                params[w].reshape(w_shape), params[b].reshape(b_shape) if self.bias else None
-            )
-            for w, w_shape, b, b_shape in self._layout
-        ]
+        found, end = [], 0
+        for kind, _, shapes in self._layout:
+            views: list[Array | None] = []
+            for shape in shapes:
+                start, end = end, end + prod(shape)
+                views.append(params[start:end].reshape(shape))
+            found.append(kind(*views, *[None] * (2 - len(views))))
+        return found
 
     def pack(self, layers: Iterable[tuple[ArrayLike, ArrayLike | None]]) -> Array:
         """Return a new flat vector of ``[(w, b), ...]``; b None where the network has none."""
-        pairs = list(layers)
-        if len(pairs) != len(self.activations):
+        pairs: list[Any] = list(layers)
+        if len(pairs) != len(self._layout):
             raise ValueError(
                 f"MLP.pack: layers has {len(pairs)} entries: this network has "
-                f"{len(self.activations)} layers"
+                f"{len(self._layout)} layers"
             )
         params = np.empty(self.size, self.dtype)
         for i, (own, pair) in enumerate(zip(self.layers(params), pairs, strict=True)):
             if not isinstance(pair, tuple | list) or len(pair) != 2:
-                raise ValueError(f"MLP.pack: layer {i} is not a pair (w, b)")
-            w = self._floats("MLP.pack", f"w of layer {i}", pair[0])
-            if w.shape != own.w.shape:
-                raise ValueError(
-                    f"MLP.pack: w of layer {i} has shape {w.shape}: it needs {own.w.shape}"
-                )
-            own.w[...] = w
-            if (pair[1] is None) != (own.b is None):
-                rule = "give a bias" if self.bias else "b must be None"
-                raise ValueError(f"MLP.pack: layer {i}: this network has bias={self.bias}: {rule}")
-            if own.b is not None and pair[1] is not None:
-                b = self._floats("MLP.pack", f"b of layer {i}", pair[1])
-                k = own.b.size
-                if b.shape not in ((k,), (1, k), (k, 1)):
+                raise ValueError(f"MLP.pack: layer {i} is not a pair ({', '.join(own._fields)})")
+            for name, given, place in zip(own._fields, pair, own, strict=True):
+                if name == "b" and (given is None) != (place is None):
+                    rule = "give a bias" if self.bias else "b must be None"
                     raise ValueError(
-                        f"MLP.pack: b of layer {i} has shape {b.shape}: it needs {own.b.shape}"
+                        f"MLP.pack: layer {i}: this network has bias={self.bias}: {rule}"
                     )
-                own.b[...] = b.reshape(own.b.shape)
+                if place is None:
+                    continue
+                array = self._floats("MLP.pack", f"{name} of layer {i}", given)
+                k = place.size
+                forms = [place.shape] if name == "w" else [(k,), (1, k), (k, 1)]
+                if array.shape not in forms:
+                    raise ValueError(
+                        f"MLP.pack: {name} of layer {i} has shape {array.shape}: it needs "
+                        f"{place.shape}"
+                    )
+                place[...] = array.reshape(place.shape)
         return params
 
     def init(self, seed: int = 0) -> Array:
@@ -186,9 +196,11 @@ class MLP:
         """
         rng = np.random.default_rng(seed)
         params = np.zeros(self.size, self.dtype)
-        for layer, act, (d, k) in zip(
-            self.layers(params), self.activations, pairwise(self.sizes), strict=True
-        ):
+        for layer, (_, act, shapes) in zip(self.layers(params), self._layout, strict=True):
+            if isinstance(layer, NormParams):
+                layer.gain[...] = 1
+                continue
+            d, k = shapes[0] if self.samples == "rows" else shapes[0][::-1]
             gain = 2.0 if act.halving else 1.0
             w = rng.standard_normal((d, k)) * np.sqrt(gain / d)
             layer.w[...] = w if self.samples == "rows" else w.T
@@ -203,8 +215,11 @@ class MLP:
         if out is not None:
             check_out("MLP.predict", out, self._output_shape(x), self.dtype, params, x)
         y = x
-        for (w, b), act in zip(self.layers(params), self.activations, strict=True):
-            y = dense(y, w, b, act, samples=self.samples)
+        for layer, (_, act, _) in zip(self.layers(params), self._layout, strict=True):
+            if isinstance(layer, NormParams):
+                y, _ = layer_norm_forward(y, layer.gain, layer.shift, act, self.samples)
+            else:
+                y = dense(y, layer.w, layer.b, act, samples=self.samples)
         if out is None:
             return y
         out[...] = y
@@ -249,12 +264,17 @@ class MLP:
         return self._backpropagate(self.layers(params), x, target, self.layers(out)), out
 
     def _backpropagate(
-        self, layers: list[LayerParams], x: Array, target: Array | None, grads: list[LayerParams]
+        self, layers: list[Any], x: Array, target: Array | None, grads: list[Any]
     ) -> float:
         """Write the gradients into ``grads`` and return the loss."""
+        cache: Any
+        grad: Any
         y, caches = x, []
-        for (w, b), act in zip(layers, self.activations, strict=True):
-            y, cache = dense_forward(y, w, b, act, samples=self.samples)
+        for layer, (_, act, _) in zip(layers, self._layout, strict=True):
+            if isinstance(layer, NormParams):
+                y, cache = layer_norm_forward(y, layer.gain, layer.shift, act, self.samples)
+            else:
+                y, cache = dense_forward(y, layer.w, layer.b, act, samples=self.samples)
             caches.append(cache)
         if isinstance(self.loss, ArrayLoss):
             value, grad_y = self.loss.value_and_grad(y, self.reduction, self.samples)
@@ -262,12 +282,16 @@ class MLP:
             assert target is not None
             value, grad_y = self.loss.value_and_grad(y, target, self.reduction, self.samples)
         for i in reversed(range(len(layers))):
-            need = ("x", "w", "b") if i > 0 else ("w", "b")
-            grad = dense_backward(grad_y, caches[i], need=need)
-            own = grads[i]
-            own.w[...] = grad.w  # faster than out=, which looks for shared memory
-            if own.b is not None:
-                own.b[...] = grad.b
+            if isinstance(layers[i], NormParams):
+                grad = layer_norm_backward(grad_y, caches[i])
+            else:
+                need = ("x", "w", "b") if i > 0 else ("w", "b")
+                grad = dense_backward(grad_y, caches[i], need=need)
+            for name, own in zip(grads[i]._fields, grads[i], strict=True):
+                if own is not None:
+                    own[...] = getattr(
+                        grad, name
+                    )  # faster than out=, which looks for shared memory
             if grad.x is not None:
                 grad_y = grad.x
         return value
@@ -296,7 +320,7 @@ class MLP:
             Where to start; not changed. None with ``resume``.
         x, target : array_like
             As in `value_and_grad`.
-        optimizer : Optimizer, optional
+        optimizer : SGD, Adam or AdamW, optional
             Default: ``Adam()``.
         epochs, batch_size : int
             Passes over all samples; samples per step. An epoch's last batch may be smaller.
@@ -322,11 +346,7 @@ class MLP:
             and "diverged" (with a TrainingWarning) if an epoch gave a loss or parameters that are
             not finite: the result is that of the epochs before.
         """
-        if resume is not None:
-            check_resume(resume, State, Optimizer, self.size, self.dtype)
-            if params is not None:
-                check_resumed(np.asarray(params, self.dtype), resume)
-        start: Any = params if resume is None else resume.params
+        start: Any = params if resume is None else resumed(resume, params, self.dtype)
         params = self._check_params("MLP.fit", start).copy()
         x = self._check_x("MLP.fit", x)
         target = self._check_target("MLP.fit", target, x)
@@ -346,8 +366,8 @@ class MLP:
 
         averaged = self.reduction != "sum"
         return train(
-            params, n, value_and_grad, averaged, Optimizer, Adam(), optimizer, epochs, batch_size,
-            shuffle, seed, progress, callback, resume,
+            params, n, value_and_grad, averaged, optimizer, epochs, batch_size, shuffle, seed,
+            progress, callback, resume,
         )  # fmt: skip
 
     # ---- what goes in --------------------------------------------------------------------------
