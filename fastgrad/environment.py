@@ -11,6 +11,7 @@ from typing import Any
 from fastgrad.activations import ACTIVATIONS, BUILT_IN
 from fastgrad.arguments import check_choice
 from fastgrad.kernels.units import DTYPES, UNITS, symbol, unit
+from fastgrad.layers.kinds import KINDS
 from fastgrad.losses import LOSSES
 from fastgrad.threads import get_num_threads
 
@@ -22,7 +23,8 @@ def units() -> list[str]:
     table = [ACTIVATIONS[name] for name in BUILT_IN if name != "identity"]
     rows = [f"rows.{a.name}" for a in table]
     slopes = [f"slopes.{a.name}" for a in table if a.from_output and not a.rowwise]
-    return [*UNITS, *rows, *slopes, *(f"loss.{name}" for name in LOSSES)]
+    stages = [f"stage.{kind}" for kind in KINDS]
+    return [*UNITS, *rows, *slopes, *stages, *(f"loss.{name}" for name in LOSSES)]
 
 
 def warmup(

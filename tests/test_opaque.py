@@ -12,6 +12,7 @@ from conftest import output, start
 import fastgrad
 from fastgrad.activations import BUILT_IN
 from fastgrad.kernels.units import DTYPES, UNITS
+from fastgrad.layers.kinds import KINDS
 from fastgrad.losses import LOSSES
 
 ROOT = Path(fastgrad.__file__).parent
@@ -20,6 +21,7 @@ ALL = [
     *UNITS,
     *(f"rows.{name}" for name in BUILT_IN),
     *(f"slopes.{name}" for name in ROWS),
+    *(f"stage.{kind}" for kind in KINDS),
     *(f"loss.{name}" for name in LOSSES),
 ]
 # Of each way to write code one: tiles, sums, Numba's pointers, atomic words.
