@@ -1,11 +1,13 @@
 """Whole networks: value and gradient, prediction, and an epoch of training."""
 
+from fastgrad import optimizers
+
 from .common import COMPILED_AND_NUMPY, IMPLEMENTATIONS, MODULES, normal, ratio, sizes
 
 # Width and batch of the three-layer network of notebook B: w in, tanh, sigmoid, w out.
 SQUARE = ("4x2", "32x32", "64x64", "128x256", "256x1024", "64x4096")
 SMALL = ("4x2", "32x32")
-OPTIMIZERS = ("SGD", "Adam", "AdamW")
+OPTIMIZERS = tuple(optimizers.OPTIMIZERS)
 
 
 def square(name, shape):

@@ -13,6 +13,7 @@ from fastgrad.arguments import check_choice
 from fastgrad.kernels.units import DTYPES, UNITS, symbol, unit
 from fastgrad.layers.kinds import KINDS
 from fastgrad.losses import LOSSES
+from fastgrad.optimizers import OPTIMIZERS
 from fastgrad.threads import get_num_threads
 
 __all__ = ["arithmetic", "configuration", "described", "show_config", "warmup"]
@@ -24,7 +25,9 @@ def units() -> list[str]:
     rows = [f"rows.{a.name}" for a in table]
     slopes = [f"slopes.{a.name}" for a in table if a.from_output and not a.rowwise]
     stages = [f"stage.{kind}" for kind in KINDS]
-    return [*UNITS, *rows, *slopes, *stages, *(f"loss.{name}" for name in LOSSES)]
+    losses = [f"loss.{name}" for name in LOSSES]
+    updates = dict.fromkeys(f"update.{kind.kernel}" for kind in OPTIMIZERS.values())
+    return [*UNITS, *rows, *slopes, *stages, *losses, *updates]
 
 
 def warmup(

@@ -1,29 +1,47 @@
-"""Optimizers: their settings, and the table by which the compiled loop applies them.
+"""Optimizers: what each is set to and remembers, and the table its compiled step reads.
 
 The formulas are PyTorch's, computed in the network's dtype; scalars such as ``lr / (1 - beta1**t)``
 are computed in float64 and then rounded.
+
+To add one
+----------
+``fastgrad/optimizers.py``
+    Its class: the settings and their bounds, the name of its kernel, what that is given and what
+    it remembers. A row of OPTIMIZERS.
+``fastgrad/kernels/network/update.py``
+    Its kernel: one step over the flat vector.
+``fastgrad/reference/optimizers.py``, ``fastgrad/loops/optimizers.py``
+    Its step in NumPy, and in plain loops.
+``fastgrad/__init__.py`` and those of ``reference`` and ``loops``
+    Its name, to make it public.
+
+``tests/test_training.py``, ``tests/twins.py``
+    Settings to try it with. The compiled steps are held against formulas written out there, and
+    against the twins'; those against `torch.optim`.
+``benchmarks/networks.py`` times what OPTIMIZERS holds.
+
+``tests/test_architecture.py`` names the place that is missing.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from fastgrad.arguments import check_number
 from fastgrad.arrays import Array
-from fastgrad.kernels.network import plan_table as at
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
+__all__ = ["OPTIMIZERS", "SGD", "Adam", "AdamW", "Optimizer"]
 
 
 class Memory(NamedTuple):
     """What an optimizer remembers of the steps before."""
 
     vectors: list[Array]  # of the parameters' shape and dtype
-    powers: list[float]  # Adam's betas to the number of steps
+    powers: list[float]  # of settings, to the number of steps
 
     def copy(self) -> Memory:
         """Return a copy."""
@@ -31,34 +49,46 @@ class Memory(NamedTuple):
 
 
 class Optimizer:
-    """What all optimizers share: checks of their settings, and their table."""
+    """What all optimizers share: checks of their settings, and the table their kernel reads.
 
-    kernel = ""
+    A table is 64-bit words: the address of the kernel, which the loop calls; then what the kernel
+    reads by its place, all in the order in which the class declares it: the settings, the powers,
+    which it multiplies at each step, and the addresses of the vectors.
+    """
 
-    def _settings(self) -> dict[int, float]:
-        raise NotImplementedError
+    kernel: ClassVar[str]  # update_KERNEL in kernels/network/update.py
+    settings: ClassVar[tuple[str, ...]]  # attributes that the kernel is given, as float64
+    powers: ClassVar[int] = 0  # of how many settings it keeps the power to the number of steps
 
-    def _remembers(self) -> int:
-        """Return how many vectors a step needs of the ones before."""
+    def vectors(self) -> tuple[str, ...]:
+        """Return the names of the vectors that a step needs of the ones before."""
         raise NotImplementedError
 
     def begin(self, size: int, dtype: str) -> Memory:
         """Return what there is to remember before the first step of `size` parameters."""
-        return Memory([np.zeros(size, dtype) for _ in range(self._remembers())], [1.0, 1.0])
+        return Memory([np.zeros(size, dtype) for _ in self.vectors()], [1.0] * self.powers)
 
     def table(self, memory: Memory, dtype: str) -> Array:
         """Return the kernel's table; it refers to the vectors of `memory`, and has its powers."""
         from fastgrad.kernels.toolchain.library import LIBRARY
 
-        table = np.zeros(at.OPTIMIZER)
-        for index, value in self._settings().items():
-            table[index] = value
-        table[at.POWERS] = memory.powers
+        numbers = [*self._numbers(), *memory.powers]
+        table = np.zeros(1 + len(numbers) + len(memory.vectors))
+        table[1 : 1 + len(numbers)] = numbers
         addresses = table.view(np.int64)
-        for index, vector in zip((at.FIRST, at.SECOND), memory.vectors, strict=False):
-            addresses[index] = vector.ctypes.data
-        addresses[at.STEP] = LIBRARY.address("update", self.kernel, dtype)
+        addresses[0] = LIBRARY.address(f"update.{self.kernel}", f"update_{self.kernel}", dtype)
+        addresses[1 + len(numbers) :] = [vector.ctypes.data for vector in memory.vectors]
         return table
+
+    def powers_of(self, table: Array) -> list[float]:
+        """Return the powers in a table, after the steps that were made by it."""
+        first = 1 + len(self._numbers())
+        return table[first : first + self.powers].tolist()  # type: ignore[no-any-return]
+
+    def _numbers(self) -> list[float]:
+        """Return the settings' values, a pair's one after the other."""
+        values = [getattr(self, name) for name in self.settings]
+        return [float(x) for v in values for x in (v if isinstance(v, tuple) else (v,))]
 
     def _check(self, **bounds: tuple[float, float]) -> None:
         """Raise unless each named setting is a number from its first bound to below its second."""
@@ -108,23 +138,17 @@ class SGD(Optimizer):
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
-    kernel = "update_sgd"
+    kernel = "sgd"
+    settings = ("lr", "momentum", "nesterov", "weight_decay")
 
     def __post_init__(self) -> None:
         self._check(lr=(0, math.inf), momentum=(0, 1), weight_decay=(0, math.inf))
         if self.nesterov and not self.momentum:
             raise ValueError("SGD: nesterov=True needs a momentum above 0")
 
-    def _settings(self) -> dict[int, float]:
-        return {
-            at.RATE: self.lr,
-            at.MOMENTUM: self.momentum,
-            at.NESTEROV: bool(self.nesterov),
-            at.DECAY: self.weight_decay,
-        }
-
-    def _remembers(self) -> int:
-        return 1 if self.momentum else 0
+    def vectors(self) -> tuple[str, ...]:
+        """Return the velocity, where there is momentum."""
+        return ("velocity",) if self.momentum else ()
 
 
 @dataclass(frozen=True)
@@ -161,8 +185,10 @@ class Adam(Optimizer):
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
-    kernel = "update_adam"
-    decoupled = False
+    kernel = "adam"
+    settings = ("lr", "betas", "eps", "weight_decay", "decoupled")
+    powers = 2  # of the betas
+    decoupled = False  # whether weights decay by themselves, not through the gradient
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -172,18 +198,9 @@ class Adam(Optimizer):
         object.__setattr__(self, "betas", tuple(betas))
         self._check(lr=(0, math.inf), betas=(0, 1), eps=(0, math.inf), weight_decay=(0, math.inf))
 
-    def _settings(self) -> dict[int, float]:
-        return {
-            at.RATE: self.lr,
-            at.BETA1: self.betas[0],
-            at.BETA2: self.betas[1],
-            at.EPS: self.eps,
-            at.DECAY: self.weight_decay,
-            at.DECOUPLED: self.decoupled,
-        }
-
-    def _remembers(self) -> int:
-        return 2
+    def vectors(self) -> tuple[str, ...]:
+        """Return the running means of the gradient and of its square."""
+        return "mean", "square"
 
 
 @dataclass(frozen=True)
@@ -217,3 +234,6 @@ class AdamW(Adam):
 
     weight_decay: float = 1e-2
     decoupled = True
+
+
+OPTIMIZERS = {kind.__name__: kind for kind in (SGD, Adam, AdamW)}

@@ -1403,7 +1403,7 @@ _NETWORKS = [
         "elif self.shuffle:", "elif False:", "no shuffling",
     ),
     Fault(
-        "training-true", "networks/training_run.py",
+        "training-true", "networks/fit_arguments.py",
         "isinstance(answer, bool | np.bool_) and bool(answer)",
         "bool(answer)", "whatever is true stops training",
     ),
@@ -1413,7 +1413,7 @@ _NETWORKS = [
     ),
     Fault(
         "training-rewind", "networks/training_run.py",
-        "self.rng.permutation(self.n)\n\n", "pass\n\n",
+        "                self.rng.permutation(self.n)\n", "                pass\n",
         "after an interrupt, the orders of epochs already done are taken again",
     ),
     Fault(
@@ -1447,8 +1447,8 @@ _NETWORKS = [
         "an epoch's loss holds those before",
     ),
     Fault(
-        "optimizer-powers", "optimizers.py", "table[at.POWERS] = memory.powers",
-        "table[at.POWERS] = 1.0", "resumed, Adam counts its steps from 0",
+        "optimizer-powers", "optimizers.py", "*self._numbers(), *memory.powers]",
+        "*self._numbers(), *[1.0] * self.powers]", "resumed, Adam counts its steps from 0",
     ),
     Fault(
         "terminal-broken", "terminal.py", "            self._show = False", "            raise",

@@ -135,6 +135,7 @@ LIKELY = {
     "networks/job.py": _NETWORK,
     "networks/plan.py": _NETWORK,
     "networks/training.py": ("test_training.py",),
+    "networks/fit_arguments.py": ("test_training.py",),
     "networks/training_run.py": ("test_divergence.py", "test_resume.py", "test_training.py"),
     "networks/divergence.py": ("test_divergence.py",),
     "optimizers.py": ("test_training.py", "test_resume.py"),

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import test_training
+import twins
 
 import fastgrad as fg
 from fastgrad import loops, reference
 from fastgrad.activations import BUILT_IN
 from fastgrad.losses import LOSSES
+from fastgrad.optimizers import OPTIMIZERS
 
 ROOT = Path(fg.__file__).parent
 
@@ -28,9 +31,13 @@ FLOORS = [
     ("environment",),
     ("__init__",),  # it names everything public, and loads the rest when asked
     ("layers",),
-    ("activations", "losses", "optimizers"),
+    ("activations", "losses"),
     ("gradcheck",),
     ("reference", "loops"),
+    # What a network and its training are, whoever computes them: files that the twins share. They
+    # lie with the networks, whose users look for them there, and so have a floor of their own.
+    ("networks.epochs", "networks.fit_arguments", "networks.training"),
+    ("optimizers",),
     ("results", "arguments", "arrays", "terminal", "threads", "warning_categories"),
     ("kernels.calls",),
     ("kernels.network",),
@@ -49,8 +56,13 @@ def module_of(path: Path) -> str:
 
 
 def room_of(module: str) -> str:
-    """Return the room of a module: its folder, its file at the top, two steps below kernels."""
+    """Return the room of a module: its folder, its file at the top, two steps below kernels.
+
+    A file that has a floor of its own is a room of its own.
+    """
     parts = module.split(".")
+    if module in FLOOR:
+        return module
     return ".".join(parts[:2] if parts[0] == "kernels" else parts[:1])
 
 
@@ -167,7 +179,10 @@ def test_who_may_import_other_packages(path: Path) -> None:
 
 # What reference and loops have in common with fastgrad: checks, conversions, `out=`, result types.
 # Arithmetic is each one's own: the kernels are held against it.
-SHARED = ("arguments", "arrays", "results", "terminal", "warning_categories")
+SHARED = (
+    *("arguments", "arrays", "optimizers", "results", "terminal", "warning_categories"),
+    *("networks.epochs", "networks.fit_arguments", "networks.training"),
+)
 COMPUTING = {
     *("sum", "dot", "matmul", "einsum", "mean", "prod", "cumsum", "reduce"),
     *("exp", "expm1", "log", "log1p", "tanh", "erf", "sqrt", "cbrt", "square", "power", "fsum"),
@@ -191,12 +206,13 @@ def test_twins_share_no_arithmetic(package: str) -> None:
 
 @pytest.mark.parametrize("module", SHARED)
 def test_what_twins_share_computes_nothing(module: str) -> None:
-    for node in ast.walk(ast.parse((ROOT / f"{module}.py").read_text())):
+    file = f"{module.replace('.', '/')}.py"
+    for node in ast.walk(ast.parse((ROOT / file).read_text())):
         name = getattr(node, "attr", getattr(node, "id", None))
         if (module, name) in COMPUTED_ALL_THE_SAME:
             continue
         assert name not in COMPUTING and not isinstance(node, ast.MatMult), (
-            f"fastgrad/{module}.py computes ({name}): reference and loops use it, and "
+            f"fastgrad/{file} computes ({name}): reference and loops use it, and "
             "fastgrad is held against them. Formulas and sums stand in each of them"
         )
 
@@ -289,6 +305,35 @@ def test_every_loss_has_its_other_places(name: str) -> None:
             pytest.fail(f"{name} has no terms: add them to fastgrad/kernels/elementwise/loss.py")
 
 
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_every_optimizer_has_its_other_places(name: str) -> None:
+    kind = OPTIMIZERS[name]
+    assert name in fg.__all__, f"{name} is not public: add it to _LATER of fastgrad/__init__.py"
+    assert getattr(fg, name) is kind, f"fastgrad.{name} is not the row of OPTIMIZERS"
+    update = ROOT / "kernels" / "network" / "update.py"
+    functions = {n.name for n in ast.walk(ast.parse(update.read_text())) if hasattr(n, "name")}
+    assert kind.kernel in functions, (
+        f"{name} has no kernel: add {kind.kernel} to fastgrad/kernels/network/update.py"
+    )
+    for package, file in ((reference, "reference"), (loops, "loops")):
+        twin = getattr(package.optimizers, name, None)
+        assert twin is not None and issubclass(twin, kind), (
+            f"{name} has no step: add a class of that name to fastgrad/{file}/optimizers.py"
+        )
+        assert twin.start is not package.optimizers.Optimizer.start, (
+            f"{name} has no step: write its `start` in fastgrad/{file}/optimizers.py"
+        )
+        assert name in package.__all__ and getattr(package, name) is twin, (
+            f"{name} is not public in fastgrad.{file}: add it to fastgrad/{file}/__init__.py"
+        )
+    assert name in {case.split()[0] for case in test_training.OPTIMIZERS}, (
+        f"{name} is not tried: add settings to OPTIMIZERS of tests/test_training.py"
+    )
+    assert name in {kind for kind, _ in twins.OPTIMIZERS.values()}, (
+        f"{name} is not tried: add settings to OPTIMIZERS of tests/twins.py"
+    )
+
+
 def test_tables_hold_nothing_more() -> None:
     """Twins without a row are left over from something."""
     from fastgrad.kernels.elementwise.formulas import formulas
@@ -316,7 +361,7 @@ def test_twins_have_the_same_signatures(name: str) -> None:
 NETWORKS = ["MLP", *(f"MLP.{m}" for m in ("init", "layers", "pack", "predict", "value_and_grad"))]
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, "MLP.fit", "SGD", "Adam", "AdamW"])
+@pytest.mark.parametrize("name", [*NETWORKS, "MLP.fit", *OPTIMIZERS])
 def test_networks_have_the_same_signatures(name: str) -> None:
     def parameters(package: Any) -> list[tuple[str, Any]]:
         value = functools.reduce(getattr, name.split("."), package)

@@ -11,6 +11,7 @@ import pytest
 from fastgrad.activations import BUILT_IN
 from fastgrad.command.blas import blas
 from fastgrad.losses import LOSSES
+from fastgrad.optimizers import OPTIMIZERS
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,7 +39,7 @@ def timed(module, axis):
         ("activations", "activation", "ACTIVATIONS", tuple(BUILT_IN)),
         ("layers", "activation", "ACTIVATIONS", tuple(BUILT_IN)),
         ("losses", "loss", "LOSSES", tuple(LOSSES)),
-        ("networks", "optimizer", "OPTIMIZERS", ("SGD", "Adam", "AdamW")),
+        ("networks", "optimizer", "OPTIMIZERS", tuple(OPTIMIZERS)),
     ],
 )
 def test_every_row_has_a_benchmark(module, axis, table, rows):

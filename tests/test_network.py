@@ -265,7 +265,7 @@ def test_threads_change_no_bit(count: int, samples: str, monkeypatch: pytest.Mon
     net, params, x, target = make(sizes, ("tanh", "gelu", None), n=1500, samples=samples)
     _, expected_grad, y = by_layers(net, params, x, target)
     value, grad = net.value_and_grad(params, x, target)
-    optimizer = fg.AdamW(lr=1e-2)
+    optimizer = fg.Adam(lr=1e-2)
     serial = net.fit(params, x, target, optimizer, epochs=2, batch_size=600)
     monkeypatch.setattr(threads, "SHARE_FROM", 1 << 10)
     before = fg.get_num_threads()

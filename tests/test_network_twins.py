@@ -20,6 +20,7 @@ from twins import NETWORK_RTOL, assert_near, impls, inputs, make, parameters, ta
 from fastgrad import loops, reference
 from fastgrad.activations import BUILT_IN
 from fastgrad.losses import LOSSES
+from fastgrad.optimizers import OPTIMIZERS
 
 REDUCTIONS = ("mean", "sum", "samples")
 
@@ -392,7 +393,7 @@ def test_objects_of_any_package(impl: ModuleType) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["MLP", "SGD", "Adam", "AdamW"]
+    ["MLP", *OPTIMIZERS]
     + [f"MLP.{m}" for m in ("layers", "pack", "init", "predict", "value_and_grad", "fit")],
 )
 def test_signatures_agree(name: str) -> None:

@@ -15,6 +15,8 @@ import fastgrad as fg
 from fastgrad import loops, reference
 from fastgrad.networks import training_run
 
+packages = pytest.mark.parametrize("package", [fg, reference, loops], ids=lambda m: m.__name__)
+
 
 def network(dtype: str = "float64", **changes: Any) -> fg.MLP:
     return fg.MLP((4, 5, 2), ("tanh", None), "mse", dtype=dtype, **changes)
@@ -62,23 +64,6 @@ def test_so_are_they_in_the_twins(package: Any, name: str) -> None:
     assert_same(net.fit(first.params, x, target, epochs=3, resume=first, **options), whole)
     anew = net.fit(first.params, x, target, optimizer, epochs=3, **options)
     assert not np.array_equal(anew.params, whole.params)
-
-
-@pytest.mark.parametrize("package", [reference, loops], ids=lambda m: m.__name__)
-def test_what_resume_refuses_in_the_twins(package: Any) -> None:
-    x, target = problem(9)
-    net = package.MLP((4, 2), (None,), "mse", dtype="float64")
-    result = net.fit(net.init(), x, target, epochs=1)
-    with pytest.raises(TypeError, match=r"MLP.fit: resume is a ndarray: give what an earlier fit"):
-        net.fit(None, x, target, resume=result.params)
-    with pytest.raises(ValueError, match="resume has no state"):
-        net.fit(None, x, target, resume=package.FitResult(result.params, result.losses))
-    with pytest.raises(ValueError, match="params are not those of resume"):
-        net.fit(net.init(), x, target, resume=result)
-    with pytest.raises(ValueError, match="resume was trained by Adam"):
-        net.fit(None, x, target, package.SGD(lr=0.1), resume=result)
-    with pytest.raises(ValueError, match="resume has parameters of float64"):
-        package.MLP((4, 2), (None,), "mse").fit(None, x, target, resume=result)
 
 
 def test_callbacks_and_early_stopping_count_on() -> None:
@@ -182,35 +167,41 @@ def test_an_epoch_begun_is_ended_as_it_began(monkeypatch: pytest.MonkeyPatch) ->
         net.fit(None, x[1:], target[1:], batch_size=300, resume=result)
 
 
-def test_settings_may_change_but_not_the_kind() -> None:
-    x, target = problem(50)
-    net = network()
-    first = net.fit(net.init(), x, target, fg.SGD(lr=0.1), epochs=2)
-    with_momentum = net.fit(None, x, target, fg.SGD(lr=0.1, momentum=0.9), resume=first)
+@packages
+def test_settings_may_change_but_not_the_kind(package: Any) -> None:
+    x, target = problem(9)
+    net = package.MLP((4, 2), (None,), "mse", dtype="float64")
+    first = net.fit(net.init(), x, target, package.SGD(lr=0.1), epochs=2)
+    with_momentum = net.fit(None, x, target, package.SGD(lr=0.1, momentum=0.9), resume=first)
     assert np.isfinite(with_momentum.params).all()
     with pytest.raises(ValueError, match=r"optimizer is Adam\(.*resume was trained by SGD\("):
-        net.fit(None, x, target, fg.Adam(), resume=first)
-    lower = net.fit(None, x, target, fg.SGD(lr=1e-30), epochs=1, resume=first)
+        net.fit(None, x, target, package.Adam(), resume=first)
+    lower = net.fit(None, x, target, package.SGD(lr=1e-30), epochs=1, resume=first)
     np.testing.assert_allclose(lower.params, first.params, rtol=1e-15)
 
 
-def test_what_resume_refuses() -> None:
-    x, target = problem(50)
-    net = network()
+@packages
+def test_what_resume_refuses(package: Any) -> None:
+    x, target = problem(9)
+    net = package.MLP((4, 2), (None,), "mse", dtype="float64")
     result = net.fit(net.init(), x, target, epochs=1)
     for bad in (net.init(), (result.params, result.losses), {"params": 1}):
         with pytest.raises(TypeError, match=r"MLP.fit: resume is a \w+: give what an earlier fit"):
             net.fit(None, x, target, resume=bad)
     with pytest.raises(ValueError, match="resume has no state: its training had not begun"):
-        net.fit(None, x, target, resume=fg.FitResult(result.params, result.losses))
-    with pytest.raises(ValueError, match="resume has 37 parameters of float64 but the network has"):
-        fg.MLP((4, 2), (None,), "mse", dtype="float64").fit(None, x, target, resume=result)
-    with pytest.raises(ValueError, match="but the network has 37 of float32"):
-        network("float32").fit(None, x, target, resume=result)
+        net.fit(None, x, target, resume=package.FitResult(result.params, result.losses))
+    with pytest.raises(ValueError, match="resume has 10 parameters of float64 but the network has"):
+        package.MLP((4, 3), (None,), "mse", dtype="float64").fit(None, x, target, resume=result)
+    with pytest.raises(ValueError, match="but the network has 10 of float32"):
+        package.MLP((4, 2), (None,), "mse").fit(None, x, target, resume=result)
     with pytest.raises(ValueError, match="params are not those of resume"):
         net.fit(net.init(), x, target, resume=result)
     with pytest.raises(TypeError, match="params"):
         net.fit(None, x, target)
+    for other in {fg, reference, loops} - {package}:
+        foreign = other.MLP((4, 2), (None,), "mse", dtype="float64").fit(net.init(), x, target)
+        with pytest.raises(TypeError, match="resume is a FitResult of another package"):
+            net.fit(None, x, target, resume=foreign)
 
 
 def test_a_generator_goes_on_by_itself() -> None:

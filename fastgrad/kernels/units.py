@@ -47,7 +47,6 @@ UNITS = {
     "plan": Unit("network.plan", ("plan_work",)),
     "network": Unit("calls.network", ("network_value_and_grad",), ("plan",)),
     "predict": Unit("calls.predict", ("network_predict",), ("plan",)),
-    "update": Unit("network.update", ("update_sgd", "update_adam")),
     "convert": Unit("calls.convert", ("natives", "converted", "classes")),
     "apply": Unit("calls.apply", ("apply_forward", "apply_backward")),
     "apply_loss": Unit("calls.apply_loss", ("apply_loss",)),
@@ -71,6 +70,8 @@ def unit(name: str) -> Unit:
     if kind == "stage":
         stages = ("forward", "backward", "pack") if row in PACKING else ("forward", "backward")
         return Unit(f"network.{row}", tuple(f"stage_{s}_{row}" for s in stages), ("layer",))
+    if kind == "update":
+        return Unit("network.update", (f"update_{row}",), argument=row)
     return UNITS[name]
 
 

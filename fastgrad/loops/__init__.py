@@ -18,6 +18,9 @@ and networks too. Activations and losses of any package are known here by their 
 optimizers stay in the package they come from.
 """
 
+from fastgrad.networks.training import FitResult, FitState
+from fastgrad.warning_categories import TrainingWarning
+
 from . import activations, losses
 from .activations import (
     ACTIVATIONS,
@@ -39,7 +42,6 @@ from .dense import DenseGrads, dense, dense_backward, dense_forward
 from .losses import LOSSES
 from .network import MLP, LayerParams, NormParams
 from .optimizers import SGD, Adam, AdamW
-from .training import FitResult, FitState, TrainingWarning
 
 __all__ = [
     "ACTIVATIONS",

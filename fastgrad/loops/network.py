@@ -15,6 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad.arguments import check_normalize
+from fastgrad.networks.epochs import State, train
+from fastgrad.networks.fit_arguments import check_resume, check_resumed
+from fastgrad.networks.training import FitResult, FitState
 from fastgrad.results import LayerParams, NormParams
 
 from .activations import identity
@@ -31,8 +34,7 @@ from .dense import dense, dense_backward, dense_forward
 from .layer_norm import layer_norm_backward, layer_norm_forward
 from .lists import Array, check_out, feature_axis
 from .losses import ArrayLoss, SoftmaxCrossEntropy
-from .optimizers import Optimizer
-from .training import FitResult, FitState, resumed, train
+from .optimizers import Adam, Optimizer
 
 __all__ = ["MLP", "LayerParams", "NormParams"]
 
@@ -269,7 +271,11 @@ class MLP:
         an earlier result, goes on where that ended, with ``params`` None; else orders and optimizer
         begin anew in every call.
         """
-        start: Any = params if resume is None else resumed(resume, params, self.dtype)
+        if resume is not None:
+            check_resume(resume, State, Optimizer, self.size, self.dtype)
+            if params is not None:
+                check_resumed(np.asarray(params, self.dtype), resume)
+        start: Any = params if resume is None else resume.params
         params = self._params("MLP.fit", start).copy()
         x = self._inputs("MLP.fit", x)
         target = self._target("MLP.fit", target, x)
@@ -278,7 +284,7 @@ class MLP:
         inputs = self._one_by_one(x, x.ndim == 1)
         targets = None if target is None else self._one_by_one(target, x.ndim == 1)
 
-        def value_and_grad(batch: list[int]) -> tuple[float, Array]:
+        def value_and_grad(batch: Array) -> tuple[float, Array]:
             batch_x = self._together([inputs[i] for i in batch])
             batch_target = None
             if targets is not None:
@@ -287,8 +293,8 @@ class MLP:
 
         averaged = self.reduction != "sum"
         return train(
-            params, len(inputs), value_and_grad, averaged, optimizer, epochs, batch_size, shuffle,
-            seed, progress, callback, resume,
+            params, len(inputs), value_and_grad, averaged, Optimizer, Adam(), optimizer, epochs,
+            batch_size, shuffle, seed, progress, callback, resume,
         )  # fmt: skip
 
     def _one_by_one(self, array: Array, single: bool) -> list[Array]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from fastgrad.kernels.network import plan_table as at
 from fastgrad.kernels.toolchain.target import BATCH_BLOCK
 from fastgrad.networks.plan import Network
 from fastgrad.networks.samples import Samples
+from fastgrad.networks.training import Reached
 
 # Multiply-adds of the first piece of a job: 2 to 20 ms. Later pieces follow the clock.
 FIRST_PIECE, SHORTEST, LONGEST = 1 << 29, 0.02, 0.08
@@ -34,14 +35,6 @@ WINDOW = 1 << 22
 def aligned(space: Array) -> int:
     """Return where a workspace begins for the kernel: at a line of the cache."""
     return -(-int(space.ctypes.data) // 64) * 64
-
-
-class Reached(NamedTuple):
-    """How far a job has come within a pass."""
-
-    block: int = 0
-    terms: float = 0.0  # of this batch so far
-    all_terms: float = 0.0  # of this pass so far
 
 
 START = Reached()

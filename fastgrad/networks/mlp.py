@@ -486,8 +486,8 @@ class MLP:
             As in `value_and_grad`. They are never reordered, and used where they lie. What is not
             of the network's dtype is converted once if that makes at most 64 MiB, else a few
             samples at a time; classes that are not contiguous int64 always once.
-        optimizer : SGD, Adam or AdamW, optional
-            Default: ``Adam()``; with `resume` that of the result.
+        optimizer : Optimizer, optional
+            One of `optimizers`. Default: ``Adam()``; with `resume` that of the result.
         epochs : int
             Passes over all samples; with `resume` how many more.
         batch_size : int

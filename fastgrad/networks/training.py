@@ -1,4 +1,7 @@
-"""What training gives and tells: its result, what a callback is told, early stopping."""
+"""What training gives and tells: its result, what a callback is told, early stopping.
+
+The types are the same of fastgrad, reference and loops. Nothing is computed here.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,17 @@ import numpy as np
 
 from fastgrad.arguments import check_count, check_number
 from fastgrad.arrays import Array
-from fastgrad.networks.job import Reached
 from fastgrad.optimizers import Memory, Optimizer
 
 __all__ = ["EarlyStopping", "FitResult", "FitState"]
+
+
+class Reached(NamedTuple):
+    """How far a job has come within a pass."""
+
+    block: int = 0
+    terms: float = 0.0  # of this batch so far
+    all_terms: float = 0.0  # of this pass so far
 
 
 class BegunEpoch(NamedTuple):
@@ -70,7 +80,7 @@ class FitResult:
     params: Array
     losses: Array
     stopped: str | None = None
-    state: TrainingState | None = field(default=None, repr=False)
+    state: Any = field(default=None, repr=False)  # a TrainingState; an `epochs.State` of the twins
 
     def __iter__(self) -> Iterator[Array]:
         return iter((self.params, self.losses))

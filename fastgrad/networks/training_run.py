@@ -18,9 +18,17 @@ from numpy.typing import ArrayLike
 
 from fastgrad.arguments import check_count, random_generator
 from fastgrad.arrays import INT64, Array, as_array
-from fastgrad.kernels.network import plan_table as at
 from fastgrad.kernels.toolchain.undisturbed import interrupts_deferred
 from fastgrad.networks.divergence import what_diverged
+from fastgrad.networks.fit_arguments import (
+    CALLER,
+    check_callback,
+    check_resume,
+    check_resumed,
+    check_some,
+    is_true,
+    optimizer_of,
+)
 from fastgrad.networks.job import START, Job
 from fastgrad.networks.plan import Network
 from fastgrad.networks.samples import Samples, check_classes, checked_samples, native_params
@@ -29,7 +37,6 @@ from fastgrad.optimizers import Adam, Memory, Optimizer
 from fastgrad.terminal import Progress
 from fastgrad.warning_categories import TrainingWarning
 
-CALLER = "MLP.fit"
 # Samples whose orders are drawn at a time: 512 KiB, which stay in L2.
 ORDERS = 1 << 16
 # Steps after which the parameters are looked at and copied again, unless they are so few that it
@@ -100,15 +107,13 @@ def _run(
     data = checked_samples(
         run.network, CALLER, x, None if target is None else as_array(CALLER, "target", target)
     )
-    if callback is not None and not callable(callback):
-        raise TypeError(f"{CALLER}: callback is a {type(callback).__name__}: give a function")
+    check_callback(callback)
     epochs, batch_size = (
         check_count(CALLER, "epochs", epochs),
         check_count(CALLER, "batch_size", batch_size),
     )
     n = len(data.x)
-    if n == 0:
-        raise ValueError(f"{CALLER}: x has shape {x.shape}: there are no samples")
+    check_some(x, n)
     run.prepare(data, optimizer, min(batch_size, n), bool(shuffle), seed)
     with Progress(bool(progress)) as bar:
         run.go(epochs, callback, bar if progress else None)
@@ -116,25 +121,10 @@ def _run(
 
 def _resumed(network: Network, params: ArrayLike | None, resume: FitResult) -> Array:
     """Return a copy of the parameters to go on from."""
-    if not isinstance(resume, FitResult):
-        kind = type(resume).__name__
-        raise TypeError(f"{CALLER}: resume is a {kind}: give what an earlier fit returned")
-    if resume.state is None:
-        raise ValueError(f"{CALLER}: resume has no state: its training had not begun")
-    own = resume.params
-    if own.shape != (network.size,) or own.dtype != network.dtype:
-        raise ValueError(
-            f"{CALLER}: resume has {own.size} parameters of {own.dtype} but the network has "
-            f"{network.size} of {network.dtype}: give a result of this network"
-        )
+    check_resume(resume, TrainingState, Optimizer, network.size, network.dtype)
     if params is not None:
-        given = native_params(network, CALLER, as_array(CALLER, "params", params))
-        if not np.array_equal(given, own, equal_nan=True):
-            raise ValueError(
-                f"{CALLER}: params are not those of resume: give None, or leave resume out to "
-                "start afresh"
-            )
-    return own.copy()
+        check_resumed(native_params(network, CALLER, as_array(CALLER, "params", params)), resume)
+    return resume.params.copy()
 
 
 class Training:
@@ -155,22 +145,14 @@ class Training:
         """Take samples and settings, checked but for the optimizer and the seed."""
         network, state, begun = self.network, self.state, self.begun
         name = network.dtype.name
-        if optimizer is None:
-            optimizer = Adam() if state is None else state.optimizer
-        if not isinstance(optimizer, Optimizer):
-            given = type(optimizer).__name__
-            raise TypeError(f"{CALLER}: optimizer is a {given}: give fg.SGD, fg.Adam or fg.AdamW")
+        before = None if state is None else state.optimizer
+        optimizer = optimizer_of(optimizer, before, Optimizer, Adam())
         memory = optimizer.begin(network.size, name)
         rng = random_generator(CALLER, seed)
         if state is not None:
-            if optimizer.kernel != state.optimizer.kernel:
-                raise ValueError(
-                    f"{CALLER}: optimizer is {optimizer} but resume was trained by "
-                    f"{state.optimizer}: give one of its kind, or None for the same"
-                )
-            for vector, before in zip(memory.vectors, state.memory.vectors, strict=False):
-                vector[:] = before
-            memory = memory._replace(powers=state.memory.powers)
+            for vector, kept in zip(memory.vectors, state.memory.vectors, strict=False):
+                vector[:] = kept
+            memory.powers[:] = state.memory.powers[: optimizer.powers]  # of 0.1, SGD has two
             kind, now = state.generator
             rng = np.random.Generator(kind())
             rng.bit_generator.state = now
@@ -265,7 +247,7 @@ class Training:
             self.losses += losses  # from here on, an interrupt leaves a result with this epoch
             if callback is not None:
                 speed = n / (perf_counter() - began)
-                if _is_true(callback(FitState(epoch, losses[0], self.p.view(), speed))):
+                if is_true(callback(FitState(epoch, losses[0], self.p.view(), speed))):
                     early = isinstance(callback, EarlyStopping)
                     self.stopped = "early stopping" if early else "callback"
         if self.wrong is None and self.every > 1 and not self._finite():
@@ -379,7 +361,7 @@ class Training:
         state = self.state
         if self.job is not None:
             bits = self.rng.bit_generator
-            memory = Memory(self.memory.vectors, self.table[at.POWERS].tolist())
+            memory = Memory(self.memory.vectors, self.optimizer.powers_of(self.table))
             state = TrainingState(self.optimizer, memory, (type(bits), bits.state), self.begun)
         return FitResult(self.p, np.array(self.losses), self.stopped, state)
 
@@ -416,11 +398,3 @@ class Training:
             first, self.rng.bit_generator.state = self.drawn
             for _ in range(len(self.losses) + (self.begun is not None) - first):
                 self.rng.permutation(self.n)
-
-
-def _is_true(answer: Any) -> bool:
-    """Return whether a callback's answer is True, or NumPy's, which comparing NumPy numbers gives.
-
-    Nothing else: a callback that reports (a progress bar's ``update``, a loss) is not asked.
-    """
-    return isinstance(answer, bool | np.bool_) and bool(answer)

@@ -28,6 +28,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad.arguments import check_normalize
+from fastgrad.networks.epochs import State, train
+from fastgrad.networks.fit_arguments import check_resume, check_resumed
+from fastgrad.networks.training import FitResult, FitState
 from fastgrad.results import LayerParams, NormParams
 
 from .activations import identity
@@ -44,8 +47,7 @@ from .arrays import Array, check_out
 from .dense import dense, dense_backward, dense_forward
 from .layer_norm import layer_norm_backward, layer_norm_forward
 from .losses import ArrayLoss, SoftmaxCrossEntropy
-from .optimizers import Optimizer
-from .training import FitResult, FitState, resumed, train
+from .optimizers import Adam, Optimizer
 
 __all__ = ["MLP", "LayerParams", "NormParams"]
 
@@ -320,7 +322,7 @@ class MLP:
             Where to start; not changed. None with ``resume``.
         x, target : array_like
             As in `value_and_grad`.
-        optimizer : SGD, Adam or AdamW, optional
+        optimizer : Optimizer, optional
             Default: ``Adam()``.
         epochs, batch_size : int
             Passes over all samples; samples per step. An epoch's last batch may be smaller.
@@ -346,7 +348,11 @@ class MLP:
             and "diverged" (with a TrainingWarning) if an epoch gave a loss or parameters that are
             not finite: the result is that of the epochs before.
         """
-        start: Any = params if resume is None else resumed(resume, params, self.dtype)
+        if resume is not None:
+            check_resume(resume, State, Optimizer, self.size, self.dtype)
+            if params is not None:
+                check_resumed(np.asarray(params, self.dtype), resume)
+        start: Any = params if resume is None else resume.params
         params = self._check_params("MLP.fit", start).copy()
         x = self._check_x("MLP.fit", x)
         target = self._check_target("MLP.fit", target, x)
@@ -366,8 +372,8 @@ class MLP:
 
         averaged = self.reduction != "sum"
         return train(
-            params, n, value_and_grad, averaged, optimizer, epochs, batch_size, shuffle, seed,
-            progress, callback, resume,
+            params, n, value_and_grad, averaged, Optimizer, Adam(), optimizer, epochs, batch_size,
+            shuffle, seed, progress, callback, resume,
         )  # fmt: skip
 
     # ---- what goes in --------------------------------------------------------------------------

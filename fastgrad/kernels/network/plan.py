@@ -181,7 +181,7 @@ def build(dtype_name: str) -> str:
             if optimizer != 0:
                 count = word(word(job, at.PLAN), at.SIZE)
                 call_address(
-                    word(optimizer, at.STEP),
+                    word(optimizer, 0),
                     (word(job, at.PARAMS), word(job, at.GRADIENT), count, optimizer),
                 )
             # Nobody is packing any more: each thread that did has added its block.

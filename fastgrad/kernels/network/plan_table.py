@@ -59,16 +59,6 @@ from fastgrad.kernels.toolchain.target import BATCH_BLOCK, tile
     JOB,
 ) = range(29)  # fmt: skip
 
-# -- an optimizer: float64 settings; FIRST and SECOND are the addresses of its state vectors -----
-(
-    RATE, DECAY, DECOUPLED,
-    MOMENTUM, NESTEROV,
-    BETA1, BETA2, EPS, POWER1, POWER2,  # POWER: beta to the number of steps taken
-    FIRST, SECOND, STEP,  # STEP: address of the kernel
-    OPTIMIZER,
-) = range(14)  # fmt: skip
-POWERS = slice(POWER1, POWER2 + 1)
-
 # Bytes between places: most are whole pages long, and without a gap all would start in the same
 # lines of L1 (an Adam epoch of 4-32-16-4: 1.97 to 1.58 ms).
 SKEW = 704

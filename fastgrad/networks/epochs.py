@@ -1,0 +1,106 @@
+"""Training by a plain loop over epochs and batches: that of reference and loops.
+
+They give it their value and gradient and their optimizers' steps; here are only the order of the
+samples, the sum of the batches' losses, and when to stop.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from copy import deepcopy
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastgrad.arguments import check_count, random_generator
+from fastgrad.arrays import Array
+from fastgrad.networks.fit_arguments import CALLER, check_callback, is_true, optimizer_of
+from fastgrad.networks.training import EarlyStopping, FitResult, FitState
+from fastgrad.warning_categories import TrainingWarning
+
+
+class State(NamedTuple):
+    """What training needs to go on as if it had not ended."""
+
+    optimizer: Any
+    memory: Any
+    rng: np.random.Generator  # of the orders to come
+
+
+def train(
+    params: Array,
+    count: int,
+    value_and_grad: Callable[[Array], tuple[float, Array]],
+    averaged: bool,
+    kind: type[Any],
+    default: Any,
+    optimizer: Any,
+    epochs: int,
+    batch_size: int,
+    shuffle: bool,
+    seed: int,
+    progress: bool,
+    callback: Callable[[FitState], Any] | None,
+    resume: FitResult | None,
+) -> FitResult:
+    """Train `params` in place on `count` samples; the rest is documented at `MLP.fit`.
+
+    ``value_and_grad(batch)`` returns the loss of the samples with these numbers and its gradient
+    with respect to `params`, which is used up. `averaged` says that it is a mean, not a sum. `kind`
+    is the package's `Optimizer`, whose ``memory(params)`` is what there is to remember before the
+    first step, and whose ``start(params, memory)`` returns ``step(grad)``.
+    """
+    check_callback(callback)
+    epochs = check_count(CALLER, "epochs", epochs)
+    batch_size = check_count(CALLER, "batch_size", batch_size)
+    losses = [] if resume is None else resume.losses.tolist()
+    before = None if resume is None else deepcopy(resume.state)
+    rule = optimizer_of(optimizer, before and before.optimizer, kind, default)
+    rng, memory = random_generator(CALLER, seed), rule.memory(params)
+    if before is not None:
+        rng, memory.steps = before.rng, before.memory.steps
+        for vector, kept in zip(memory.vectors, before.memory.vectors, strict=False):
+            vector[:] = kept
+
+    step, stopped = rule.start(params, memory), None
+    end = len(losses) + epochs
+    finite = np.isfinite(params).all()  # some may be infinite from the start, on purpose
+    while len(losses) < end and stopped is None:
+        epoch, began = len(losses), perf_counter()
+        kept = params.copy(), deepcopy(memory), rng.bit_generator.state
+        order = rng.permutation(count) if shuffle else np.arange(count)
+        total = 0.0
+        with np.errstate(all="ignore"):
+            for first in range(0, count, batch_size):
+                batch = order[first : first + batch_size]
+                value, grad = value_and_grad(batch)
+                # Undo the batch's mean, over samples or over elements: k per sample.
+                total += value * len(batch) if averaged else value
+                step(grad)
+        loss = total / count if averaged else total
+        if not np.isfinite(loss) or (finite and not np.isfinite(params).all()):
+            params[:], memory, rng.bit_generator.state = kept
+            stopped = "diverged"
+            warnings.warn(
+                f"{CALLER}: epoch {epoch} (the first is 0) gave a loss of {loss}, or parameters "
+                "that are not finite: the result has the parameters from before that epoch",
+                TrainingWarning,
+                stacklevel=3,
+            )
+            break
+        losses.append(loss)
+        speed = count / (perf_counter() - began)
+        if progress and sys.stderr is not None:
+            with suppress(OSError, ValueError, AttributeError):  # closed, full, nobody reads, ...
+                print(
+                    f"epoch {epoch + 1}/{end}  loss {loss:.4g}  {speed:.3g} samples/s",
+                    file=sys.stderr,
+                    flush=True,
+                )
+        if callback is not None and is_true(callback(FitState(epoch, loss, params, speed))):
+            stopped = "early stopping" if isinstance(callback, EarlyStopping) else "callback"
+    return FitResult(params, np.array(losses), stopped, State(rule, memory, rng))

@@ -1,0 +1,81 @@
+"""The arguments of `MLP.fit`, checked: the same of fastgrad, reference and loops."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fastgrad.arrays import Array
+from fastgrad.networks.training import FitResult
+from fastgrad.optimizers import OPTIMIZERS, Optimizer
+
+CALLER = "MLP.fit"
+Kind = TypeVar("Kind", bound=Optimizer)
+
+
+def check_callback(callback: Any) -> None:
+    """Raise unless `callback` can be called, or is None."""
+    if callback is not None and not callable(callback):
+        raise TypeError(f"{CALLER}: callback is a {type(callback).__name__}: give a function")
+
+
+def check_some(x: Array, n: int) -> None:
+    """Raise if there are no samples in x."""
+    if n == 0:
+        raise ValueError(f"{CALLER}: x has shape {x.shape}: there are no samples")
+
+
+def optimizer_of(optimizer: Any, before: Kind | None, kind: type[Kind], default: Kind) -> Kind:
+    """Return the optimizer to train with, of this kind; `before` is that of training to go on."""
+    if optimizer is None:
+        return default if before is None else before
+    if not isinstance(optimizer, kind):
+        *most, last = (f"fg.{name}" for name in OPTIMIZERS)
+        given = type(optimizer).__name__
+        raise TypeError(f"{CALLER}: optimizer is a {given}: give {', '.join(most)} or {last}")
+    if before is not None and optimizer.kernel != before.kernel:
+        raise ValueError(
+            f"{CALLER}: optimizer is {optimizer} but resume was trained by {before}: give one of "
+            "its kind, or None for the same"
+        )
+    return optimizer
+
+
+def check_resume(
+    resume: Any, state: type[Any], kind: type[Optimizer], size: int, dtype: np.dtype[Any]
+) -> None:
+    """Raise unless `resume` is a result to go on from: its state and optimizer of these types."""
+    if not isinstance(resume, FitResult):
+        given = type(resume).__name__
+        raise TypeError(f"{CALLER}: resume is a {given}: give what an earlier fit returned")
+    if resume.state is None:
+        raise ValueError(f"{CALLER}: resume has no state: its training had not begun")
+    if not isinstance(resume.state, state) or not isinstance(resume.state.optimizer, kind):
+        raise TypeError(
+            f"{CALLER}: resume is a FitResult of another package: give what an earlier fit of this "
+            "one returned"
+        )
+    own = resume.params
+    if own.shape != (size,) or own.dtype != dtype:
+        raise ValueError(
+            f"{CALLER}: resume has {own.size} parameters of {own.dtype} but the network has "
+            f"{size} of {dtype}: give a result of this network"
+        )
+
+
+def check_resumed(params: Array, resume: FitResult) -> None:
+    """Raise unless parameters are those of the result to go on from."""
+    if not np.array_equal(params, resume.params, equal_nan=True):
+        raise ValueError(
+            f"{CALLER}: params are not those of resume: give None, or leave resume out to "
+            "start afresh"
+        )
+
+
+def is_true(answer: Any) -> bool:
+    """Return whether a callback's answer is True, or NumPy's, which comparing NumPy numbers gives.
+
+    Nothing else: a callback that reports (a progress bar's ``update``, a loss) is not asked.
+    """
+    return isinstance(answer, bool | np.bool_) and bool(answer)
