@@ -1459,7 +1459,8 @@ _NETWORKS = [
         "np.sqrt(gain / self.outputs)", "weights scaled by the wrong width",
     ),
     Fault(
-        "training-batch", "networks/training_run.py", "min(batch_size, n)", "batch_size",
+        "training-batch", "networks/training_run.py",
+        "min(options.batch_size, len(data.x))", "options.batch_size",
         "a huge batch_size wraps around",
     ),
     Fault(

@@ -136,6 +136,7 @@ LIKELY = {
     "networks/plan.py": _NETWORK,
     "networks/training.py": ("test_training.py",),
     "networks/fit_arguments.py": ("test_training.py",),
+    "networks/fit.py": ("test_training.py", "test_interrupted_fit.py"),
     "networks/training_run.py": ("test_divergence.py", "test_resume.py", "test_training.py"),
     "networks/divergence.py": ("test_divergence.py",),
     "optimizers.py": ("test_training.py", "test_resume.py"),

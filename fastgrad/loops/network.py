@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from fastgrad.arguments import check_normalize
 from fastgrad.networks.epochs import State, train
-from fastgrad.networks.fit_arguments import check_resume, check_resumed
+from fastgrad.networks.fit_arguments import FitOptions, check_resume, check_resumed
 from fastgrad.networks.training import FitResult, FitState
 from fastgrad.results import LayerParams, NormParams
 
@@ -292,10 +292,10 @@ class MLP:
             return self.value_and_grad(params, batch_x, batch_target)
 
         averaged = self.reduction != "sum"
-        return train(
-            params, len(inputs), value_and_grad, averaged, Optimizer, Adam(), optimizer, epochs,
-            batch_size, shuffle, seed, progress, callback, resume,
-        )  # fmt: skip
+        options = FitOptions(
+            optimizer, epochs, batch_size, shuffle, seed, progress, callback, resume
+        )
+        return train(params, len(inputs), value_and_grad, averaged, Optimizer, Adam(), options)
 
     def _one_by_one(self, array: Array, single: bool) -> list[Array]:
         """Return the samples as a list."""

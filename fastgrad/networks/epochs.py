@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastgrad.arguments import check_count, random_generator
+from fastgrad.arguments import random_generator
 from fastgrad.arrays import Array
-from fastgrad.networks.fit_arguments import CALLER, check_callback, is_true, optimizer_of
+from fastgrad.networks.fit_arguments import CALLER, FitOptions, is_true, optimizer_of
 from fastgrad.networks.training import EarlyStopping, FitResult, FitState
 from fastgrad.warning_categories import TrainingWarning
 
@@ -38,14 +38,7 @@ def train(
     averaged: bool,
     kind: type[Any],
     default: Any,
-    optimizer: Any,
-    epochs: int,
-    batch_size: int,
-    shuffle: bool,
-    seed: int,
-    progress: bool,
-    callback: Callable[[FitState], Any] | None,
-    resume: FitResult | None,
+    options: FitOptions,
 ) -> FitResult:
     """Train `params` in place on `count` samples; the rest is documented at `MLP.fit`.
 
@@ -54,25 +47,24 @@ def train(
     is the package's `Optimizer`, whose ``memory(params)`` is what there is to remember before the
     first step, and whose ``start(params, memory)`` returns ``step(grad)``.
     """
-    check_callback(callback)
-    epochs = check_count(CALLER, "epochs", epochs)
-    batch_size = check_count(CALLER, "batch_size", batch_size)
+    options = options.checked()
+    resume, batch_size, callback = options.resume, options.batch_size, options.callback
     losses = [] if resume is None else resume.losses.tolist()
     before = None if resume is None else deepcopy(resume.state)
-    rule = optimizer_of(optimizer, before and before.optimizer, kind, default)
-    rng, memory = random_generator(CALLER, seed), rule.memory(params)
+    rule = optimizer_of(options.optimizer, before and before.optimizer, kind, default)
+    rng, memory = random_generator(CALLER, options.seed), rule.memory(params)
     if before is not None:
         rng, memory.steps = before.rng, before.memory.steps
         for vector, kept in zip(memory.vectors, before.memory.vectors, strict=False):
             vector[:] = kept
 
     step, stopped = rule.start(params, memory), None
-    end = len(losses) + epochs
+    end = len(losses) + options.epochs
     finite = np.isfinite(params).all()  # some may be infinite from the start, on purpose
     while len(losses) < end and stopped is None:
         epoch, began = len(losses), perf_counter()
         kept = params.copy(), deepcopy(memory), rng.bit_generator.state
-        order = rng.permutation(count) if shuffle else np.arange(count)
+        order = rng.permutation(count) if options.shuffle else np.arange(count)
         total = 0.0
         with np.errstate(all="ignore"):
             for first in range(0, count, batch_size):
@@ -94,7 +86,7 @@ def train(
             break
         losses.append(loss)
         speed = count / (perf_counter() - began)
-        if progress and sys.stderr is not None:
+        if options.progress and sys.stderr is not None:
             with suppress(OSError, ValueError, AttributeError):  # closed, full, nobody reads, ...
                 print(
                     f"epoch {epoch + 1}/{end}  loss {loss:.4g}  {speed:.3g} samples/s",

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from fastgrad.arguments import check_count
 from fastgrad.arrays import Array
-from fastgrad.networks.training import FitResult
+from fastgrad.networks.training import FitResult, FitState
 from fastgrad.optimizers import OPTIMIZERS, Optimizer
 
 CALLER = "MLP.fit"
 Kind = TypeVar("Kind", bound=Optimizer)
 
 
-def check_callback(callback: Any) -> None:
-    """Raise unless `callback` can be called, or is None."""
-    if callback is not None and not callable(callback):
-        raise TypeError(f"{CALLER}: callback is a {type(callback).__name__}: give a function")
+class FitOptions(NamedTuple):
+    """How to train: the arguments of `MLP.fit` but for the parameters and the samples."""
+
+    optimizer: Any
+    epochs: int
+    batch_size: int
+    shuffle: bool
+    seed: Any
+    progress: bool
+    callback: Callable[[FitState], Any] | None
+    resume: FitResult | None
+
+    def checked(self) -> FitOptions:
+        """Raise unless these fit; optimizer, seed and what to resume are looked at later."""
+        if self.callback is not None and not callable(self.callback):
+            kind = type(self.callback).__name__
+            raise TypeError(f"{CALLER}: callback is a {kind}: give a function")
+        return self._replace(
+            epochs=check_count(CALLER, "epochs", self.epochs),
+            batch_size=check_count(CALLER, "batch_size", self.batch_size),
+            shuffle=bool(self.shuffle),
+            progress=bool(self.progress),
+        )
 
 
 def check_some(x: Array, n: int) -> None:

@@ -27,6 +27,8 @@ from fastgrad.arguments import (
 from fastgrad.arrays import Array, as_array, as_native
 from fastgrad.layers.kinds import Dense, Layer, LayerNorm
 from fastgrad.losses import ArrayLoss, Loss
+from fastgrad.networks.fit import fit
+from fastgrad.networks.fit_arguments import FitOptions
 from fastgrad.networks.passes import Passes
 from fastgrad.networks.plan import Network
 from fastgrad.networks.samples import check_params
@@ -38,7 +40,6 @@ from fastgrad.networks.settings import (
     widths,
 )
 from fastgrad.networks.training import FitResult, FitState
-from fastgrad.networks.training_run import train
 from fastgrad.optimizers import Optimizer
 from fastgrad.results import LayerParams, NormParams
 
@@ -542,7 +543,7 @@ class MLP:
         >>> bool(result.losses[-1] < 1e-3)
         True
         """
-        return train(
-            self._passes.network, params, x, target, optimizer, epochs, batch_size, shuffle, seed,
-            progress, callback, resume,
-        )  # fmt: skip
+        options = FitOptions(
+            optimizer, epochs, batch_size, shuffle, seed, progress, callback, resume
+        )
+        return fit(self._passes.network, params, x, target, options)

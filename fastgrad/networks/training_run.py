@@ -8,34 +8,27 @@ one epoch that went wrong: the bits are the same.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from fastgrad.arguments import check_count, random_generator
-from fastgrad.arrays import INT64, Array, as_array
-from fastgrad.kernels.toolchain.undisturbed import interrupts_deferred
+from fastgrad.arguments import random_generator
+from fastgrad.arrays import INT64, Array
 from fastgrad.networks.divergence import what_diverged
 from fastgrad.networks.fit_arguments import (
     CALLER,
-    check_callback,
-    check_resume,
-    check_resumed,
-    check_some,
+    FitOptions,
     is_true,
     optimizer_of,
 )
 from fastgrad.networks.job import START, Job
 from fastgrad.networks.plan import Network
-from fastgrad.networks.samples import Samples, check_classes, checked_samples, native_params
+from fastgrad.networks.samples import Samples, check_classes
 from fastgrad.networks.training import BegunEpoch, EarlyStopping, FitResult, FitState, TrainingState
 from fastgrad.optimizers import Adam, Memory, Optimizer
 from fastgrad.terminal import Progress
-from fastgrad.warning_categories import TrainingWarning
 
 # Samples whose orders are drawn at a time: 512 KiB, which stay in L2.
 ORDERS = 1 << 16
@@ -44,87 +37,6 @@ ORDERS = 1 << 16
 STEPS, FEW = 64, 1 << 12
 # Bytes up to which samples are converted once, not in every epoch.
 CONVERTED = 1 << 26
-
-
-def train(
-    network: Network,
-    params: ArrayLike | None,
-    x: ArrayLike,
-    target: ArrayLike | None,
-    optimizer: Optimizer | None,
-    epochs: int,
-    batch_size: int,
-    shuffle: bool,
-    seed: int,
-    progress: bool,
-    callback: Callable[[FitState], Any] | None,
-    resume: FitResult | None,
-) -> FitResult:
-    """Train `network`: see `MLP.fit`."""
-    if resume is None:
-        p = native_params(network, CALLER, as_array(CALLER, "params", params)).copy()
-    else:
-        p = _resumed(network, params, resume)
-    run = Training(network, p, resume)
-    so_far: list[FitResult] = []
-    try:
-        try:
-            _run(run, x, target, optimizer, epochs, batch_size, shuffle, seed, progress, callback)
-            result = run.result()
-        except KeyboardInterrupt:
-            with interrupts_deferred():
-                so_far.append(run.interrupted())
-            raise
-    except KeyboardInterrupt as stop:
-        if not so_far:  # Ctrl-C once more, before that was deferred
-            with interrupts_deferred():
-                so_far.append(run.interrupted())
-        stop.result = so_far[0]  # type: ignore[attr-defined]
-        raise
-    if run.stopped == "diverged":
-        try:
-            warnings.warn(f"{CALLER}: {run.what_diverged()}", TrainingWarning, stacklevel=3)
-        except TrainingWarning as error:  # where a filter makes it one
-            error.result = result  # type: ignore[attr-defined]
-            raise
-    return result
-
-
-def _run(
-    run: Training,
-    x: ArrayLike,
-    target: ArrayLike | None,
-    optimizer: Optimizer | None,
-    epochs: int,
-    batch_size: int,
-    shuffle: bool,
-    seed: int,
-    progress: bool,
-    callback: Callable[[FitState], Any] | None,
-) -> None:
-    """Check the arguments and train."""
-    x = as_array(CALLER, "x", x)
-    data = checked_samples(
-        run.network, CALLER, x, None if target is None else as_array(CALLER, "target", target)
-    )
-    check_callback(callback)
-    epochs, batch_size = (
-        check_count(CALLER, "epochs", epochs),
-        check_count(CALLER, "batch_size", batch_size),
-    )
-    n = len(data.x)
-    check_some(x, n)
-    run.prepare(data, optimizer, min(batch_size, n), bool(shuffle), seed)
-    with Progress(bool(progress)) as bar:
-        run.go(epochs, callback, bar if progress else None)
-
-
-def _resumed(network: Network, params: ArrayLike | None, resume: FitResult) -> Array:
-    """Return a copy of the parameters to go on from."""
-    check_resume(resume, TrainingState, Optimizer, network.size, network.dtype)
-    if params is not None:
-        check_resumed(native_params(network, CALLER, as_array(CALLER, "params", params)), resume)
-    return resume.params.copy()
 
 
 class Training:
@@ -139,16 +51,15 @@ class Training:
         self.job: Job | None = None
 
     # -- before the first epoch -------------------------------------------------------------------
-    def prepare(
-        self, data: Samples, optimizer: Optimizer | None, batch: int, shuffle: bool, seed: Any
-    ) -> None:
+    def prepare(self, data: Samples, options: FitOptions) -> None:
         """Take samples and settings, checked but for the optimizer and the seed."""
+        batch, shuffle = min(options.batch_size, len(data.x)), options.shuffle
         network, state, begun = self.network, self.state, self.begun
         name = network.dtype.name
         before = None if state is None else state.optimizer
-        optimizer = optimizer_of(optimizer, before, Optimizer, Adam())
+        optimizer = optimizer_of(options.optimizer, before, Optimizer, Adam())
         memory = optimizer.begin(network.size, name)
-        rng = random_generator(CALLER, seed)
+        rng = random_generator(CALLER, options.seed)
         if state is not None:
             for vector, kept in zip(memory.vectors, state.memory.vectors, strict=False):
                 vector[:] = kept

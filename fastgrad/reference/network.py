@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike
 
 from fastgrad.arguments import check_normalize
 from fastgrad.networks.epochs import State, train
-from fastgrad.networks.fit_arguments import check_resume, check_resumed
+from fastgrad.networks.fit_arguments import FitOptions, check_resume, check_resumed
 from fastgrad.networks.training import FitResult, FitState
 from fastgrad.results import LayerParams, NormParams
 
@@ -371,10 +371,10 @@ class MLP:
             return self._backpropagate(layers, x.take(batch, axis), batch_target, grads), grad
 
         averaged = self.reduction != "sum"
-        return train(
-            params, n, value_and_grad, averaged, Optimizer, Adam(), optimizer, epochs, batch_size,
-            shuffle, seed, progress, callback, resume,
-        )  # fmt: skip
+        options = FitOptions(
+            optimizer, epochs, batch_size, shuffle, seed, progress, callback, resume
+        )
+        return train(params, n, value_and_grad, averaged, Optimizer, Adam(), options)
 
     # ---- what goes in --------------------------------------------------------------------------
 

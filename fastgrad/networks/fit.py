@@ -1,0 +1,83 @@
+"""`MLP.fit`: its arguments checked, training run, and what an interrupt or divergence tells."""
+
+from __future__ import annotations
+
+import warnings
+
+from numpy.typing import ArrayLike
+
+from fastgrad.arrays import Array, as_array
+from fastgrad.kernels.toolchain.undisturbed import interrupts_deferred
+from fastgrad.networks.fit_arguments import (
+    CALLER,
+    FitOptions,
+    check_resume,
+    check_resumed,
+    check_some,
+)
+from fastgrad.networks.plan import Network
+from fastgrad.networks.samples import checked_samples, native_params
+from fastgrad.networks.training import FitResult, TrainingState
+from fastgrad.networks.training_run import Training
+from fastgrad.optimizers import Optimizer
+from fastgrad.terminal import Progress
+from fastgrad.warning_categories import TrainingWarning
+
+
+def fit(
+    network: Network,
+    params: ArrayLike | None,
+    x: ArrayLike,
+    target: ArrayLike | None,
+    options: FitOptions,
+) -> FitResult:
+    """Train `network`: see `MLP.fit`."""
+    resume = options.resume
+    if resume is None:
+        p = native_params(network, CALLER, as_array(CALLER, "params", params)).copy()
+    else:
+        p = _resumed(network, params, resume)
+    run = Training(network, p, resume)
+    so_far: list[FitResult] = []
+    try:
+        try:
+            _run(run, x, target, options)
+            result = run.result()
+        except KeyboardInterrupt:
+            with interrupts_deferred():
+                so_far.append(run.interrupted())
+            raise
+    except KeyboardInterrupt as stop:
+        if not so_far:  # Ctrl-C once more, before that was deferred
+            with interrupts_deferred():
+                so_far.append(run.interrupted())
+        stop.result = so_far[0]  # type: ignore[attr-defined]
+        raise
+    if run.stopped == "diverged":
+        try:
+            warnings.warn(f"{CALLER}: {run.what_diverged()}", TrainingWarning, stacklevel=3)
+        except TrainingWarning as error:  # where a filter makes it one
+            error.result = result  # type: ignore[attr-defined]
+            raise
+    return result
+
+
+def _run(run: Training, x: ArrayLike, target: ArrayLike | None, options: FitOptions) -> None:
+    """Check the arguments and train."""
+    x = as_array(CALLER, "x", x)
+    data = checked_samples(
+        run.network, CALLER, x, None if target is None else as_array(CALLER, "target", target)
+    )
+    options = options.checked()
+    check_some(x, len(data.x))
+    run.prepare(data, options)
+    with Progress(options.progress) as bar:
+        run.go(options.epochs, options.callback, bar if options.progress else None)
+
+
+def _resumed(network: Network, params: ArrayLike | None, resume: FitResult) -> Array:
+    """Return a copy of the parameters to go on from."""
+    check_resume(resume, TrainingState, Optimizer, network.size, network.dtype)
+    if params is not None:
+        check_resumed(native_params(network, CALLER, as_array(CALLER, "params", params)), resume)
+    return resume.params.copy()
