@@ -1486,6 +1486,31 @@ _NETWORKS = [
         "a function that works in place moves the points of its difference",
     ),
     Fault(
+        "outputs-overlap", "results.py",
+        '**{f"out.{n}": a for n, a in taken.items()}', "**{}",
+        "one gradient is written over another",
+    ),
+    Fault(
+        "loss-own-dtype", "arguments.py",
+        'if dtypes.result is own or own.kind != "f":', "if True:",
+        "the gradient of float32 predictions has the targets' float64",
+    ),
+    Fault(
+        "twin-bias", "reference/dense.py",
+        "b.shape == (k,)", "b.size == k",
+        "reference takes a bias of the other layout",
+    ),
+    Fault(
+        "twin-inner", "reference/dense.py",
+        "fit = x.shape[0] == d and samples", "fit = samples",
+        "reference says a mistake in NumPy's words",
+    ),
+    Fault(
+        "twin-accumulate", "reference/dense.py",
+        "and accumulate is False", "and accumulate is not True",
+        "reference does not look at accumulate",
+    ),
+    Fault(
         "callable-buffer", "arguments.py",
         "y.astype(dtype)", "y.astype(dtype, copy=False)",
         "a callable's own buffer is its result",
