@@ -54,6 +54,15 @@ def check_samples(function: str, name: str, array: Array, samples: str) -> None:
         )
 
 
+def check_truth(function: str, name: str, value: Any) -> bool:
+    """Return `value` as a bool, or raise: an array has no truth value."""
+    try:
+        return bool(value)
+    except ValueError:
+        kind = type(value).__name__
+        raise TypeError(f"{function}: {name} is a {kind}: give True or False") from None
+
+
 def check_same_shape(
     function: str,
     name: str,
@@ -183,62 +192,6 @@ def elementwise_arguments(caller: str, arguments: dict[str, Any]) -> dict[str, A
         (first, a), (second, b) = arrays.items()
         check_same_shape(caller, first, a.shape, second, b.shape)
     return arrays
-
-
-# -- a dense layer -----------------------------------------------------------------------------
-
-
-def dense_arguments(
-    function: str, x: Any, w: Any, b: Any, samples: str
-) -> tuple[Array, Array, Array | None]:
-    """Return x, w and b as arrays whose shapes fit each other, their dtypes unchanged."""
-    check_choice(function, "samples", samples, LAYOUTS)
-    x, w = as_array(function, "x", x), as_array(function, "w", w)
-    if b is not None:
-        b = as_array(function, "b", b)
-    check_dense(function, x, w, b, samples)
-    return x, w, b
-
-
-def check_dense(function: str, x: Array, w: Array, b: Array | None, samples: str) -> None:
-    """Raise unless the shapes of a layer's arrays fit each other."""
-    check_samples(function, "x", x, samples)
-    columns = samples == "columns"
-    if w.ndim != 2:
-        raise ValueError(
-            f"{function}: w has shape {w.shape}: it needs two axes, "
-            f"{'(k, d)' if columns else '(d, k)'}"
-        )
-    d = x.shape[0] if columns else x.shape[-1]
-    if w.shape[1 if columns else 0] != d:
-        side = "columns" if columns else "rows"
-        raise ValueError(
-            f"{function}: w has shape {w.shape} but x has shape {x.shape}: "
-            f"w needs {d} {side}, one per input feature"
-        )
-    k = w.shape[0 if columns else 1]
-    full = (k, 1) if columns else (1, k)
-    if b is not None and b.shape not in ((k,), full):
-        raise ValueError(
-            f"{function}: b has shape {b.shape} but w has shape {w.shape}: "
-            f"b needs shape ({k},) or {full}, one entry per output"
-        )
-
-
-def dense_shape(x: Array, w: Array, samples: str) -> tuple[int, ...]:
-    """Return the shape of a layer's output."""
-    if samples == "columns":
-        return (w.shape[0], *x.shape[1:])
-    return (*x.shape[:-1], w.shape[1])
-
-
-def check_truth(function: str, name: str, value: Any) -> bool:
-    """Return `value` as a bool, or raise: an array has no truth value."""
-    try:
-        return bool(value)
-    except ValueError:
-        kind = type(value).__name__
-        raise TypeError(f"{function}: {name} is a {kind}: give True or False") from None
 
 
 # -- a loss ------------------------------------------------------------------------------------

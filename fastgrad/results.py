@@ -6,12 +6,10 @@ computed here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastgrad.arguments import check_choice
 from fastgrad.arrays import Array, masked_class
 
 
@@ -138,56 +136,3 @@ def _overlaps_itself(array: Array) -> bool:
             return True
         extent += step * (length - 1)
     return False
-
-
-# -- out= of a layer's gradients ----------------------------------------------------------------
-
-
-def needed_gradients(function: str, need: Iterable[str]) -> list[str]:
-    """Return which of x, w, b, z are in `need`, in this order."""
-    try:
-        names = list(need)
-    except TypeError:
-        names = [str(need)]
-    for name in names:
-        check_choice(function, "need", name, DenseGrads._fields)
-    return [name for name in DenseGrads._fields if name in names]
-
-
-_FIELDS = frozenset(DenseGrads._fields)
-
-
-def output_fields(out: Any) -> tuple[Any, Any, Any, Any]:
-    """Return the fields x, w, b, z of `out`; None stands for one it does not have."""
-    if isinstance(out, (dict, Mapping)) and not _FIELDS.isdisjoint(out):  # a dict answers sooner
-        field = out.get
-        return field("x"), field("w"), field("b"), field("z")
-    if any(hasattr(out, n) for n in "xwbz"):
-        x, w, b, z = (getattr(out, n, None) for n in "xwbz")
-        return x, w, b, z
-    raise TypeError(
-        f"dense_backward: out is a {type(out).__name__}: give a DenseGrads, a mapping or an "
-        "object with fields x, w, b, z"
-    )
-
-
-def check_outputs(
-    function: str,
-    out: Any,
-    names: list[str],
-    shapes: dict[str, tuple[int, ...]],
-    dtype: np.dtype[Any],
-    inputs: dict[str, Any],
-) -> dict[str, Array]:
-    """Return the arrays of `out` for the gradients of these `names`; raise if one is unfit."""
-    if out is None:
-        return {}
-    fields = dict(zip("xwbz", output_fields(out), strict=True))
-    taken: dict[str, Array] = {}
-    for name in names:
-        field = fields[name]
-        if field is not None:
-            others = {**inputs, **{f"out.{n}": a for n, a in taken.items()}}
-            check_out(function, f"out.{name}", field, shapes[name], dtype, others)
-            taken[name] = field
-    return taken

@@ -931,7 +931,7 @@ _WRAPPERS = [
         "the third gradient wanted is not computed",
     ),
     Fault(
-        "bias-check", "arguments.py",
+        "bias-check", "layers/dense_arguments.py",
         "b.shape not in ((k,), full)", "b.size != k", "a bias of the other layout is taken",
     ),
     Fault(
@@ -1486,7 +1486,7 @@ _NETWORKS = [
         "a function that works in place moves the points of its difference",
     ),
     Fault(
-        "outputs-overlap", "results.py",
+        "outputs-overlap", "layers/dense_arguments.py",
         '**{f"out.{n}": a for n, a in taken.items()}', "**{}",
         "one gradient is written over another",
     ),

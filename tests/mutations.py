@@ -156,6 +156,7 @@ LIKELY = {
     ),
     "threads.py": ("test_large.py", "test_golden.py", "test_bits.py"),
     "layers/dense.py": (*_ERRORS, *_DENSE, "test_own_activations.py", "test_large.py"),
+    "layers/dense_arguments.py": (*_ERRORS, *_DENSE),
     "layers/dense_checked.py": (*_ERRORS, *_DENSE, "test_own_activations.py", "test_strided.py"),
     "nn/layer.py": ("test_nn.py",),
     "nn/dense.py": ("test_nn.py",),

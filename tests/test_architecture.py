@@ -34,9 +34,9 @@ FLOORS = [
     ("activations", "losses"),
     ("gradcheck",),
     ("reference", "loops"),
-    # What a network and its training are, whoever computes them: files that the twins share. They
-    # lie with the networks, whose users look for them there, and so have a floor of their own.
-    ("networks.epochs", "networks.fit_arguments", "networks.training"),
+    # What a layer, a network and its training are, whoever computes them: files that the twins
+    # share. They lie where their users look for them, and so have a floor of their own.
+    ("layers.dense_arguments", "networks.epochs", "networks.fit_arguments", "networks.training"),
     ("optimizers",),
     ("results", "arguments", "arrays", "terminal", "threads", "warning_categories"),
     ("kernels.calls",),
@@ -181,7 +181,7 @@ def test_who_may_import_other_packages(path: Path) -> None:
 # Arithmetic is each one's own: the kernels are held against it.
 SHARED = (
     *("arguments", "arrays", "optimizers", "results", "terminal", "warning_categories"),
-    *("networks.epochs", "networks.fit_arguments", "networks.training"),
+    *("layers.dense_arguments", "networks.epochs", "networks.fit_arguments", "networks.training"),
 )
 COMPUTING = {
     *("sum", "dot", "matmul", "einsum", "mean", "prod", "cumsum", "reduce"),

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from fastgrad.arrays import Array
 from fastgrad.kernels.flags import ACCUMULATE, ADD_X, UNCHECKED
 from fastgrad.layers.compiled_layer import LAYERS, WANT, DenseCache, mark_of
+from fastgrad.layers.dense_arguments import output_fields
 from fastgrad.layers.dense_checked import (
     checked_backward,
     checked_forward,
@@ -25,7 +26,7 @@ from fastgrad.layers.dense_checked import (
     rounded_backward,
 )
 from fastgrad.layers.dense_large import any_backward, any_forward
-from fastgrad.results import DenseGrads, output_fields
+from fastgrad.results import DenseGrads
 
 __all__ = ["DenseCache", "DenseGrads", "dense", "dense_backward", "dense_forward"]
 

@@ -14,13 +14,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import (
-    check_dense,
-    check_same_shape,
-    check_truth,
-    dense_arguments,
-    dense_shape,
-)
+from fastgrad.arguments import check_same_shape, check_truth
 from fastgrad.arrays import (
     FLOAT64,
     TO_FLOAT32,
@@ -45,8 +39,15 @@ from fastgrad.layers.compiled_layer import (
     compiled_layer,
     mark_of,
 )
+from fastgrad.layers.dense_arguments import (
+    check_dense,
+    check_outputs,
+    dense_arguments,
+    dense_shape,
+    needed_gradients,
+)
 from fastgrad.layers.dense_large import any_backward, any_forward
-from fastgrad.results import DenseGrads, check_out, check_outputs, needed_gradients
+from fastgrad.results import DenseGrads, check_out
 
 __all__ = [
     "checked_backward",

@@ -19,9 +19,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import check_same_shape, check_truth, dense_arguments, dense_shape
+from fastgrad.arguments import check_same_shape, check_truth
 from fastgrad.arrays import Array, as_array, common_dtypes, deliver, promoted
-from fastgrad.results import DenseGrads, check_out, check_outputs, needed_gradients
+from fastgrad.layers.dense_arguments import (
+    check_outputs,
+    dense_arguments,
+    dense_shape,
+    needed_gradients,
+)
+from fastgrad.results import DenseGrads, check_out
 
 from .activations import Activation, resolve
 from .lists import Row, feature_axis, from_rows, to_rows

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import check_same_shape, check_truth, dense_arguments, dense_shape
+from fastgrad.arguments import check_same_shape, check_truth
 from fastgrad.arrays import (
     FLOAT32,
     FLOAT64,
@@ -44,7 +44,13 @@ from fastgrad.arrays import (
     deliver,
     promoted,
 )
-from fastgrad.results import DenseGrads, check_out, check_outputs, needed_gradients
+from fastgrad.layers.dense_arguments import (
+    check_outputs,
+    dense_arguments,
+    dense_shape,
+    needed_gradients,
+)
+from fastgrad.results import DenseGrads, check_out
 
 from .activations import Activation, identity, resolve
 

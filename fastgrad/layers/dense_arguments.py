@@ -1,0 +1,118 @@
+"""What a dense layer takes: arrays whose shapes fit, the gradients needed, and their `out=`.
+
+Shared by fastgrad, reference and loops; nothing is computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fastgrad.arguments import LAYOUTS, check_choice, check_samples
+from fastgrad.arrays import Array, as_array
+from fastgrad.results import DenseGrads, check_out
+
+__all__ = [
+    "check_dense",
+    "check_outputs",
+    "dense_arguments",
+    "dense_shape",
+    "needed_gradients",
+    "output_fields",
+]
+
+
+def dense_arguments(
+    function: str, x: Any, w: Any, b: Any, samples: str
+) -> tuple[Array, Array, Array | None]:
+    """Return x, w and b as arrays whose shapes fit each other, their dtypes unchanged."""
+    check_choice(function, "samples", samples, LAYOUTS)
+    x, w = as_array(function, "x", x), as_array(function, "w", w)
+    if b is not None:
+        b = as_array(function, "b", b)
+    check_dense(function, x, w, b, samples)
+    return x, w, b
+
+
+def check_dense(function: str, x: Array, w: Array, b: Array | None, samples: str) -> None:
+    """Raise unless the shapes of a layer's arrays fit each other."""
+    check_samples(function, "x", x, samples)
+    columns = samples == "columns"
+    if w.ndim != 2:
+        raise ValueError(
+            f"{function}: w has shape {w.shape}: it needs two axes, "
+            f"{'(k, d)' if columns else '(d, k)'}"
+        )
+    d = x.shape[0] if columns else x.shape[-1]
+    if w.shape[1 if columns else 0] != d:
+        side = "columns" if columns else "rows"
+        raise ValueError(
+            f"{function}: w has shape {w.shape} but x has shape {x.shape}: "
+            f"w needs {d} {side}, one per input feature"
+        )
+    k = w.shape[0 if columns else 1]
+    full = (k, 1) if columns else (1, k)
+    if b is not None and b.shape not in ((k,), full):
+        raise ValueError(
+            f"{function}: b has shape {b.shape} but w has shape {w.shape}: "
+            f"b needs shape ({k},) or {full}, one entry per output"
+        )
+
+
+def dense_shape(x: Array, w: Array, samples: str) -> tuple[int, ...]:
+    """Return the shape of a layer's output."""
+    if samples == "columns":
+        return (w.shape[0], *x.shape[1:])
+    return (*x.shape[:-1], w.shape[1])
+
+
+def needed_gradients(function: str, need: Iterable[str]) -> list[str]:
+    """Return which of x, w, b, z are in `need`, in this order."""
+    try:
+        names = list(need)
+    except TypeError:
+        names = [str(need)]
+    for name in names:
+        check_choice(function, "need", name, DenseGrads._fields)
+    return [name for name in DenseGrads._fields if name in names]
+
+
+_FIELDS = frozenset(DenseGrads._fields)
+
+
+def output_fields(out: Any) -> tuple[Any, Any, Any, Any]:
+    """Return the fields x, w, b, z of `out`; None stands for one it does not have."""
+    if isinstance(out, (dict, Mapping)) and not _FIELDS.isdisjoint(out):  # a dict answers sooner
+        field = out.get
+        return field("x"), field("w"), field("b"), field("z")
+    if any(hasattr(out, n) for n in "xwbz"):
+        x, w, b, z = (getattr(out, n, None) for n in "xwbz")
+        return x, w, b, z
+    raise TypeError(
+        f"dense_backward: out is a {type(out).__name__}: give a DenseGrads, a mapping or an "
+        "object with fields x, w, b, z"
+    )
+
+
+def check_outputs(
+    function: str,
+    out: Any,
+    names: list[str],
+    shapes: dict[str, tuple[int, ...]],
+    dtype: np.dtype[Any],
+    inputs: dict[str, Any],
+) -> dict[str, Array]:
+    """Return the arrays of `out` for the gradients of these `names`; raise if one is unfit."""
+    if out is None:
+        return {}
+    fields = dict(zip("xwbz", output_fields(out), strict=True))
+    taken: dict[str, Array] = {}
+    for name in names:
+        field = fields[name]
+        if field is not None:
+            others = {**inputs, **{f"out.{n}": a for n, a in taken.items()}}
+            check_out(function, f"out.{name}", field, shapes[name], dtype, others)
+            taken[name] = field
+    return taken
