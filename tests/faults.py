@@ -1353,8 +1353,8 @@ _NETWORKS = [
         "settings[POWER2] *= beta1", "the second moment's bias",
     ),
     Fault(
-        "update-decay", "kernels/network/update.py", "dtype(0.0 if decoupled else settings[DECAY])",
-        "dtype(settings[DECAY])", "AdamW decays twice",
+        "update-decay", "kernels/network/update.py", "dtype(0.0 if decoupled else weight_decay)",
+        "dtype(weight_decay)", "AdamW decays twice",
     ),
     Fault(
         "plan-once", "networks/plan.py", "                if self._plan is None:\n",
@@ -1447,8 +1447,49 @@ _NETWORKS = [
         "an epoch's loss holds those before",
     ),
     Fault(
-        "optimizer-powers", "optimizers.py", "*self._numbers(), *memory.powers]",
-        "*self._numbers(), *[1.0] * self.powers]", "resumed, Adam counts its steps from 0",
+        "update-steps", "kernels/network/update.py", "steps[0] += 1", "steps[0] += 2",
+        "the number of steps",
+    ),
+    Fault(
+        "step-moved", "kernels/calls/step.py", "if data(p) != word(row, at.PARAMS) or not apart(",
+        "if not apart(", "an array given twice is updated twice once the optimizer has made a step",
+    ),
+    Fault(
+        "step-apart", "kernels/calls/step.py",
+        "return low == count or word(spans, 2 * low) >= end", "return True",
+        "a gradient that shares memory with a parameter",
+    ),
+    Fault(
+        "step-writeable", "kernels/calls/step.py", "if flags_of(p) & WRITEABLE == 0:", "if False:",
+        "an array that became read-only is written to",
+    ),
+    Fault(
+        "step-busy", "kernels/calls/step.py", "if word(table, at.BUSY) != 0:", "if False:",
+        "two threads step at once, each with the addresses of the other's arrays",
+    ),
+    Fault(
+        "step-back", "optimizers/compiled_step.py", "p[...] = taken", "pass",
+        "a strided array is updated in its buffer alone",
+    ),
+    Fault(
+        "step-decays", "optimizers/optimizer.py", 'return tree.kind == "array" or array.ndim > 1',
+        "return True", "biases decay",
+    ),
+    Fault(
+        "step-copied", "optimizers/optimizer.py", 'kept | {"_state": state.copy()}',
+        'kept | {"_state": state}', "a copy of an optimizer shares its memory",
+    ),
+    Fault(
+        "trees-shared", "trees.py", "if first < changed and np.shares_memory(",
+        "if first < 0 and np.shares_memory(", "arrays that overlap are updated",
+    ),
+    Fault(
+        "trees-order", "trees.py", "for key in tree.keys)\n        extra",
+        "for key in grads)\n        extra", "gradients in another order go to other arrays",
+    ),
+    Fault(
+        "optimizer-powers", "optimizers/optimizer.py", "memory.powers, memory.steps, 1)",
+        "[1.0] * self.powers, memory.steps, 1)", "resumed, Adam counts its steps from 0",
     ),
     Fault(
         "terminal-broken", "terminal.py", "            self._show = False", "            raise",

@@ -47,6 +47,7 @@ UNITS = {
     "plan": Unit("network.plan", ("plan_work",)),
     "network": Unit("calls.network", ("network_value_and_grad",), ("plan",)),
     "predict": Unit("calls.predict", ("network_predict",), ("plan",)),
+    "step": Unit("calls.step", ("optimizer_step",)),
     "convert": Unit("calls.convert", ("natives", "converted", "classes")),
     "apply": Unit("calls.apply", ("apply_forward", "apply_backward")),
     "apply_loss": Unit("calls.apply_loss", ("apply_loss",)),

@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fastgrad import optimizers
 from fastgrad.arrays import Array
+from fastgrad.optimizers.tree_state import TreeState
 
 from .lists import Row
 
@@ -41,6 +43,22 @@ class Optimizer(optimizers.Optimizer):
     def memory(self, params: Array) -> Memory:
         """Return what there is to remember before the first step."""
         return Memory([[0.0] * len(params) for _ in self.vectors()])
+
+    def _run(
+        self, state: TreeState, params: list[Array], grads: list[Array], spans: Any, own: Any
+    ) -> None:
+        """Make a checked step on the arrays of a tree, one by one."""
+        for i, (p, grad) in enumerate(zip(params, grads, strict=True)):
+            flat = p.flatten()
+            memory = Memory([vector.ravel().tolist() for vector in state.vectors[i]], state.steps)
+            self._for_array(state.decays[i]).start(flat, memory)(grad.ravel())
+            p[...] = flat.reshape(p.shape)
+            for vector, row in zip(state.vectors[i], memory.vectors, strict=True):
+                _write(vector, np.reshape(row, vector.shape))
+        state.steps += 1
+        betas = getattr(self, "betas", ())
+        state.powers = [b * power for b, power in zip(betas, state.powers, strict=True)]
+        self._keep(state)
 
 
 class SGD(Optimizer, optimizers.SGD):
@@ -138,6 +156,6 @@ class AdamW(Adam, optimizers.AdamW):
     """
 
 
-def _write(params: Array, values: Row) -> None:
+def _write(params: Array, values: Row | Array) -> None:
     with np.errstate(all="ignore"):  # rounding to float32 may give inf; that is the right answer
-        params[:] = values
+        params[...] = values

@@ -27,7 +27,7 @@ from fastgrad.networks.job import START, Job
 from fastgrad.networks.plan import Network
 from fastgrad.networks.samples import Samples, check_classes
 from fastgrad.networks.training import BegunEpoch, EarlyStopping, FitResult, FitState, TrainingState
-from fastgrad.optimizers import Adam, Memory, Optimizer
+from fastgrad.optimizers import Adam, Optimizer
 from fastgrad.terminal import Progress
 
 # Samples whose orders are drawn at a time: 512 KiB, which stay in L2.
@@ -55,15 +55,15 @@ class Training:
         """Take samples and settings, checked but for the optimizer and the seed."""
         batch, shuffle = min(options.batch_size, len(data.x)), options.shuffle
         network, state, begun = self.network, self.state, self.begun
-        name = network.dtype.name
         before = None if state is None else state.optimizer
         optimizer = optimizer_of(options.optimizer, before, Optimizer, Adam())
-        memory = optimizer.begin(network.size, name)
+        memory = optimizer.begin(network.size, network.dtype.name)
         rng = random_generator(CALLER, options.seed)
         if state is not None:
             for vector, kept in zip(memory.vectors, state.memory.vectors, strict=False):
                 vector[:] = kept
             memory.powers[:] = state.memory.powers[: optimizer.powers]  # of 0.1, SGD has two
+            memory = memory._replace(steps=state.memory.steps)
             kind, now = state.generator
             rng = np.random.Generator(kind())
             rng.bit_generator.state = now
@@ -78,8 +78,8 @@ class Training:
         self.data = data = self._converted(data)
         self.n, self.batch, self.shuffle = len(data.x), batch, shuffle
         self.optimizer, self.memory, self.rng = optimizer, memory, rng
-        self.table = optimizer.table(memory, name)
         self.gradient = np.empty(network.size, network.dtype)
+        self.table = optimizer.table(memory, self.p, self.gradient)
         if begun is not None:
             self.gradient[:] = begun.gradient
         self.order: Array | None = None
@@ -272,7 +272,7 @@ class Training:
         state = self.state
         if self.job is not None:
             bits = self.rng.bit_generator
-            memory = Memory(self.memory.vectors, self.optimizer.powers_of(self.table))
+            memory = self.optimizer.memory_of(self.table, self.memory.vectors)
             state = TrainingState(self.optimizer, memory, (type(bits), bits.state), self.begun)
         return FitResult(self.p, np.array(self.losses), self.stopped, state)
 

@@ -14,11 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fastgrad import optimizers
 from fastgrad.arrays import Array
+from fastgrad.optimizers.tree_state import TreeState, work_dtype
 
 __all__ = ["SGD", "Adam", "AdamW", "Memory", "Optimizer"]
 
@@ -43,6 +45,22 @@ class Optimizer(optimizers.Optimizer):
     def memory(self, params: Array) -> Memory:
         """Return what there is to remember before the first step."""
         return Memory([np.zeros_like(params) for _ in self.vectors()])
+
+    def _run(
+        self, state: TreeState, params: list[Array], grads: list[Array], spans: Any, own: Any
+    ) -> None:
+        """Make a checked step on the arrays of a tree, one by one."""
+        for i, (p, grad) in enumerate(zip(params, grads, strict=True)):
+            with np.errstate(all="ignore"):  # rounding may give inf; that is the right answer
+                work = p.astype(work_dtype(p.dtype), copy=False)  # float16 is computed in float32
+                memory = Memory(state.vectors[i], state.steps)
+                self._for_array(state.decays[i]).start(work, memory)(grad.astype(work.dtype))
+                if work is not p:
+                    p[...] = work
+        state.steps += 1
+        betas = getattr(self, "betas", ())
+        state.powers = [b * power for b, power in zip(betas, state.powers, strict=True)]
+        self._keep(state)
 
 
 class SGD(Optimizer, optimizers.SGD):

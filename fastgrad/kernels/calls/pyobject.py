@@ -29,6 +29,7 @@ from fastgrad.kernels.toolchain.headers import (
     DESCR,
     F_ORDER,
     FLAGS,
+    HEADER,
     ITEMS,
     MOST_AXES,
     NDIM,
@@ -125,6 +126,12 @@ def tuple_set(typingctx: Any, made: Any, index: Any, item: Any) -> Any:
     return types.void(WORD, WORD, WORD), codegen
 
 
+@kernel
+def tuple_item(made: int, index: int) -> int:
+    """Return an item (borrowed), as the macro ``PyTuple_GET_ITEM`` does."""
+    return read_word(made + ITEMS + 8 * index)
+
+
 @intrinsic
 def _set_unhashed(typingctx: Any, made: Any) -> Any:
     """Write what ``tuple.__new__`` writes into an instance beside its items."""
@@ -154,6 +161,7 @@ strides_of = _word_of(STRIDES)
 flags_of = _word_of(FLAGS, 32)
 type_of = _word_of(TYPE)
 descr_of = _word_of(DESCR)
+tuple_size = _word_of(HEADER)
 # The words of `entry.context`, read from its address ``data(self)``.
 (
     array_type, native_descr, none, true, array_maker, type_number, share_from, class_descr,

@@ -179,11 +179,7 @@ def build(dtype_name: str) -> str:
             total[at.ALL_TERMS] += total[at.TERMS]
             optimizer = word(job, at.UPDATE)
             if optimizer != 0:
-                count = word(word(job, at.PLAN), at.SIZE)
-                call_address(
-                    word(optimizer, 0),
-                    (word(job, at.PARAMS), word(job, at.GRADIENT), count, optimizer),
-                )
+                call_address(word(optimizer, 0), (optimizer,))
             # Nobody is packing any more: each thread that did has added its block.
             write_shared(job + 8 * at.PACKING, 0)
             write_shared(job + 8 * at.PACKED, 0)

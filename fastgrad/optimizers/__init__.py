@@ -1,0 +1,29 @@
+"""Optimizers: what each is set to and remembers, and their steps on the arrays of a script.
+
+The formulas are PyTorch's, computed in the dtype of the parameters; scalars such as
+``lr / (1 - beta1**t)`` are computed in float64 and then rounded.
+
+To add one
+----------
+``fastgrad/optimizers/kinds.py``
+    Its class: the settings and their bounds, the name of its kernel, what that is given and what
+    it remembers. A row of OPTIMIZERS.
+``fastgrad/kernels/network/update.py``
+    Its kernel: one step over arrays of one dtype.
+``fastgrad/reference/optimizers.py``, ``fastgrad/loops/optimizers.py``
+    Its step in NumPy, and in plain loops.
+``fastgrad/__init__.py`` and those of ``reference`` and ``loops``
+    Its name, to make it public.
+
+``tests/test_training.py``, ``tests/twins.py``
+    Settings to try it with. The compiled steps are held against formulas written out there, and
+    against the twins'; those against `torch.optim`, as ``step`` is by ``tests/test_tree_steps.py``.
+``benchmarks/networks.py`` times what OPTIMIZERS holds.
+
+``tests/test_architecture.py`` names the place that is missing.
+"""
+
+from fastgrad.optimizers.kinds import OPTIMIZERS, SGD, Adam, AdamW
+from fastgrad.optimizers.optimizer import Memory, Optimizer
+
+__all__ = ["OPTIMIZERS", "SGD", "Adam", "AdamW", "Memory", "Optimizer"]

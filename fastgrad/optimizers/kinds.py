@@ -1,0 +1,149 @@
+"""The optimizers: the settings of each, and what its kernel is given and remembers.
+
+See `fastgrad.optimizers` for what to do to add one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from fastgrad.optimizers.optimizer import Optimizer
+
+__all__ = ["OPTIMIZERS", "SGD", "Adam", "AdamW"]
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum and weight decay if asked for.
+
+    ``g += weight_decay * p; v = momentum * v + g; p -= lr * v``, or with `nesterov`
+    ``p -= lr * (g + momentum * v)``; v starts at zero.
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate, positive.
+    momentum : float
+        From 0 to below 1.
+    nesterov : bool
+        Look ahead along v (Sutskever et al., ICML 2013, as PyTorch writes it).
+    weight_decay : float
+        Not negative.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a setting outside of these.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.SGD(lr=0.1, momentum=0.9)
+    SGD(lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0)
+    """
+
+    lr: float
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    kernel = "sgd"
+    settings = ("lr", "momentum", "nesterov", "weight_decay")
+
+    def __post_init__(self) -> None:
+        self._check(lr=(0, math.inf), momentum=(0, 1), weight_decay=(0, math.inf))
+        if self.nesterov and not self.momentum:
+            raise ValueError("SGD: nesterov=True needs a momentum above 0")
+
+    def vectors(self) -> tuple[str, ...]:
+        """Return the velocity, where there is momentum."""
+        return ("velocity",) if self.momentum else ()
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, ICLR 2015), with weight decay as part of the gradient.
+
+    ``g += weight_decay * p; m = b1 * m + (1 - b1) * g; v = b2 * v + (1 - b2) * g**2;``
+    ``p -= lr / (1 - b1**t) * m / (sqrt(v / (1 - b2**t)) + eps)`` in step t = 1, 2, ...
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate, positive.
+    betas : tuple of two floats
+        Decay of the running means of g and of its square, each from 0 to below 1.
+    eps : float
+        Positive.
+    weight_decay : float
+        Not negative.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a setting outside of these.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.Adam().betas
+    (0.9, 0.999)
+    """
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    kernel = "adam"
+    settings = ("lr", "betas", "eps", "weight_decay", "decoupled")
+    powers = 2  # of the betas
+    decoupled = False  # whether weights decay by themselves, not through the gradient
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        betas: Any = self.betas
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise ValueError(f"{name}: betas is {betas!r}: give two numbers")
+        object.__setattr__(self, "betas", tuple(betas))
+        self._check(lr=(0, math.inf), betas=(0, 1), eps=(0, math.inf), weight_decay=(0, math.inf))
+
+    def vectors(self) -> tuple[str, ...]:
+        """Return the running means of the gradient and of its square."""
+        return "mean", "square"
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019).
+
+    ``p *= 1 - lr * weight_decay``, then a step of `Adam` whose gradient has no decay in it.
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate, positive.
+    betas : tuple of two floats
+        Decay of the running means of g and of its square, each from 0 to below 1.
+    eps : float
+        Positive.
+    weight_decay : float
+        Not negative; 0.01 by default.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a setting outside of these.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.AdamW(lr=0.01).weight_decay
+    0.01
+    """
+
+    weight_decay: float = 1e-2
+    decoupled = True
+
+
+OPTIMIZERS = {kind.__name__: kind for kind in (SGD, Adam, AdamW)}

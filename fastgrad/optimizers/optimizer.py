@@ -1,0 +1,284 @@
+"""What all optimizers share: checks of their settings, the table of their kernel, and `step`."""
+
+from __future__ import annotations
+
+import math
+from copy import copy
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+
+from fastgrad.arguments import check_number
+from fastgrad.arrays import Array, as_array
+from fastgrad.optimizers.tree_state import TreeState, began, fortran, work_dtype
+from fastgrad.trees import Span, disjoint_spans, gradients, tree_of, updated
+
+
+class Memory(NamedTuple):
+    """What an optimizer remembers of the steps before on one flat vector."""
+
+    vectors: list[Array]  # of the parameters' shape and dtype
+    powers: list[float]  # of settings, to the number of steps
+    steps: int = 0
+
+    def copy(self) -> Memory:
+        """Return a copy."""
+        return Memory([vector.copy() for vector in self.vectors], list(self.powers), self.steps)
+
+
+class Optimizer:
+    """What all optimizers share: settings, and steps on the arrays of a script.
+
+    What ``step`` remembers lies beside the settings: it is no part of ``==`` and ``repr``, and
+    goes along in a pickle and a copy.
+    """
+
+    kernel: ClassVar[str]  # update_KERNEL in kernels/network/update.py
+    settings: ClassVar[tuple[str, ...]]  # attributes that the kernel is given, as float64
+    powers: ClassVar[int] = 0  # of how many settings it keeps the power to the number of steps
+    _state: TreeState | None = None
+    _compiled: Any = None  # the CompiledStep of the state
+    _again: Any = None  # the step of a tree as it was last time: None where that does not do
+
+    def vectors(self) -> tuple[str, ...]:
+        """Return the names of the vectors that a step needs of the ones before."""
+        raise NotImplementedError
+
+    # -- steps on a flat vector, for MLP.fit ------------------------------------------------------
+    def begin(self, size: int, dtype: str) -> Memory:
+        """Return what there is to remember before the first step of `size` parameters."""
+        return Memory([np.zeros(size, dtype) for _ in self.vectors()], [1.0] * self.powers)
+
+    def table(self, memory: Memory, params: Array, gradient: Array) -> Array:
+        """Return the kernel's table, which refers to these arrays and has the memory's powers."""
+        from fastgrad.kernels.network import update_table as at
+        from fastgrad.optimizers.compiled_step import rows_of, table_of
+
+        table = table_of(self, params.dtype.name, memory.powers, memory.steps, 1)
+        (row,) = rows_of(table)
+        row[at.PARAMS], row[at.GRAD] = params.ctypes.data, gradient.ctypes.data
+        row[at.ELEMENTS], row[at.DECAYS] = params.size, 1
+        row[at.VECTORS : at.VECTORS + len(memory.vectors)] = [v.ctypes.data for v in memory.vectors]
+        return table
+
+    def memory_of(self, table: Array, vectors: list[Array]) -> Memory:
+        """Return what there is to remember after the steps that were made by a table."""
+        from fastgrad.kernels.network import update_table as at
+
+        first = at.SETTINGS + len(self.numbers())
+        powers = table.view(np.float64)[first : first + self.powers].tolist()
+        return Memory(vectors, powers, int(table[at.STEPS]))
+
+    def numbers(self) -> list[float]:
+        """Return the settings' values, a pair's one after the other."""
+        values = [getattr(self, name) for name in self.settings]
+        return [float(x) for v in values for x in (v if isinstance(v, tuple) else (v,))]
+
+    # -- steps on the arrays of a script ----------------------------------------------------------
+    def step(self, params: Any, grads: Any) -> None:
+        """Update every array of `params` in place, by its gradient.
+
+        The first step is where an optimizer learns what its tree is like; from then on it serves
+        that tree, whose arrays may be others of the same shapes.
+
+        Parameters
+        ----------
+        params : array, or dict, list or tuple of arrays, nested
+            float32, float64 or float16 (computed in float32), of any strides; None is no array.
+        grads : like `params`
+            Of the same shapes, of any dtype that NumPy makes numbers of. Keys are those of
+            `params`, or with "d" or "grad_" before: "W1", "dW1", "grad_W1".
+
+        Raises
+        ------
+        TypeError, ValueError
+            For what is missing, too much, of another shape, read-only, or shares memory with what
+            is updated. Then nothing has been updated.
+
+        Notes
+        -----
+        What is remembered lies in the optimizer, in arrays like `params`, by their place in the
+        tree. After the first step no array is made any more. An array that lies in one piece is
+        updated where it is; others through buffers that are kept.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastgrad as fg
+        >>> params = {"W": np.ones((2, 3)), "b": np.zeros(3)}
+        >>> opt = fg.SGD(lr=0.5)
+        >>> opt.step(params, {"dW": np.ones((2, 3)), "db": np.ones(3)})
+        >>> params["W"][0].tolist(), params["b"].tolist()
+        ([0.5, 0.5, 0.5], [-0.5, -0.5, -0.5])
+        """
+        if self._again is None or self._again(params, grads) is None:
+            self._checked_step(params, grads)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a copy of what ``step`` remembers.
+
+        Returns
+        -------
+        dict
+            "optimizer", "steps", "powers", and each vector by its name as a tree like the
+            parameters, of dicts and lists. After `load_state_dict` steps go on to the bit.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastgrad as fg
+        >>> opt = fg.Adam()
+        >>> opt.step({"W": np.ones(2)}, {"W": np.ones(2)})
+        >>> state = opt.state_dict()
+        >>> state["steps"], state["mean"]["W"].round(3).tolist()
+        (1, [0.1, 0.1])
+        """
+        state = self._synchronized()
+        made: dict[str, Any] = {"optimizer": type(self).__name__, "steps": 0}
+        if state is not None:
+            made |= {"steps": state.steps, "powers": list(state.powers), "decays": None}
+            made["decays"] = state.tree.build(iter(state.decays))
+            made["dtypes"] = state.tree.build(iter([dtype.str for dtype in state.dtypes]))
+            made["shapes"] = state.tree.build(iter(state.shapes))
+            for number, name in enumerate(self.vectors()):
+                copies = [some[number].copy(order="K") for some in state.vectors]
+                made[name] = state.tree.build(iter(copies))
+        return made
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned, of an optimizer of the same kind.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is anything else.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastgrad as fg
+        >>> opt, p = fg.SGD(lr=0.1, momentum=0.9), np.ones(2)
+        >>> opt.step(p, p.copy())
+        >>> other = fg.SGD(lr=0.1, momentum=0.9)
+        >>> other.load_state_dict(opt.state_dict())
+        """
+        kind = type(self).__name__
+        caller = f"{kind}.load_state_dict"
+        if not isinstance(state, dict) or "optimizer" not in state:
+            raise TypeError(f"{caller}: state is a {type(state).__name__}: give a state_dict")
+        if state["optimizer"] != kind:
+            raise ValueError(f"{caller}: state is of {state['optimizer']}: give that of {kind}")
+        needed = {"steps", "powers", "decays", "dtypes", "shapes", *self.vectors()}
+        if "powers" not in state:
+            self.reset()
+            return
+        if missing := sorted(needed - set(state)):
+            raise ValueError(
+                f"{caller}: state has no {missing[0]!r}: {kind} needs it with these settings"
+            )
+        tree = tree_of(caller, "state['decays']", state["decays"])
+        shapes = [tuple(shape) for shape in tree.values(state["shapes"])]
+        dtypes = [np.dtype(dtype) for dtype in tree.values(state["dtypes"])]
+        vectors: list[list[Array]] = [[] for _ in shapes]
+        for name in self.vectors():
+            for called, value, shape, dtype, kept in zip(
+                tree.names(name), tree.values(state[name]), shapes, dtypes, vectors, strict=True
+            ):
+                array = as_array(caller, called, value)
+                one_for_all = kept[0] if kept else array
+                order: Literal["C", "F"] = "F" if fortran(one_for_all) else "C"
+                vector = np.array(array, work_dtype(dtype), order=order)
+                if vector.shape != shape:
+                    raise ValueError(f"{caller}: {called} has shape {vector.shape}, not {shape}")
+                kept.append(vector)
+        decays = [bool(decay) for decay in tree.values(state["decays"])]
+        powers, steps = [float(number) for number in state["powers"]], int(state["steps"])
+        self._keep(TreeState(tree, shapes, dtypes, decays, vectors, powers, steps))
+
+    def reset(self) -> None:
+        """Forget all that ``step`` remembers: the next one is the first, of any tree."""
+        self._keep(None)
+
+    def _keep(self, state: TreeState | None, compiled: Any = None, again: Any = None) -> None:
+        for name, value in (("_state", state), ("_compiled", compiled), ("_again", again)):
+            object.__setattr__(self, name, value)
+
+    def _synchronized(self) -> TreeState | None:
+        return self._state if self._compiled is None else self._compiled.synchronize()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the settings and a copy of what ``step`` remembers."""
+        kept = {k: v for k, v in self.__dict__.items() if k not in ("_compiled", "_again")}
+        state = self._synchronized()
+        return kept if state is None else kept | {"_state": state.copy()}
+
+    def _checked_step(self, params: Any, grads: Any) -> None:
+        """Check all arguments, then make the step."""
+        caller = f"{type(self).__name__}.step"
+        tree = tree_of(caller, "params", params)
+        state = self._state
+        if state is not None:
+            state.check_tree(caller, tree)
+            tree = state.tree
+        arrays = updated(caller, "params", tree, params)
+        if state is not None:
+            state.check_arrays(caller, arrays)
+        own, slopes = gradients(caller, tree, grads, arrays)
+        names = [*tree.names("params"), *own.names("grads")]
+        spans = disjoint_spans(caller, names, [*arrays, *slopes], len(arrays))[: len(arrays)]
+        if state is None:
+            decays = [
+                self._decays(tree, path, a) for path, a in zip(tree.paths(), arrays, strict=True)
+            ]
+            state = began(tree, arrays, len(self.vectors()), self.powers, decays)
+        self._run(state, arrays, slopes, spans, own)
+
+    def _run(
+        self, state: TreeState, params: list[Array], grads: list[Array], spans: list[Span], own: Any
+    ) -> None:
+        """Make a checked step, compiled; `own` is the make of the gradients."""
+        from fastgrad.optimizers.compiled_step import CompiledStep
+
+        compiled = self._compiled
+        if compiled is None or compiled.state is not state:
+            compiled = CompiledStep(self, state, params)
+        compiled.run(params, grads, spans, None)
+        self._keep(state, compiled, _again(compiled, state.tree.gatherer(), own.gatherer()))
+
+    def _for_array(self, decays: bool) -> Any:
+        """Return the same optimizer, without weight decay unless an array `decays`."""
+        rule = copy(self)
+        rule.reset()
+        if not decays:
+            object.__setattr__(rule, "weight_decay", 0.0)
+        return rule
+
+    def _decays(self, tree: Any, path: tuple[Any, ...], array: Array) -> bool:
+        """Return whether the weight decay is for an array: by default not for biases."""
+        return tree.kind == "array" or array.ndim > 1
+
+    def _check(self, **bounds: tuple[float, float]) -> None:
+        """Raise unless each named setting is a number from its first bound to below its second."""
+        for name, (low, high) in bounds.items():
+            value = getattr(self, name)
+            for number in value if isinstance(value, tuple) else (value,):
+                kind = type(self).__name__
+                check_number(kind, name, number)
+                positive = name in ("lr", "eps")
+                if not low <= number < high or (positive and number == 0):
+                    rule = "positive" if positive else "at least 0"
+                    rule += "" if high == math.inf else f" and below {high:g}"
+                    raise ValueError(f"{kind}: {name} is {value!r}: it must be finite and {rule}")
+
+
+def _again(compiled: Any, gather: Any, gather_grads: Any) -> Any:
+    """Return the step of a tree that is made as in the step before: None where it is not."""
+    call, table = compiled.call, compiled.first
+
+    def again(params: Any, grads: Any) -> Any:
+        try:
+            return call(gather(params), gather_grads(grads), table, None)
+        except (LookupError, TypeError):
+            return None
+
+    return again
