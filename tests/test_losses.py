@@ -254,6 +254,24 @@ def test_the_kernel_reads_nothing_outside_of_a_row(dtype: str, n: int, bad: int)
     assert np.isfinite(grad).all()
 
 
+@pytest.mark.parametrize("package", [fg, reference, loops], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("kind", ["float64", "float16", "list"])
+def test_the_class_of_one_sample_may_be_a_list_of_one(kind: str, package: Any) -> None:
+    pred: Any = [1.0, 2.0, 3.0] if kind == "list" else np.array([1.0, 2.0, 3.0], kind)
+    loss = package.losses.softmax_cross_entropy
+    value, grad = loss.value_and_grad(pred, 1)
+    net = package.MLP((2, 3), (None,), loss)
+    params = net.init()
+    for target in ([1], np.array([1], np.uint8)):
+        again, grad_again = loss.value_and_grad(pred, target)
+        assert (again, grad_again.tolist()) == (value, grad.tolist())
+        assert loss(pred, target) == value
+        assert (
+            net.value_and_grad(params, pred[:2], target)[0]
+            == (net.value_and_grad(params, pred[:2], 1)[0])
+        )
+
+
 def test_a_class_of_no_probability_adds_nothing() -> None:
     loss = fg.losses.softmax_cross_entropy
     z = np.array([[-np.inf, 0.0, 0.0], [0.0, -np.inf, -np.inf]])
