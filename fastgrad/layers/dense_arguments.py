@@ -15,6 +15,7 @@ from fastgrad.arrays import Array, as_array
 from fastgrad.results import DenseGrads, check_out
 
 __all__ = [
+    "check_cache",
     "check_dense",
     "check_outputs",
     "dense_arguments",
@@ -66,6 +67,14 @@ def dense_shape(x: Array, w: Array, samples: str) -> tuple[int, ...]:
     if samples == "columns":
         return (w.shape[0], *x.shape[1:])
     return (*x.shape[:-1], w.shape[1])
+
+
+def check_cache(function: str, cache: Any, kind: type) -> None:
+    """Raise unless a cache is of the kind that this package's dense_forward returns."""
+    if not isinstance(cache, kind):
+        raise TypeError(
+            f"{function}: cache is a {type(cache).__name__}: give what dense_forward returned"
+        )
 
 
 def needed_gradients(function: str, need: Iterable[str]) -> list[str]:

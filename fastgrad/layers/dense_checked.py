@@ -40,6 +40,7 @@ from fastgrad.layers.compiled_layer import (
     mark_of,
 )
 from fastgrad.layers.dense_arguments import (
+    check_cache,
     check_dense,
     check_outputs,
     dense_arguments,
@@ -152,10 +153,7 @@ def checked_backward(
 ) -> DenseGrads:
     """Return what `dense_backward` does."""
     function = "dense_backward"
-    if not isinstance(cache, DenseCache):
-        raise TypeError(
-            f"{function}: cache is a {type(cache).__name__}: give what dense_forward returned"
-        )
+    check_cache(function, cache, DenseCache)
     names = needed_gradients(function, need)
     accumulate = check_truth(function, "accumulate", accumulate)
     x, w, b, saved, layer, kept, _ = _checked_cache(function, cache)

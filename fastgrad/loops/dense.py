@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from fastgrad.arguments import check_same_shape, check_truth
 from fastgrad.arrays import Array, as_array, common_dtypes, deliver, promoted
 from fastgrad.layers.dense_arguments import (
+    check_cache,
     check_outputs,
     dense_arguments,
     dense_shape,
@@ -81,32 +82,7 @@ def dense_forward(
 ) -> tuple[Array, DenseCache]:
     """Return ``y = act(x @ w + b)``, or ``act(w @ x + b)`` for columns, and a cache.
 
-    Parameters
-    ----------
-    x, w, b : array_like
-        Input, weights and bias. For rows ``(n, d), (d, k), (k,)``, for columns
-        ``(d, n), (k, d), (k, 1)``. ``x`` may be one sample ``(d,)``; rows may have leading batch
-        axes.
-    activation : None, str, activation object or callable
-        A callable must be elementwise on arrays; it is differentiated by central differences.
-    samples : {"rows", "columns"}
-        Which axis counts samples.
-    out : ndarray, optional
-        Where to put ``y``: of its exact shape and dtype, sharing no memory with an input.
-
-    Returns
-    -------
-    y : ndarray
-        Of the dtype that NumPy promotes the inputs to; float64 where there are no floats.
-    cache : DenseCache
-        For `dense_backward`.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, ``out`` is unsuitable, or a name is unknown.
-    TypeError
-        If a dtype is not supported.
+    Arguments, results and errors are those of `fastgrad.dense_forward`.
 
     Examples
     --------
@@ -164,23 +140,7 @@ def dense_backward(
 ) -> DenseGrads:
     """Return the gradients of the loss with respect to the inputs of one layer.
 
-    Parameters
-    ----------
-    grad_y : array_like
-        ``dL/dy``, of the shape of ``y``.
-    cache : DenseCache
-        From `dense_forward`.
-    need : iterable of {"x", "w", "b", "z"}
-        Which gradients to compute; ``"z"`` is that of the pre-activation.
-    out : DenseGrads, mapping or any object with fields x, w, b, z, optional
-        Arrays to write to. A missing field or None means a new array.
-    accumulate : bool
-        Add to the arrays of ``out`` instead of overwriting them.
-
-    Returns
-    -------
-    DenseGrads
-        Each gradient has the shape of what it belongs to.
+    Arguments, results and errors are those of `fastgrad.dense_backward`.
 
     Examples
     --------
@@ -191,9 +151,7 @@ def dense_backward(
            [1.]]))
     """
     function = "dense_backward"
-    if not isinstance(cache, DenseCache):
-        kind = type(cache).__name__
-        raise TypeError(f"{function}: cache is a {kind}: give what dense_forward returned")
+    check_cache(function, cache, DenseCache)
     need = needed_gradients(function, need)
     accumulate = check_truth(function, "accumulate", accumulate)
     grad_y = as_array(function, "grad_y", grad_y)

@@ -45,6 +45,7 @@ from fastgrad.arrays import (
     promoted,
 )
 from fastgrad.layers.dense_arguments import (
+    check_cache,
     check_outputs,
     dense_arguments,
     dense_shape,
@@ -233,9 +234,7 @@ def dense_backward(
     DenseGrads(x=None, w=array([[3.]]), b=None, z=array([[1.],
            [1.]]))
     """
-    if not isinstance(cache, DenseCache):
-        kind = type(cache).__name__
-        raise TypeError(f"dense_backward: cache is a {kind}: give what dense_forward returned")
+    check_cache("dense_backward", cache, DenseCache)
     if type(need) is not tuple or need not in _USUAL_NEEDS:
         need = needed_gradients("dense_backward", need)
     dtype, saved = cache.dtype, cache.saved
