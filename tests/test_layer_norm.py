@@ -69,7 +69,7 @@ def test_gradient_by_complex_steps(sizes: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("k", [2, 16, 33, 700])
 def test_a_large_mean_costs_no_digits(k: int, middle: float, dtype: str) -> None:
     """Weights are the identity, so that samples are normalized exactly as given."""
-    net = fg.MLP((k, k, k), (None, None), "mse", bias=False, dtype=dtype, normalize="layer")
+    net = fg.MLP((k, k, k), (None, None), "mse", "sum", False, dtype=dtype, normalize="layer")
     gain, shift = np.ones(k), np.zeros(k)
     params = net.pack([(np.eye(k), None), (gain, shift), (np.eye(k), None)])
     # Spread over few steps of the format: what a mean rounded to it leaves is as large.
@@ -82,6 +82,10 @@ def test_a_large_mean_costs_no_digits(k: int, middle: float, dtype: str) -> None
     exact /= np.sqrt(variance + np.longdouble("1e-5"))
     error = abs(net.predict(params, z) - exact)
     assert error.max() <= 2 * np.finfo(dtype).eps * abs(exact).max()
+    _, grad = net.value_and_grad(params, z, np.zeros_like(z))
+    of_gain = (2 * exact * exact).sum(0)  # all terms are positive
+    error = abs(net.layers(grad)[1].gain - of_gain)
+    assert (error <= 16 * np.finfo(dtype).eps * of_gain).all()
 
 
 @dtypes
