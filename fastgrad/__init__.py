@@ -46,9 +46,9 @@ _LATER = {
     "SGD": "optimizers",
     "Adam": "optimizers",
     "AdamW": "optimizers",
-    "EarlyStopping": "networks.training",
-    "FitResult": "networks.training",
-    "FitState": "networks.training",
+    "EarlyStopping": "networks.shared.training",
+    "FitResult": "networks.shared.training",
+    "FitState": "networks.shared.training",
     "warmup": "environment",
     "show_config": "environment",
 }
@@ -110,7 +110,7 @@ _MOVED = {
     "fastgrad.dense_layer": "layers.dense_checked",
     "fastgrad.functional": "layers.dense",
     "fastgrad.network": "networks.mlp",
-    "fastgrad.training": "networks.training",
+    "fastgrad.training": "networks.shared.training",
     "fastgrad.verify": "gradcheck.check_grad",
 }
 for _old in _MOVED:

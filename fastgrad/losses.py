@@ -52,6 +52,8 @@ class _Loss:
 
     _made = False
 
+    takes_target = True
+
     def __init__(
         self,
         name: str,
@@ -335,6 +337,8 @@ class ArrayLoss(_Loss):
     >>> value, grad.tolist()
     (25.0, [6.0, 8.0])
     """
+
+    takes_target = False
 
     def __call__(self, y: ArrayLike, reduction: str = "sum", samples: str = "rows") -> float:
         """Return the loss.

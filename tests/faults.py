@@ -730,12 +730,12 @@ _KERNELS = [
         "later calls of a network take targets outside of 0 to 1",
     ),
     Fault(
-        "probabilities-fit", "networks/samples.py",
-        "    network.loss.check_target(caller, target)\n", "",
+        "probabilities-fit", "networks/shared/samples.py",
+        "    if network.loss.probabilities:\n", "    if False:\n",
         "training takes targets outside of 0 to 1",
     ),
     Fault(
-        "softmax-twice", "networks/settings.py",
+        "softmax-twice", "networks/shared/settings.py",
         "own is not None and last in _PROBABILITIES", "own is not None and last == own == 1",
         "a softmax that the loss applies again is taken without a word",
     ),
@@ -1282,11 +1282,12 @@ _NETWORKS = [
         "a normalized network begins with nothing passed on",
     ),
     Fault(
-        "norm-identity", "networks/mlp.py", "identity if norm else activation", "activation",
+        "norm-identity", "networks/shared/architecture.py",
+        "identity if norm else activations[i]", "activations[i]",
         "the activation is applied before normalizing, too",
     ),
     Fault(
-        "norm-setting", "networks/mlp.py", "and i < hidden", "and i <= hidden",
+        "norm-setting", "networks/shared/architecture.py", "and i < hidden", "and i <= hidden",
         "the last layer is normalized",
     ),
     Fault(
@@ -1376,7 +1377,7 @@ _NETWORKS = [
         "out overwrites what is converted",
     ),
     Fault(
-        "job-own-x", "networks/samples.py",
+        "job-own-x", "networks/shared/samples.py",
         "x, target = own_view(x), None if target is None else own_view(target)",
         "x, target = x, target", "a job reads headers that the caller may change",
     ),
@@ -1403,7 +1404,7 @@ _NETWORKS = [
         "elif self.shuffle:", "elif False:", "no shuffling",
     ),
     Fault(
-        "training-true", "networks/fit_arguments.py",
+        "training-true", "networks/shared/fit_arguments.py",
         "isinstance(answer, bool | np.bool_) and bool(answer)",
         "bool(answer)", "whatever is true stops training",
     ),
@@ -1615,7 +1616,7 @@ _NETWORKS = [
         "a fork in a signal's handler waits for ever",
     ),
     Fault(
-        "network-copy", "networks/mlp.py",
+        "network-copy", "networks/shared/base.py",
         'self.dtype = native_dtype("MLP", dtype)', "self.dtype = np.dtype(dtype)",
         "a copied network takes the checked path for ever",
     ),

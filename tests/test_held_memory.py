@@ -19,7 +19,7 @@ import fastgrad as fg
 from fastgrad.activations import Activation
 from fastgrad.losses import Loss
 from fastgrad.networks import plan as planned_network
-from fastgrad.networks.samples import checked_samples
+from fastgrad.networks.shared.samples import checked_samples
 
 Array = Any
 
@@ -64,7 +64,7 @@ def test_threads_that_call_first_share_one_plan(
         for thread in threads:
             thread.join()
         assert len(made) == 1
-        assert net._passes.network.plan() is made[0]
+        assert net._network.plan() is made[0]
         assert len(results) == 16
         for value, grad in results:
             assert value == expected[0]
@@ -75,9 +75,9 @@ def test_a_job_holds_what_its_words_point_to() -> None:
     from fastgrad.networks.job import Job
 
     net = fg.MLP((5, 3), (None,), "mse", dtype="float64")
-    data = checked_samples(net._passes.network, "test", np.ones((4, 5)), np.ones((4, 3)))
-    job = Job(net._passes.network, net.init(), np.empty(net.size), data, 4).begin()
-    assert job.plan is net._passes.network.plan()
+    data = checked_samples(net._network, "test", np.ones((4, 5)), np.ones((4, 3)))
+    job = Job(net._network, net.init(), np.empty(net.size), data, 4).begin()
+    assert job.plan is net._network.plan()
     tasks: list[Any] = []
     run = job._take_blocks
     job._take_blocks = lambda *a: (tasks.append(a), run(*a))  # type: ignore[method-assign]

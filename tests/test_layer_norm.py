@@ -200,7 +200,7 @@ def test_threads_change_no_bit(
     found = []
     for count in (1, 2, 3):
         fg.set_num_threads(count)
-        spaces = net._passes.network
+        spaces = net._network
         for space in [spaces.take_space()]:  # what is read was written
             space[:] = 255
             spaces.give_back([space])

@@ -386,7 +386,7 @@ def test_objects_of_any_package(impl: ModuleType) -> None:
     for dtype in (np.float32, np.dtype("float32"), "f4"):
         assert make(impl, dtype=dtype).dtype == "float32"
     assert repr(net) == (
-        "MLP((3, 2), activations=['tanh'], loss='huber', reduction='mean', bias=True, "
+        "MLP((3, 2), activations=('tanh',), loss='huber', reduction='mean', bias=True, "
         "samples='rows', dtype='float64')"
     )
 

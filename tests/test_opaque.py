@@ -14,6 +14,7 @@ from fastgrad.activations import BUILT_IN
 from fastgrad.kernels.units import DTYPES, UNITS
 from fastgrad.layers.kinds import KINDS
 from fastgrad.losses import LOSSES
+from fastgrad.optimizers import OPTIMIZERS
 
 ROOT = Path(fastgrad.__file__).parent
 ROWS = [name for name in BUILT_IN if name != "softmax"]
@@ -23,6 +24,7 @@ ALL = [
     *(f"slopes.{name}" for name in ROWS),
     *(f"stage.{kind}" for kind in KINDS),
     *(f"loss.{name}" for name in LOSSES),
+    *sorted({f"update.{kind.kernel}" for kind in OPTIMIZERS.values()}),
 ]
 # Of each way to write code one: tiles, sums, Numba's pointers, atomic words.
 SAME = ["panel", "dot", "rows.softmax", "plan"]

@@ -41,9 +41,9 @@ def problem(
 
 def poison(net: fg.MLP) -> None:
     """Fill the workspace of the next call with NaN: what is read was written."""
-    space = net._passes.network.take_space()
+    space = net._network.take_space()
     space[:] = 255
-    net._passes.network.spaces.append(space)
+    net._network.spaces.append(space)
 
 
 # -- what it holds -------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ def test_pieces_change_no_bit(
 
 
 def kept(net: fg.MLP) -> int:
-    network = net._passes.network
+    network = net._network
     return sum(space.nbytes for space in [*network.spaces, *network.part_spaces])
 
 
@@ -131,7 +131,7 @@ def test_the_bound_that_the_notes_state(count: int, samples: str, many_threads: 
     # weights: rows of whole tiles of at most 32.
     fixed = 4 * 256 * (sum(sizes) + 6 * max(sizes)) + plan_table.PIECE_BYTES + (1 << 20)
     assert kept(net) <= 2 * 1.03 * params.nbytes + count * fixed
-    assert len(net._passes.network.part_spaces) == count - 1
+    assert len(net._network.part_spaces) == count - 1
     fg.set_num_threads(1)
     net.value_and_grad(params, x, target)
 
@@ -139,7 +139,7 @@ def test_the_bound_that_the_notes_state(count: int, samples: str, many_threads: 
 @pytest.mark.parametrize("width", [1, 3, 10])
 def test_narrow_layers_are_not_padded(width: int) -> None:
     net = fg.MLP((100_000, width), (None,), "mse")
-    plan = net._passes.network.plan()
+    plan = net._network.plan()
     assert plan.bytes_whole - plan.bytes_part < 4096
 
 
@@ -150,7 +150,7 @@ def test_as_many_threads_as_memory_allows(
     fg.set_num_threads(1)
     expected = net.value_and_grad(params, x, target)
     fg.set_num_threads(6)
-    network, given = net._passes.network, 0
+    network, given = net._network, 0
 
     def take() -> Array:
         nonlocal given
@@ -176,7 +176,7 @@ def test_workspaces_go_with_their_network(many_threads: None) -> None:
     fg.set_num_threads(3)
     net.fit(params, x, target, epochs=1, batch_size=600)
     net.predict(params, x)
-    network = net._passes.network
+    network = net._network
     assert len(network.spaces) == 1
     assert len(network.part_spaces) == 2
     spaces = [weakref.ref(space) for space in [*network.spaces, *network.part_spaces]]
@@ -190,7 +190,7 @@ def test_workspaces_go_with_their_network(many_threads: None) -> None:
 
 def test_no_more_is_kept_than_one_call_needs(many_threads: None) -> None:
     net, params, x, target = problem((20, 30, 4), 2000, "float64", "rows")
-    network = net._passes.network
+    network = net._network
     for count in (4, 2, 4, 3):
         fg.set_num_threads(count)
         many = [network.take_space() for _ in range(3)]

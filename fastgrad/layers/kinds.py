@@ -26,7 +26,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastgrad.activations import Activation
 from fastgrad.arrays import Array
 from fastgrad.kernels.network import plan_table as at
 from fastgrad.kernels.toolchain.target import ACTIVATION_COST
@@ -49,7 +48,7 @@ class Layer:
     inputs: int
     outputs: int
     start: int  # its first element of the flat vector
-    activation: Activation
+    activation: Any  # an Activation, of fastgrad or of a twin
 
     # -- what a kind declares -----------------------------------------------------------------
     def shapes(self) -> tuple[Shape | None, ...]:

@@ -18,7 +18,7 @@ and networks too. Activations and losses of any package are known here by their 
 optimizers stay in the package they come from.
 """
 
-from fastgrad.networks.training import FitResult, FitState
+from fastgrad.networks.shared.training import FitResult, FitState
 from fastgrad.warning_categories import TrainingWarning
 
 from . import activations, losses

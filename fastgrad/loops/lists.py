@@ -1,7 +1,4 @@
-"""Arrays to lists of Python floats and back.
-
-Errors name the function, the argument, its shape or dtype, and what would be right.
-"""
+"""Arrays to lists of Python floats and back."""
 
 from __future__ import annotations
 
@@ -13,17 +10,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Row = list[float]  # the features of one sample
-
-
-# ---- what goes in ------------------------------------------------------------------------------
-
-
-def is_real(dtype: np.dtype[Any]) -> bool:
-    """Return whether arrays of this dtype are taken: real numbers of at most 8 bytes."""
-    return dtype.kind in "iub" or (dtype.kind == "f" and dtype.itemsize <= 8)
-
-
-# ---- to lists and back -------------------------------------------------------------------------
 
 
 def feature_axis(samples: str) -> int:
@@ -52,24 +38,3 @@ def from_rows(
     moved = list(shape)
     length = moved.pop(axis)
     return np.ascontiguousarray(np.moveaxis(flat.reshape(*moved, length), -1, axis))
-
-
-# ---- out ---------------------------------------------------------------------------------------
-
-
-def check_out(
-    function: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], *inputs: Array | None
-) -> None:
-    """Raise unless a result of this shape and dtype can be written to ``out``."""
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"{function}: out is a {type(out).__name__}: give a NumPy array")
-    if out.shape != shape or out.dtype != dtype:
-        raise ValueError(
-            f"{function}: out has shape {out.shape} and dtype {out.dtype}: "
-            f"it needs shape {shape} and dtype {dtype}"
-        )
-    if not out.flags.writeable:
-        raise ValueError(f"{function}: out is read-only")
-    for array in inputs:
-        if array is not None and np.shares_memory(out, array):
-            raise ValueError(f"{function}: out shares memory with an input")

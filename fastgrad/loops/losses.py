@@ -28,6 +28,7 @@ class _Loss:
 
     name: str
     rowwise = False  # whether there is a term per sample, not one per element
+    takes_target = True
     probabilities = False  # whether targets must lie between 0 and 1
 
     def __repr__(self) -> str:
@@ -131,6 +132,8 @@ class ArrayLoss(_Loss):
     >>> value, grad.tolist()
     (25.0, [6.0, 8.0])
     """
+
+    takes_target = False
 
     def __init__(
         self, name: str, term: Callable[[float], float], slope: Callable[[float], float]

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastgrad.networks.job import WINDOW
 from fastgrad.networks.plan import Network
-from fastgrad.networks.samples import Samples
+from fastgrad.networks.shared.samples import Samples
 
 
 def what_diverged(

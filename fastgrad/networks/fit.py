@@ -8,16 +8,16 @@ from numpy.typing import ArrayLike
 
 from fastgrad.arrays import Array, as_array
 from fastgrad.kernels.toolchain.undisturbed import interrupts_deferred
-from fastgrad.networks.fit_arguments import (
+from fastgrad.networks.plan import Network
+from fastgrad.networks.shared.fit_arguments import (
     CALLER,
     FitOptions,
     check_resume,
     check_resumed,
     check_some,
 )
-from fastgrad.networks.plan import Network
-from fastgrad.networks.samples import checked_samples, native_params
-from fastgrad.networks.training import FitResult, TrainingState
+from fastgrad.networks.shared.samples import checked_samples, native_params
+from fastgrad.networks.shared.training import FitResult, TrainingState
 from fastgrad.networks.training_run import Training
 from fastgrad.optimizers import Optimizer
 from fastgrad.terminal import Progress

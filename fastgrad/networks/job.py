@@ -20,8 +20,8 @@ from fastgrad.arrays import INT64, Array
 from fastgrad.kernels.network import plan_table as at
 from fastgrad.kernels.toolchain.target import BATCH_BLOCK
 from fastgrad.networks.plan import Network
-from fastgrad.networks.samples import Samples
-from fastgrad.networks.training import Reached
+from fastgrad.networks.shared.samples import Samples
+from fastgrad.networks.shared.training import Reached
 
 # Multiply-adds of the first piece of a job: 2 to 20 ms. Later pieces follow the clock.
 FIRST_PIECE, SHORTEST, LONGEST = 1 << 29, 0.02, 0.08

@@ -7,39 +7,22 @@ its arguments as they are; what that does not take, `passes` checks and converts
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.activations import identity
-from fastgrad.arguments import (
-    LAYOUTS,
-    REDUCTIONS,
-    check_choice,
-    check_normalize,
-    native_dtype,
-    random_generator,
-)
-from fastgrad.arrays import Array, as_array, as_native
-from fastgrad.layers.kinds import Dense, Layer, LayerNorm
-from fastgrad.losses import ArrayLoss, Loss
+from fastgrad.activations import Activation
+from fastgrad.arrays import Array
+from fastgrad.layers.compiled_layer import resolve
+from fastgrad.losses import LOSSES, ArrayLoss, Loss
 from fastgrad.networks.fit import fit
-from fastgrad.networks.fit_arguments import FitOptions
 from fastgrad.networks.passes import Passes
 from fastgrad.networks.plan import Network
-from fastgrad.networks.samples import check_params
-from fastgrad.networks.settings import (
-    activations_of,
-    check_learns,
-    loss_of,
-    warn_of_logits,
-    widths,
-)
-from fastgrad.networks.training import FitResult, FitState
+from fastgrad.networks.shared.base import BaseMLP
+from fastgrad.networks.shared.fit_arguments import FitOptions
+from fastgrad.networks.shared.settings import loss_of, refuse_callable, warn_of_logits
+from fastgrad.networks.shared.training import FitResult, FitState
 from fastgrad.optimizers import Optimizer
 from fastgrad.results import LayerParams, NormParams
 
@@ -47,9 +30,10 @@ __all__ = ["MLP", "LayerParams", "NormParams"]
 
 
 _SETTINGS = ("sizes", "activations", "loss", "reduction", "bias", "samples", "dtype")
+_OF_PROCESS = ("_network", "_passes")  # plans, workspaces, compiled functions
 
 
-class MLP:
+class MLP(BaseMLP):
     """A network of fused dense layers and a loss, differentiated in one compiled call.
 
     Its parameters, and its gradient, are one flat vector: for each layer w, then b; where hidden
@@ -124,6 +108,9 @@ class MLP:
     [False, True, True, False]
     """
 
+    _architecture = Network
+    _network: Network
+
     def __init__(
         self,
         sizes: Sequence[int],
@@ -135,57 +122,23 @@ class MLP:
         dtype: Any = "float32",
         normalize: str | None = None,
     ) -> None:
-        self._settle(sizes, activations, loss, reduction, bias, samples, dtype, normalize)
+        super().__init__(sizes, activations, loss, reduction, bias, samples, dtype, normalize)
         warn_of_logits(self.activations[-1], self.loss)
 
-    def _settle(
-        self,
-        sizes: Sequence[int],
-        activations: Sequence[Any],
-        loss: str | Loss | ArrayLoss,
-        reduction: str,
-        bias: bool,
-        samples: str,
-        dtype: Any,
-        normalize: str | None = None,
-    ) -> None:
-        """Check the settings and lay the network out."""
-        self.sizes = widths(sizes)
-        self.activations = activations_of(activations, len(self.sizes) - 1)
-        self.loss = loss_of(loss)
-        check_learns(self.sizes, self.activations, self.loss)
-        check_choice("MLP", "reduction", reduction, REDUCTIONS)
-        check_choice("MLP", "samples", samples, LAYOUTS)
-        self.dtype = native_dtype("MLP", dtype)
-        check_normalize(self.sizes, normalize)
-        self.reduction, self.bias, self.samples = reduction, bool(bias), samples
-        self.normalize = normalize
-        network = self._laid_out()
-        self._passes, self.size = Passes(network), network.size
-        if self.size > sys.maxsize // 8:
-            raise ValueError(
-                f"MLP: sizes is {self.sizes}: {self.size} parameters are more than memory can be"
-            )
+    def _activation(self, given: Any) -> Activation:
+        activation, function = resolve("MLP", given)
+        return activation if function is None else refuse_callable()
 
-    def _laid_out(self) -> Network:
-        """Return the network of these settings, each layer with its places in the flat vector."""
-        layers: list[Layer] = []
-        end, hidden = 0, len(self.sizes) - 2
-        for i, (d, k) in enumerate(pairwise(self.sizes)):
-            activation = self.activations[i]
-            norm = self.normalize is not None and i < hidden
-            layers.append(Dense(d, k, end, identity if norm else activation, self.bias))
-            end += layers[-1].size
-            if norm:
-                layers.append(LayerNorm(k, k, end, activation))
-                end += layers[-1].size
-        return Network(
-            layers, end, self.loss, self.reduction, self.samples == "columns", self.dtype
-        )
+    def _loss(self, given: Any) -> Loss | ArrayLoss:
+        return given if isinstance(given, Loss | ArrayLoss) else loss_of(given, LOSSES)
+
+    def _settle(self, *args: Any, **settings: Any) -> None:
+        super()._settle(*args, **settings)
+        self._passes = Passes(self._network)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Workspaces and compiled functions belong to a process: they are made anew.
-        return {name: value for name, value in self.__dict__.items() if name != "_passes"}
+        # They are made anew.
+        return {name: value for name, value in self.__dict__.items() if name not in _OF_PROCESS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         lacking = [name for name in _SETTINGS if name not in state]
@@ -196,158 +149,6 @@ class MLP:
         settings = {name: state[name] for name in _SETTINGS}
         self._settle(**settings, normalize=state.get("normalize"))
         self.__dict__.update({n: v for n, v in state.items() if n not in self.__dict__})
-
-    def __repr__(self) -> str:
-        names = tuple(a.name for a in self.activations)
-        normalize = "" if self.normalize is None else f", normalize={self.normalize!r}"
-        return (
-            f"MLP({self.sizes}, activations={names}, loss={self.loss.name!r}, "
-            f"reduction={self.reduction!r}, bias={self.bias}, samples={self.samples!r}, "
-            f"dtype={self.dtype.name!r}{normalize})"
-        )
-
-    # -- the flat vector --------------------------------------------------------------------
-    def init(self, seed: int = 0) -> Array:
-        """Return random parameters: normal weights, biases of zero.
-
-        The weights' variance is 1 / d for d inputs (LeCun et al., Efficient BackProp, 1998), and
-        2 / d before ReLU and its like (He et al., ICCV 2015): see `Activation.halving`. Where the
-        layer is normalized first, it is 1 / d; gains are 1, shifts 0.
-
-        Parameters
-        ----------
-        seed : int
-            Of ``numpy.random.default_rng``. Equal seeds draw equal numbers in both layouts, and
-            in both dtypes but for the rounding.
-
-        Returns
-        -------
-        ndarray
-            The flat vector, ``(size,)`` of the network's dtype.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For a seed that NumPy does not take.
-
-        Examples
-        --------
-        >>> import fastgrad as fg
-        >>> net = fg.MLP((4, 2), (None,), "mse")
-        >>> net.init(seed=1).shape
-        (10,)
-        """
-        rng, params = random_generator("MLP.init", seed), np.zeros(self.size, self.dtype)
-        for layer, views in zip(self._passes.network.layers, self.layers(params), strict=True):
-            for view, value in zip(views, layer.init(rng), strict=True):
-                if view is not None:
-                    view[...] = value if self.samples == "rows" else np.transpose(value)
-        return params
-
-    def layers(self, params: Array) -> list[Any]:
-        """Return the weights and biases in a flat vector (of parameters, or a gradient), as views.
-
-        Parameters
-        ----------
-        params : ndarray
-            The flat vector, ``(size,)`` of any dtype.
-
-        Returns
-        -------
-        list of LayerParams
-            A pair ``(w, b)`` per layer; writing to them changes `params`. Behind that of a
-            normalized layer stands a `NormParams`, a pair ``(gain, shift)``.
-
-        Raises
-        ------
-        TypeError
-            If `params` is no NumPy array: there would be nothing to view.
-        ValueError
-            For another shape.
-
-        Examples
-        --------
-        >>> import fastgrad as fg
-        >>> net = fg.MLP((4, 2), (None,), "mse")
-        >>> [layer.w.shape for layer in net.layers(net.init())]
-        [(4, 2)]
-        """
-        caller = "MLP.layers"
-        if not isinstance(params, np.ndarray):
-            raise TypeError(f"{caller}: params is a {type(params).__name__}: give a NumPy array")
-        check_params(self._passes.network, caller, params)
-        columns = self.samples == "columns"
-        return [layer.views(params, columns) for layer in self._passes.network.layers]
-
-    def pack(self, layers: Sequence[tuple[ArrayLike, ArrayLike | None]]) -> Array:
-        """Return the flat vector of weights and biases ``[(w1, b1), (w2, b2), ...]``.
-
-        Where hidden layers are normalized: ``[(w1, b1), (gain1, shift1), (w2, b2), ...]``.
-
-        Parameters
-        ----------
-        layers : sequence of pairs of array_like
-            Per layer w of shape ``(d, k)`` and b of shape ``(k,)``, ``(1, k)`` or ``(k, 1)``;
-            columns: w ``(k, d)``. b is None for a network without biases. `gain` and `shift` have
-            the shapes of b.
-
-        Returns
-        -------
-        ndarray
-            A new vector, ``(size,)`` of the network's dtype.
-
-        Raises
-        ------
-        TypeError
-            For a dtype fastgrad does not compute in.
-        ValueError
-            Unless there is one pair per layer, of its shapes.
-
-        Examples
-        --------
-        >>> import fastgrad as fg
-        >>> net = fg.MLP((2, 1), (None,), "mse", dtype="float64")
-        >>> net.pack([([[1.0], [2.0]], [3.0])])
-        array([1., 2., 3.])
-        """
-        caller = "MLP.pack"
-        if not hasattr(layers, "__iter__"):
-            kind = type(layers).__name__
-            raise TypeError(f"{caller}: layers is a {kind}: give a pair (w, b) per layer")
-        pairs, own = list(layers), self._passes.network.layers
-        names = dict.fromkeys(layer.parameters._fields for layer in own)
-        first = ", ".join(f"({', '.join(f'{name}1' for name in kind)})" for kind in names)
-        if len(pairs) != len(own):
-            kinds = " or ".join(f"({', '.join(kind)})" for kind in names)
-            raise ValueError(
-                f"{caller}: layers holds {len(pairs)} things: give {len(own)} pairs "
-                f"{kinds}, one per layer: [{first}, ...]"
-            )
-        params = np.empty(self.size, self.dtype)
-        for i, (pair, layer) in enumerate(zip(pairs, own, strict=True)):
-            places = layer.views(params, self.samples == "columns")
-            if not isinstance(pair, tuple | list) or len(pair) != 2:
-                kind = ", ".join(places._fields)
-                raise ValueError(
-                    f"{caller}: layer {i} is not a pair ({kind}): give pairs [{first}, ...]"
-                )
-            for name, given, place, shape in zip(
-                places._fields, pair, places, layer.shapes(), strict=True
-            ):
-                if name == "b" and (given is None) != (place is None):
-                    rule = f"{name} must be {'None' if place is None else 'given'}"
-                    raise ValueError(f"{caller}: layer {i}: bias={self.bias}, so {rule}")
-                if place is None or shape is None:
-                    continue
-                array, k = as_array(caller, f"{name} of layer {i}", given), place.size
-                forms = [(k,), (1, k), (k, 1)] if len(shape) == 1 else [place.shape]
-                if array.shape not in forms:
-                    raise ValueError(
-                        f"{caller}: {name} of layer {i} has shape {array.shape}: it needs "
-                        f"{place.shape}"
-                    )
-                place[...] = as_native(array, self.dtype).reshape(place.shape)
-        return params
 
     # -- the compiled calls -----------------------------------------------------------------
     def predict(self, params: ArrayLike, x: ArrayLike, out: Array | None = None) -> Array:
@@ -546,4 +347,4 @@ class MLP:
         options = FitOptions(
             optimizer, epochs, batch_size, shuffle, seed, progress, callback, resume
         )
-        return fit(self._passes.network, params, x, target, options)
+        return fit(self._network, params, x, target, options)

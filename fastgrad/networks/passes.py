@@ -26,7 +26,7 @@ from fastgrad.arrays import (
 )
 from fastgrad.networks.job import WINDOW, Job
 from fastgrad.networks.plan import Network
-from fastgrad.networks.samples import Samples, checked_samples, inputs_of, native_params
+from fastgrad.networks.shared.samples import Samples, checked_samples, inputs_of, native_params
 from fastgrad.results import check_out, own_view
 
 
@@ -76,7 +76,7 @@ class Passes:
         data = Samples(inputs, None, False, network.takes(inputs))
         if n:
             Job(network, p, None, data, n, out=y).begin().run()
-        y = y[0] if x.ndim == 1 else y.T if network.columns else y
+        y = y[0] if x.ndim == 1 else network.turned(y)
         y = deliver(y, self.dtype, into)
         return y if out is None else out
 
@@ -99,11 +99,11 @@ class Passes:
         if self.direct is not None and out is None:
             pair = self._converted(self.direct, params, x, target)
             if pair is not None:
-                return pair[0], deliver(pair[1], self.gradient_dtype(params), None)
+                return pair[0], deliver(pair[1], self.network.gradient_dtype(params), None)
         network = self.network
         p = native_params(network, caller, params)
         data = checked_samples(network, caller, x, target)
-        into, dtype = None, self.gradient_dtype(params)
+        into, dtype = None, self.network.gradient_dtype(params)
         if out is not None:
             inputs = {"params": params, "x": x, "target": target}
             into = check_out(caller, "out", out, (network.size,), dtype, inputs)
@@ -118,14 +118,6 @@ class Passes:
         job.run()
         grad = deliver(grad, dtype, into)
         return network.reduced(job.terms, n), grad if out is None else out
-
-    def gradient_dtype(self, params: Array) -> np.dtype[Any]:
-        """Return the dtype of the gradient: float64 where `params` are, else the network's.
-
-        Optimizers that work in float64, as SciPy's do, add it to their own vectors.
-        """
-        wide = params.dtype.kind == "f" and params.dtype.itemsize == 8
-        return FLOAT64 if wide else self.dtype
 
     def converted_gradient(self, params: Any, x: Any, target: Any, out: Any) -> Any:
         """Return value and gradient if arrays, or classes, only had to be converted, else None.

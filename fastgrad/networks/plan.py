@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,23 +12,15 @@ from fastgrad.arguments import REDUCTIONS
 from fastgrad.arrays import Array
 from fastgrad.kernels.network.plan_table import Plan, make_plan
 from fastgrad.kernels.toolchain.undisturbed import COMPILE_LOCK
-from fastgrad.layers.kinds import Layer
-from fastgrad.losses import ArrayLoss, Loss, reduced
+from fastgrad.losses import reduced
+from fastgrad.networks.shared.architecture import Architecture
 
 
-@dataclass
-class Network:
-    """What running a network needs: its layers and loss, the plan made of them, workspaces."""
-
-    layers: Sequence[Layer]
-    size: int
-    loss: Loss | ArrayLoss
-    reduction: str
-    columns: bool
-    dtype: np.dtype[Any]
+class Network(Architecture):
+    """A network as kernels run it: with a plan, and the workspaces to run that in."""
 
     def __post_init__(self) -> None:
-        self.inputs, self.outputs = self.layers[0].inputs, self.layers[-1].outputs
+        super().__post_init__()
         self.cost = sum(layer.cost for layer in self.layers)
         # Workspaces that no call is using: they are kept until the network goes.
         self.spaces: list[Array] = []
@@ -47,7 +38,7 @@ class Network:
                 self.loss.address(dtype),
                 REDUCTIONS.index(self.reduction),
                 self.loss.rowwise,
-                isinstance(self.loss, ArrayLoss),
+                not self.loss.takes_target,
                 self.loss.probabilities,
             )
             # Fewer samples are one uninterruptible call in one thread.
@@ -60,15 +51,6 @@ class Network:
     def reduced(self, terms: Any, n: int) -> Any:
         """Return the loss of n samples whose terms add up to `terms`, a number or an array."""
         return reduced(terms, self.reduction, self.loss.rowwise, n, n * self.outputs)
-
-    def takes(self, *arrays: Array) -> bool:
-        """Return whether the kernel reads these arrays as they are."""
-        return all(
-            a.dtype == self.dtype
-            and a.flags.aligned
-            and all(step % a.itemsize == 0 for step in a.strides)
-            for a in arrays
-        )
 
     # -- workspaces ---------------------------------------------------------------------------
     def take_space(self) -> Array:

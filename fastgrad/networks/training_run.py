@@ -17,16 +17,22 @@ import numpy as np
 from fastgrad.arguments import random_generator
 from fastgrad.arrays import INT64, Array
 from fastgrad.networks.divergence import what_diverged
-from fastgrad.networks.fit_arguments import (
+from fastgrad.networks.job import START, Job
+from fastgrad.networks.plan import Network
+from fastgrad.networks.shared.fit_arguments import (
     CALLER,
     FitOptions,
     is_true,
     optimizer_of,
 )
-from fastgrad.networks.job import START, Job
-from fastgrad.networks.plan import Network
-from fastgrad.networks.samples import Samples, check_classes
-from fastgrad.networks.training import BegunEpoch, EarlyStopping, FitResult, FitState, TrainingState
+from fastgrad.networks.shared.samples import Samples, check_classes
+from fastgrad.networks.shared.training import (
+    BegunEpoch,
+    EarlyStopping,
+    FitResult,
+    FitState,
+    TrainingState,
+)
 from fastgrad.optimizers import Adam, Optimizer
 from fastgrad.terminal import Progress
 

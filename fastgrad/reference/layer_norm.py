@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arrays import Array
+from fastgrad.arrays import Array
+
 from .dense import as_rows
 
 EPS = 1e-5

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
-from fastgrad.activations import Activation
 from fastgrad.arguments import choices
-from fastgrad.layers.compiled_layer import resolve
-from fastgrad.losses import LOSSES, ArrayLoss, Loss
 from fastgrad.warning_categories import SettingsWarning
 
 __all__ = [
     "activations_of",
     "check_learns",
     "loss_of",
+    "refuse_callable",
     "warn_of_logits",
     "widths",
 ]
@@ -40,36 +38,36 @@ def widths(sizes: Any) -> tuple[int, ...]:
     return found
 
 
-def activations_of(activations: Any, count: int) -> tuple[Activation, ...]:
-    """Return the compiled activations of `count` layers, each given as `resolve` takes it."""
+def activations_of(
+    activations: Any, count: int, activation_of: Callable[[Any], Any]
+) -> tuple[Any, ...]:
+    """Return the activations of `count` layers, each as `activation_of` makes it."""
     if isinstance(activations, str) or not hasattr(activations, "__iter__"):
         raise TypeError(f"MLP: activations is {activations!r}: give one per layer, in a sequence")
     given = tuple(activations)
     if len(given) != count:
         raise ValueError(f"MLP: {len(given)} activations for {count} layers: give one per layer")
-    found = [resolve("MLP", activation) for activation in given]
-    if any(function is not None for _, function in found):
-        raise TypeError(
-            "MLP: activations holds a plain callable: give a name, an fg.Activation, or what "
-            "fg.define_activation makes of it"
-        )
-    return tuple(activation for activation, _ in found)
+    return tuple(activation_of(activation) for activation in given)
 
 
-def loss_of(loss: Any) -> Loss | ArrayLoss:
-    """Return a loss given by its name or as an object."""
-    if isinstance(loss, Loss | ArrayLoss):
-        return loss
+def refuse_callable() -> NoReturn:
+    """Raise: a network takes no activation that is known by its values alone."""
+    raise TypeError(
+        "MLP: activations holds a plain callable: give a name, an fg.Activation, or what "
+        "fg.define_activation makes of it"
+    )
+
+
+def loss_of(loss: Any, losses: Mapping[str, Any]) -> Any:
+    """Return the loss of this name."""
     if not isinstance(loss, str):
         raise TypeError(f"MLP: loss is a {type(loss).__name__}: give a name or an fg.losses object")
-    if loss not in LOSSES:
-        raise ValueError(f"MLP: unknown loss {loss!r}: {choices(loss, LOSSES)}")
-    return LOSSES[loss]
+    if loss not in losses:
+        raise ValueError(f"MLP: unknown loss {loss!r}: {choices(loss, losses)}")
+    return losses[loss]
 
 
-def check_learns(
-    sizes: Sequence[int], activations: Sequence[Activation], loss: Loss | ArrayLoss
-) -> None:
+def check_learns(sizes: Sequence[int], activations: Sequence[Any], loss: Any) -> None:
     """Raise if a network of these settings can't learn."""
     if loss.rowwise and sizes[-1] == 1:
         raise ValueError(
@@ -84,7 +82,7 @@ def check_learns(
             )
 
 
-def warn_of_logits(activation: Activation, loss: Loss | ArrayLoss) -> None:
+def warn_of_logits(activation: Any, loss: Any) -> None:
     """Warn the caller's caller if a loss of logits is to get probabilities: it hardly learns."""
     last = activation.name
     own = _OWN_ACTIVATION.get(loss.name)

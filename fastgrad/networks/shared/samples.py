@@ -6,11 +6,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastgrad.arguments import are_classes, one_class, use_astype, use_ravel
+from fastgrad.arguments import (
+    are_classes,
+    check_probabilities,
+    one_class,
+    use_astype,
+    use_ravel,
+)
 from fastgrad.arguments import check_classes as check_classes_of
 from fastgrad.arrays import INT64, Array, as_native
-from fastgrad.losses import ArrayLoss
-from fastgrad.networks.plan import Network
+from fastgrad.networks.shared.architecture import Architecture
 from fastgrad.results import own_view
 
 
@@ -30,7 +35,7 @@ class Samples(NamedTuple):
         return x, target
 
 
-def check_params(network: Network, caller: str, params: Array) -> None:
+def check_params(network: Architecture, caller: str, params: Array) -> None:
     """Raise unless `params` is a vector of as many parameters as there are."""
     if params.shape != (network.size,):
         raise ValueError(
@@ -39,19 +44,19 @@ def check_params(network: Network, caller: str, params: Array) -> None:
         )
 
 
-def native_params(network: Network, caller: str, params: Array) -> Array:
+def native_params(network: Architecture, caller: str, params: Array) -> Array:
     """Return `params` as a contiguous vector of the network's dtype."""
     params = own_view(params)
     check_params(network, caller, params)
     return np.ascontiguousarray(as_native(params, network.dtype))
 
 
-def checked_samples(network: Network, caller: str, x: Array, target: Array | None) -> Samples:
+def checked_samples(network: Architecture, caller: str, x: Array, target: Array | None) -> Samples:
     """Return checked inputs and targets; `target` None is right for losses of one array."""
     x, target = own_view(x), None if target is None else own_view(target)
     inputs = inputs_of(network, caller, x)
     n, single = len(inputs), x.ndim == 1
-    if isinstance(network.loss, ArrayLoss) != (target is None):
+    if network.loss.takes_target == (target is None):
         rule = "takes no target" if target is not None else "needs a target"
         raise TypeError(f"{caller}: the loss {network.loss.name} {rule}")
     if target is None:
@@ -73,12 +78,13 @@ def checked_samples(network: Network, caller: str, x: Array, target: Array | Non
             f"{caller}: target has shape {target.shape} but the network's output for "
             f"x of shape {x.shape} has shape {shape}{classes_too}"
         )
-    network.loss.check_target(caller, target)
-    goal = target[None] if single else target.T if network.columns else target
+    if network.loss.probabilities:
+        check_probabilities(caller, network.loss.name, target)
+    goal = target[None] if single else network.turned(target)
     return Samples(inputs, goal, False, network.takes(inputs, goal))
 
 
-def inputs_of(network: Network, caller: str, array: Array) -> Array:
+def inputs_of(network: Architecture, caller: str, array: Array) -> Array:
     """Return x with one sample a row."""
     forms = f"({network.inputs}, n)" if network.columns else f"(n, {network.inputs})"
     axis = 0 if network.columns else -1
@@ -87,10 +93,10 @@ def inputs_of(network: Network, caller: str, array: Array) -> Array:
             f"{caller}: x has shape {array.shape} but the network has {network.inputs} inputs: "
             f"it needs shape {forms} or ({network.inputs},)"
         )
-    return array[None] if array.ndim == 1 else array.T if network.columns else array
+    return array[None] if array.ndim == 1 else network.turned(array)
 
 
-def _classes(network: Network, caller: str, classes: Array, n: int) -> Array:
+def _classes(network: Architecture, caller: str, classes: Array, n: int) -> Array:
     if not are_classes(classes, (n,)):
         raise ValueError(
             f"{caller}: target has shape {classes.shape} and dtype {classes.dtype}: give "
@@ -101,7 +107,7 @@ def _classes(network: Network, caller: str, classes: Array, n: int) -> Array:
     return np.ascontiguousarray(classes, INT64)
 
 
-def check_classes(network: Network, caller: str, classes: Array) -> None:
+def check_classes(network: Architecture, caller: str, classes: Array) -> None:
     """Raise unless there are as many outputs as the classes need."""
     k = network.outputs
     check_classes_of(caller, classes, k, f"the network has {k} outputs")

@@ -18,8 +18,8 @@ import numpy as np
 
 from fastgrad.arguments import random_generator
 from fastgrad.arrays import Array
-from fastgrad.networks.fit_arguments import CALLER, FitOptions, is_true, optimizer_of
-from fastgrad.networks.training import EarlyStopping, FitResult, FitState
+from fastgrad.networks.shared.fit_arguments import CALLER, FitOptions, is_true, optimizer_of
+from fastgrad.networks.shared.training import EarlyStopping, FitResult, FitState
 from fastgrad.warning_categories import TrainingWarning
 
 

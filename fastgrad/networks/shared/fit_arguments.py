@@ -9,7 +9,7 @@ import numpy as np
 
 from fastgrad.arguments import check_count
 from fastgrad.arrays import Array
-from fastgrad.networks.training import FitResult, FitState
+from fastgrad.networks.shared.training import FitResult, FitState
 from fastgrad.optimizers import OPTIMIZERS, Optimizer
 
 CALLER = "MLP.fit"

@@ -1,0 +1,78 @@
+"""What a network is, whoever computes it: its layers in one flat vector, and its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from fastgrad.arrays import FLOAT64, Array
+from fastgrad.layers.kinds import Dense, Layer, LayerNorm
+
+
+def lay_out(
+    sizes: tuple[int, ...], activations: Sequence[Any], identity: Any, bias: bool, normalize: Any
+) -> list[Layer]:
+    """Return the layers of these settings, one behind the other in the flat vector."""
+    layers: list[Layer] = []
+    end, hidden = 0, len(sizes) - 2
+    for i, (d, k) in enumerate(pairwise(sizes)):
+        norm = normalize is not None and i < hidden
+        layers.append(Dense(d, k, end, identity if norm else activations[i], bias))
+        end += layers[-1].size
+        if norm:
+            layers.append(LayerNorm(k, k, end, activations[i]))
+            end += layers[-1].size
+    return layers
+
+
+@dataclass
+class Architecture:
+    """The layers of a network, its loss, and the form of its samples."""
+
+    layers: Sequence[Layer]
+    loss: Any
+    reduction: str
+    columns: bool
+    dtype: np.dtype[Any]
+
+    def __post_init__(self) -> None:
+        self.inputs, self.outputs = self.layers[0].inputs, self.layers[-1].outputs
+        self.size = self.layers[-1].start + self.layers[-1].size
+
+    def views(self, params: Array) -> list[Any]:
+        """Return each layer's parameters in a flat vector."""
+        return [layer.views(params, self.columns) for layer in self.layers]
+
+    def init(self, rng: np.random.Generator) -> Array:
+        """Return a flat vector of what each layer begins as."""
+        params = np.empty(self.size, self.dtype)
+        for layer, views in zip(self.layers, self.views(params), strict=True):
+            for view, value in zip(views, layer.init(rng), strict=True):
+                if view is not None:
+                    view[...] = np.transpose(value) if self.columns else value
+        return params
+
+    def turned(self, rows: Array) -> Array:
+        """Return an array of one sample a row as callers have it, or one of theirs in rows."""
+        return rows.T if self.columns and rows.ndim == 2 else rows
+
+    def gradient_dtype(self, params: Array) -> np.dtype[Any]:
+        """Return the dtype of the gradient: float64 where `params` are, else the network's.
+
+        Optimizers that work in float64, as SciPy's do, add it to their own vectors.
+        """
+        wide = params.dtype.kind == "f" and params.dtype.itemsize == 8
+        return FLOAT64 if wide else self.dtype
+
+    def takes(self, *arrays: Array) -> bool:
+        """Return whether kernels read these arrays as they are."""
+        return all(
+            a.dtype == self.dtype
+            and a.flags.aligned
+            and all(step % a.itemsize == 0 for step in a.strides)
+            for a in arrays
+        )

@@ -1,0 +1,233 @@
+"""What every MLP is, whoever computes it: checked settings, and parameters in a flat vector."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastgrad.arguments import (
+    LAYOUTS,
+    REDUCTIONS,
+    check_choice,
+    check_normalize,
+    native_dtype,
+    random_generator,
+)
+from fastgrad.arrays import Array, as_array, as_native
+from fastgrad.networks.shared.architecture import Architecture, lay_out
+from fastgrad.networks.shared.samples import check_params
+from fastgrad.networks.shared.settings import activations_of, check_learns, widths
+
+
+class BaseMLP:
+    """The settings of a network, and its flat vector.
+
+    The packages add what they compute, and the activations and losses they compute it with.
+    """
+
+    _architecture: type[Architecture] = Architecture
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activations: Sequence[Any],
+        loss: Any,
+        reduction: str = "mean",
+        bias: bool = True,
+        samples: str = "rows",
+        dtype: Any = "float32",
+        normalize: str | None = None,
+    ) -> None:
+        self._settle(sizes, activations, loss, reduction, bias, samples, dtype, normalize)
+
+    # -- the package's own --------------------------------------------------------------------
+    def _activation(self, given: Any) -> Any:
+        """Return an activation of the package; None is the identity."""
+        raise NotImplementedError
+
+    def _loss(self, given: Any) -> Any:
+        """Return a loss of the package."""
+        raise NotImplementedError
+
+    # -- settings -----------------------------------------------------------------------------
+    def _settle(
+        self,
+        sizes: Sequence[int],
+        activations: Sequence[Any],
+        loss: Any,
+        reduction: str,
+        bias: bool,
+        samples: str,
+        dtype: Any,
+        normalize: str | None = None,
+    ) -> None:
+        """Check the settings and lay the network out."""
+        self.sizes = widths(sizes)
+        self.activations = activations_of(activations, len(self.sizes) - 1, self._activation)
+        self.loss = self._loss(loss)
+        check_learns(self.sizes, self.activations, self.loss)
+        check_choice("MLP", "reduction", reduction, REDUCTIONS)
+        check_choice("MLP", "samples", samples, LAYOUTS)
+        self.dtype = native_dtype("MLP", dtype)
+        check_normalize(self.sizes, normalize)
+        self.reduction, self.bias, self.samples = reduction, bool(bias), samples
+        self.normalize = normalize
+        identity = self._activation(None)
+        layers = lay_out(self.sizes, self.activations, identity, self.bias, normalize)
+        columns = samples == "columns"
+        self._network = self._architecture(layers, self.loss, reduction, columns, self.dtype)
+        self.size = self._network.size
+        if self.size > sys.maxsize // 8:
+            raise ValueError(
+                f"MLP: sizes is {self.sizes}: {self.size} parameters are more than memory can be"
+            )
+
+    def __repr__(self) -> str:
+        names = tuple(a.name for a in self.activations)
+        normalize = "" if self.normalize is None else f", normalize={self.normalize!r}"
+        return (
+            f"MLP({self.sizes}, activations={names}, loss={self.loss.name!r}, "
+            f"reduction={self.reduction!r}, bias={self.bias}, samples={self.samples!r}, "
+            f"dtype={self.dtype.name!r}{normalize})"
+        )
+
+    # -- the flat vector --------------------------------------------------------------------
+    def init(self, seed: int = 0) -> Array:
+        """Return random parameters: normal weights, biases of zero.
+
+        The weights' variance is 1 / d for d inputs (LeCun et al., Efficient BackProp, 1998), and
+        2 / d before ReLU and its like (He et al., ICCV 2015): see `Activation.halving`. Where the
+        layer is normalized first, it is 1 / d; gains are 1, shifts 0.
+
+        Parameters
+        ----------
+        seed : int
+            Of ``numpy.random.default_rng``. Equal seeds draw equal numbers in both layouts, and
+            in both dtypes but for the rounding.
+
+        Returns
+        -------
+        ndarray
+            The flat vector, ``(size,)`` of the network's dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a seed that NumPy does not take.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> net = fg.MLP((4, 2), (None,), "mse")
+        >>> net.init(seed=1).shape
+        (10,)
+        """
+        return self._network.init(random_generator("MLP.init", seed))
+
+    def layers(self, params: Array) -> list[Any]:
+        """Return the weights and biases in a flat vector (of parameters, or a gradient), as views.
+
+        Parameters
+        ----------
+        params : ndarray
+            The flat vector, ``(size,)`` of any dtype.
+
+        Returns
+        -------
+        list of LayerParams
+            A pair ``(w, b)`` per layer; writing to them changes `params`. Behind that of a
+            normalized layer stands a `NormParams`, a pair ``(gain, shift)``.
+
+        Raises
+        ------
+        TypeError
+            If `params` is no NumPy array: there would be nothing to view.
+        ValueError
+            For another shape.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> net = fg.MLP((4, 2), (None,), "mse")
+        >>> [layer.w.shape for layer in net.layers(net.init())]
+        [(4, 2)]
+        """
+        caller = "MLP.layers"
+        if not isinstance(params, np.ndarray):
+            raise TypeError(f"{caller}: params is a {type(params).__name__}: give a NumPy array")
+        check_params(self._network, caller, params)
+        return self._network.views(params)
+
+    def pack(self, layers: Sequence[tuple[ArrayLike, ArrayLike | None]]) -> Array:
+        """Return the flat vector of weights and biases ``[(w1, b1), (w2, b2), ...]``.
+
+        Where hidden layers are normalized: ``[(w1, b1), (gain1, shift1), (w2, b2), ...]``.
+
+        Parameters
+        ----------
+        layers : sequence of pairs of array_like
+            Per layer w of shape ``(d, k)`` and b of shape ``(k,)``, ``(1, k)`` or ``(k, 1)``;
+            columns: w ``(k, d)``. b is None for a network without biases. `gain` and `shift` have
+            the shapes of b.
+
+        Returns
+        -------
+        ndarray
+            A new vector, ``(size,)`` of the network's dtype.
+
+        Raises
+        ------
+        TypeError
+            For a dtype fastgrad does not compute in.
+        ValueError
+            Unless there is one pair per layer, of its shapes.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> net = fg.MLP((2, 1), (None,), "mse", dtype="float64")
+        >>> net.pack([([[1.0], [2.0]], [3.0])])
+        array([1., 2., 3.])
+        """
+        caller = "MLP.pack"
+        if not hasattr(layers, "__iter__"):
+            kind = type(layers).__name__
+            raise TypeError(f"{caller}: layers is a {kind}: give a pair (w, b) per layer")
+        pairs, own = list(layers), self._network.layers
+        names = dict.fromkeys(layer.parameters._fields for layer in own)
+        first = ", ".join(f"({', '.join(f'{name}1' for name in kind)})" for kind in names)
+        if len(pairs) != len(own):
+            kinds = " or ".join(f"({', '.join(kind)})" for kind in names)
+            raise ValueError(
+                f"{caller}: layers holds {len(pairs)} things: give {len(own)} pairs "
+                f"{kinds}, one per layer: [{first}, ...]"
+            )
+        params = np.empty(self.size, self.dtype)
+        for i, (pair, layer) in enumerate(zip(pairs, own, strict=True)):
+            places = layer.views(params, self.samples == "columns")
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                kind = ", ".join(places._fields)
+                raise ValueError(
+                    f"{caller}: layer {i} is not a pair ({kind}): give pairs [{first}, ...]"
+                )
+            for name, given, place, shape in zip(
+                places._fields, pair, places, layer.shapes(), strict=True
+            ):
+                if name == "b" and (given is None) != (place is None):
+                    rule = f"{name} must be {'None' if place is None else 'given'}"
+                    raise ValueError(f"{caller}: layer {i}: bias={self.bias}, so {rule}")
+                if place is None or shape is None:
+                    continue
+                array, k = as_array(caller, f"{name} of layer {i}", given), place.size
+                forms = [(k,), (1, k), (k, 1)] if len(shape) == 1 else [place.shape]
+                if array.shape not in forms:
+                    raise ValueError(
+                        f"{caller}: {name} of layer {i} has shape {array.shape}: it needs "
+                        f"{place.shape}"
+                    )
+                place[...] = as_native(array, self.dtype).reshape(place.shape)
+        return params

@@ -1,0 +1,197 @@
+"""The calls of an MLP without kernels: what reference and loops have in common.
+
+A package adds how a batch goes forward and backward (`_forward`, `_backpropagate`), and its
+optimizers; here arguments are checked, and results brought into their form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastgrad.arrays import Array, as_array, as_native, deliver
+from fastgrad.networks.shared.base import BaseMLP
+from fastgrad.networks.shared.epochs import State, train
+from fastgrad.networks.shared.fit_arguments import (
+    CALLER,
+    FitOptions,
+    check_resume,
+    check_resumed,
+    check_some,
+)
+from fastgrad.networks.shared.samples import checked_samples, inputs_of, native_params
+from fastgrad.networks.shared.training import FitResult, FitState
+from fastgrad.optimizers import Optimizer
+from fastgrad.results import check_out
+
+
+class PlainMLP(BaseMLP):
+    """An MLP whose package computes a batch at a time."""
+
+    kind: type[Any]  # the package's optimizers
+    default: Any  # the one that `fit` takes without another
+
+    # -- the package's own --------------------------------------------------------------------
+    def _forward(self, layers: list[Any], x: Array) -> Array:
+        """Return the last layer's output."""
+        raise NotImplementedError
+
+    def _backpropagate(
+        self, layers: list[Any], x: Array, target: Array | None, grads: list[Any]
+    ) -> float:
+        """Write the gradients into `grads`, views of a flat vector, and return the loss."""
+        raise NotImplementedError
+
+    # -- forward and backward -----------------------------------------------------------------
+    def predict(self, params: ArrayLike, x: ArrayLike, out: Array | None = None) -> Array:
+        """Return the last layer's output: ``(n, k)``, for columns ``(k, n)``, or ``(k,)``.
+
+        Parameters
+        ----------
+        params : array_like
+            The flat vector.
+        x : array_like
+            Rows ``(n, d)``, columns ``(d, n)``, or one sample ``(d,)``.
+        out : ndarray, optional
+            Where to put it: of the network's dtype.
+
+        Returns
+        -------
+        ndarray
+            Of the network's dtype.
+        """
+        caller, network = "MLP.predict", self._network
+        params, x = as_array(caller, "params", params), as_array(caller, "x", x)
+        p, rows = native_params(network, caller, params), inputs_of(network, caller, x)
+        shape = network.turned(np.empty((len(rows), network.outputs), np.bool_)).shape
+        if x.ndim == 1:
+            shape = (network.outputs,)
+        into = None
+        if out is not None:
+            into = check_out(caller, "out", out, shape, self.dtype, {"params": params, "x": x})
+        batch = network.turned(as_native(rows, self.dtype))
+        y = deliver(self._forward(network.views(p), batch).reshape(shape), self.dtype, into)
+        return y if out is None else out
+
+    def value_and_grad(
+        self,
+        params: ArrayLike,
+        x: ArrayLike,
+        target: ArrayLike | None = None,
+        out: Array | None = None,
+    ) -> tuple[float, Array]:
+        """Return the loss, and its gradient with respect to the parameters.
+
+        Parameters
+        ----------
+        params : array_like
+            The flat vector.
+        x : array_like
+            Rows ``(n, d)``, columns ``(d, n)``, or one sample ``(d,)``.
+        target : array_like, optional
+            Like the prediction; for softmax cross-entropy also integer classes ``(n,)``, for one
+            sample ``()``. None for losses of one array.
+        out : ndarray, optional
+            Where to put the gradient: ``(size,)`` of the dtype below.
+
+        Returns
+        -------
+        value : float
+        grad : ndarray
+            A flat vector; `layers` gives its parts. Of the network's dtype, or float64 if `params`
+            is.
+        """
+        caller, network = "MLP.value_and_grad", self._network
+        params, x = as_array(caller, "params", params), as_array(caller, "x", x)
+        target = None if target is None else as_array(caller, "target", target)
+        p, dtype = native_params(network, caller, params), network.gradient_dtype(params)
+        data, into = checked_samples(network, caller, x, target), None
+        if out is not None:
+            inputs = {"params": params, "x": x, "target": target}
+            into = check_out(caller, "out", out, (self.size,), dtype, inputs)
+        value, grad = self._gradient(p, *data.converted(slice(None), self.dtype))
+        grad = deliver(grad, dtype, into)
+        return value, grad if out is None else out
+
+    def _gradient(self, params: Array, x: Array, target: Array | None) -> tuple[float, Array]:
+        """Return loss and gradient of samples in rows, of the network's dtype."""
+        network, grad = self._network, np.empty(self.size, self.dtype)
+        goal = None if target is None else network.turned(target)
+        value = self._backpropagate(
+            network.views(params), network.turned(x), goal, network.views(grad)
+        )
+        return value, grad
+
+    # -- training -----------------------------------------------------------------------------
+    def fit(
+        self,
+        params: ArrayLike | None,
+        x: ArrayLike,
+        target: ArrayLike | None = None,
+        optimizer: Optimizer | None = None,
+        epochs: int = 10,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int = 0,
+        progress: bool = False,
+        callback: Callable[[FitState], Any] | None = None,
+        resume: FitResult | None = None,
+    ) -> FitResult:
+        """Train, and return new parameters and the loss of each epoch.
+
+        Parameters
+        ----------
+        params : array_like
+            Where to start; not changed. None with ``resume``.
+        x, target : array_like
+            As in `value_and_grad`.
+        optimizer : Optimizer, optional
+            Default: ``Adam()``.
+        epochs, batch_size : int
+            Passes over all samples; samples per step. An epoch's last batch may be smaller.
+        shuffle : bool
+            Take the samples in a new random order each epoch, ``rng.permutation(n)`` with
+            ``rng = np.random.default_rng(seed)``.
+        seed : int
+            Of these orders, which begin anew in every call, as the optimizer does: to train in
+            pieces, give ``resume``.
+        progress : bool
+            Show epoch, loss and samples per second on stderr.
+        callback : callable, optional
+            Called with a `FitState` after each epoch; training stops when it returns True.
+        resume : FitResult, optional
+            What an earlier call returned, to go on as if it had not ended: with its parameters,
+            optimizer, orders and losses.
+
+        Returns
+        -------
+        FitResult
+            ``params`` and ``losses``: per epoch, the loss over its samples with the parameters as
+            they were when each was used. ``stopped`` is "callback" where that stopped it,
+            and "diverged" (with a TrainingWarning) if an epoch gave a loss or parameters that are
+            not finite: the result is that of the epochs before.
+        """
+        network = self._network
+        if resume is not None:
+            check_resume(resume, State, self.kind, self.size, self.dtype)
+        if resume is None or params is not None:
+            given = native_params(network, CALLER, as_array(CALLER, "params", params))
+            if resume is not None:
+                check_resumed(given, resume)
+        p: Array = given.copy() if resume is None else resume.params.copy()
+        x = as_array(CALLER, "x", x)
+        goal = None if target is None else as_array(CALLER, "target", target)
+        data = checked_samples(network, CALLER, x, goal)
+        check_some(x, len(data.x))
+
+        def value_and_grad(batch: Array) -> tuple[float, Array]:
+            return self._gradient(p, *data.converted(batch, self.dtype))
+
+        options = FitOptions(
+            optimizer, epochs, batch_size, shuffle, seed, progress, callback, resume
+        )
+        averaged = self.reduction != "sum"
+        return train(p, len(data.x), value_and_grad, averaged, self.kind, self.default, options)
