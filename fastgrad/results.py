@@ -82,6 +82,14 @@ class NormParams(NamedTuple):
     shift: Array
 
 
+class LayerNormGrads(NamedTuple):
+    """Gradients of one layer normalization, of the shapes of what they belong to."""
+
+    x: Array
+    gain: Array
+    shift: Array
+
+
 # -- out= of one result -------------------------------------------------------------------------
 
 

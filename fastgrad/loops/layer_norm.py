@@ -9,8 +9,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from fastgrad.arrays import Array
+from fastgrad.results import LayerNormGrads
+
 from .activations import Activation
-from .lists import Array, Row, feature_axis, from_rows, to_rows
+from .lists import Row, feature_axis, from_rows, to_rows
 
 EPS = 1e-5
 
@@ -25,14 +28,6 @@ class LayerNormCache(NamedTuple):
     activation: Activation
     x: Array
     samples: str
-
-
-class LayerNormGrads(NamedTuple):
-    """Gradients, of the shapes of what they belong to."""
-
-    x: Array
-    gain: Array
-    shift: Array
 
 
 def layer_norm_forward(

@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from fastgrad.arrays import Array
+
 Row = list[float]  # the features of one sample
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgrad.arrays import Array
+from fastgrad.results import LayerNormGrads
 
 from .dense import as_rows
 
@@ -30,14 +31,6 @@ class LayerNormCache(NamedTuple):
     saved: Array  # y, or what the activation was applied to
     activation: Any
     samples: str
-
-
-class LayerNormGrads(NamedTuple):
-    """Gradients, of the shapes of what they belong to."""
-
-    x: Array
-    gain: Array
-    shift: Array
 
 
 def layer_norm_forward(
