@@ -49,8 +49,8 @@ _LATER = {
     "EarlyStopping": "networks.shared.training",
     "FitResult": "networks.shared.training",
     "FitState": "networks.shared.training",
-    "warmup": "environment",
-    "show_config": "environment",
+    "warmup": "command.environment",
+    "show_config": "command.environment",
 }
 
 __all__ = [
@@ -107,7 +107,7 @@ class _Moved(ModuleType):
 _MOVED = {
     "fastgrad.activation": "activations",
     "fastgrad.data": "command.digits",
-    "fastgrad.dense_layer": "layers.dense_checked",
+    "fastgrad.dense_layer": "layers.dense_calls",
     "fastgrad.functional": "layers.dense",
     "fastgrad.network": "networks.mlp",
     "fastgrad.training": "networks.shared.training",

@@ -26,16 +26,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import (
-    check_axis,
-    check_from_output,
-    elementwise_arguments,
-    refuse_derivative,
+from fastgrad.arguments import check_from_output, refuse_derivative
+from fastgrad.arrays import Array
+from fastgrad.calls import (
+    ALONG,
+    BACKWARD,
+    BACKWARD_BY_OUTPUT,
+    DERIVATIVE,
+    FORWARD,
+    FROM_OUTPUT,
+    LAST_AXIS,
+    NOT_TAKEN,
+    Application,
 )
-from fastgrad.arrays import Array, Dtypes, as_native, common_dtypes, deliver
 from fastgrad.kernels.elementwise.derivative_check import disagreement
-from fastgrad.kernels.flags import COLUMNS, ELEMENTWISE, ONES, UNCHECKED
-from fastgrad.results import check_out
+from fastgrad.kernels.flags import ELEMENTWISE, ONES, UNCHECKED
 from fastgrad.warning_categories import FastgradWarning
 
 __all__ = ["ACTIVATIONS", "Activation", "define_activation"]
@@ -43,13 +48,6 @@ __all__ = ["ACTIVATIONS", "Activation", "define_activation"]
 ACTIVATIONS: dict[str, Activation] = {}
 # Called with a name and what it meant before, when `define_activation` gives it a new meaning.
 REDEFINED: list[Callable[[str, Activation | None], None]] = []
-
-
-class _Last(int):
-    """The axis -1 as a default, so that one that is given can be told from it."""
-
-
-_LAST = _Last(-1)
 
 
 class Activation:
@@ -109,6 +107,7 @@ class Activation:
         self.halving, self.source = halving, source
         self.__doc__ = f"{name}: y = {formula}" + (f" ({source})" if source else "")
         self._flags = 0 if rowwise else ELEMENTWISE
+        self._axes = ALONG if rowwise else {}
         self._records: dict[str, Array] = {}
         # By dtype: the compiled entry point and the row kernel, for calls of plain arrays.
         self._direct: dict[str, dict[np.dtype[Any], tuple[Callable[..., Any], int]]] = {
@@ -201,7 +200,7 @@ class Activation:
         return "forward", "forward_and_slope", "backward_slope"
 
     # -- value and derivatives ------------------------------------------------------------
-    def __call__(self, z: ArrayLike, *, out: Array | None = None, axis: int = _LAST) -> Array:
+    def __call__(self, z: ArrayLike, *, out: Array | None = None, axis: int = LAST_AXIS) -> Array:
         """Return ``y = act(z)``, elementwise or (softmax) along an axis.
 
         Parameters
@@ -234,15 +233,15 @@ class Activation:
         >>> fg.softmax([[0.0, 1.0], [0.0, 1.0]], axis=0).tolist()
         [[0.5, 0.5], [0.5, 0.5]]
         """
-        try:  # as `_directly`, which costs 0.2 us more
+        try:
             run, address = self._direct["forward"][z.dtype]  # type: ignore[union-attr]
-            flags = self._flags if axis is _LAST else self._along(axis, z.ndim)  # type: ignore[union-attr]
+            flags = self._flags if axis is LAST_AXIS else self._axes[type(axis), axis, z.ndim]  # type: ignore[union-attr]
             y = run(z, out, address, flags if out is None else flags + UNCHECKED)
-        except (AttributeError, KeyError, TypeError):
-            y = None
-        if y is not None:
-            return y  # type: ignore[no-any-return]
-        return self._run("", "forward", {"z": z}, out, axis)
+            if y is not None:
+                return y  # type: ignore[no-any-return]
+        except NOT_TAKEN:
+            pass
+        return FORWARD.complete(None, (z,), (out,), (self, axis))  # type: ignore[no-any-return]
 
     def derivative(self, z: ArrayLike, *, out: Array | None = None) -> Array:
         """Return ``act'(z)``, elementwise.
@@ -276,13 +275,13 @@ class Activation:
         """
         if self.rowwise:
             refuse_derivative(self.name)
-        derivative = self._directly("backward_z", z, z, out, _LAST, ONES)
-        if derivative is not None:
-            return derivative
-        return self._run(".derivative", "backward_z", {"z": z}, out, _LAST)
+        slope = self._directly("backward_z", z, z, out, LAST_AXIS, ONES)
+        if slope is not None:
+            return slope
+        return DERIVATIVE.complete(None, (z,), (out,), (self, LAST_AXIS))  # type: ignore[no-any-return]
 
     def backward(
-        self, grad_y: ArrayLike, z: ArrayLike, *, out: Array | None = None, axis: int = _LAST
+        self, grad_y: ArrayLike, z: ArrayLike, *, out: Array | None = None, axis: int = LAST_AXIS
     ) -> Array:
         """Return ``grad_z = dL/dz``, the vector-Jacobian product, from the pre-activation.
 
@@ -320,26 +319,18 @@ class Activation:
         >>> fg.softmax.backward([[1.0, 0.0]], [[0.0, 0.0]])
         array([[ 0.25, -0.25]])
         """
-        if not self.rowwise:
-            grad_z = self._directly("backward_z", grad_y, z, out, axis)
-        else:
+        if self.rowwise:
             grad_z = self._directly_by_output(grad_y, z, out, axis)
+            call: Application = BACKWARD_BY_OUTPUT
+        else:
+            grad_z = self._directly("backward_z", grad_y, z, out, axis)
+            call = BACKWARD
         if grad_z is not None:
             return grad_z
-        arguments = {"grad_y": grad_y, "z": z}
-        if not self.rowwise:
-            return self._run(".backward", "backward_z", arguments, out, axis)
-        caller = f"{self.name}.backward"
-        arrays, dtypes, axis = self._check(caller, arguments, out, axis)
-        z_array = arrays["z"].astype(dtypes.work, copy=False)
-        y = self._run(".backward", "forward", {"z": z_array}, None, axis)
-        grad_z = self._run(
-            ".backward", "backward_y", {"grad_y": arrays["grad_y"], "y": y}, None, axis
-        )
-        return deliver(grad_z, dtypes.result, out)
+        return call.complete(None, (grad_y, z), (out,), (self, axis))  # type: ignore[no-any-return]
 
     def backward_from_output(
-        self, grad_y: ArrayLike, y: ArrayLike, *, out: Array | None = None, axis: int = _LAST
+        self, grad_y: ArrayLike, y: ArrayLike, *, out: Array | None = None, axis: int = LAST_AXIS
     ) -> Array:
         """Return ``grad_z = dL/dz`` from the output ``y = act(z)``: so z may be forgotten.
 
@@ -379,90 +370,57 @@ class Activation:
         grad_z = self._directly("backward_y", grad_y, y, out, axis)
         if grad_z is not None:
             return grad_z
-        return self._run(
-            ".backward_from_output", "backward_y", {"grad_y": grad_y, "y": y}, out, axis
-        )
+        return FROM_OUTPUT.complete(None, (grad_y, y), (out,), (self, axis))  # type: ignore[no-any-return]
 
+    # -- the first step of a call: see `fastgrad.calls` ---------------------------------------
     def _directly(
-        self, function: str, grad_y: Any, source: Any, out: Any, axis: int, more: int = 0
+        self, kernel: str, grad_y: Any, source: Any, out: Any, axis: int, more: int = 0
     ) -> Array | None:
-        """Run a backward kernel on the arguments as they are, or return None: not in its form."""
+        """Run a backward kernel on the arguments as they are, or return None: not taken."""
         try:
-            run, address = self._direct[function][source.dtype]
-            flags = more + (self._flags if axis is _LAST else self._along(axis, source.ndim))
+            run, address = self._direct[kernel][source.dtype]
+            flags = self._flags if axis is LAST_AXIS else self._axes[type(axis), axis, source.ndim]
             if out is not None:
                 flags += UNCHECKED
-            return run(grad_y, source, out, address, flags)  # type: ignore[no-any-return]
-        except (AttributeError, KeyError, TypeError):
+            return run(grad_y, source, out, address, flags + more)  # type: ignore[no-any-return]
+        except NOT_TAKEN:
             return None
 
     def _directly_by_output(self, grad_y: Any, z: Any, out: Any, axis: int) -> Array | None:
-        """Run the kernels of y and of grad_z from y, or return None: not in their form."""
+        """Run the kernels of y and of grad_z from y, or return None: not taken."""
         try:
             if out is not None and np.may_share_memory(out, z):
                 return None
             run, address = self._direct["forward"][z.dtype]
-            y = run(z, None, address, self._flags if axis is _LAST else self._along(axis, z.ndim))
+            flags = self._flags if axis is LAST_AXIS else self._axes[type(axis), axis, z.ndim]
+            y = run(z, None, address, flags)
             return self._directly("backward_y", grad_y, y, out, axis)
-        except (AttributeError, KeyError, TypeError):
+        except NOT_TAKEN:
             return None
 
-    def _along(self, axis: Any, ndim: int) -> int:
-        """Return the flags of an `axis` that kernels take, or raise KeyError."""
-        if type(axis) is not int or not self.rowwise:
-            raise KeyError(axis)
-        if axis in (-1, ndim - 1):
-            return 0
-        return {(0, 2): COLUMNS, (-2, 2): COLUMNS}[axis, ndim]
+    def _entry(self, kernel: str, dtype: np.dtype[Any]) -> tuple[Callable[..., Any], int]:
+        """Return the compiled entry point for a row kernel, and its address; calls know them now.
 
-    def _run(
-        self,
-        method: str,
-        function: str,
-        arguments: dict[str, ArrayLike],
-        out: Array | None,
-        axis: int,
-    ) -> Array:
-        """Make the arguments native and contiguous, run one row kernel, deliver the result."""
+        Parameters
+        ----------
+        kernel : str
+            As for `address`.
+        dtype : dtype
+            float32 or float64.
+
+        Returns
+        -------
+        callable
+            See `kernels.calls.apply`.
+        int
+            The address of the row kernel.
+        """
         from fastgrad.kernels.calls.entry import entry
 
-        caller = self.name + method
-        arrays, dtypes, axis = self._check(caller, arguments, out, axis)
-        shape = next(iter(arrays.values())).shape
-        last = len(shape) - 1
-        views = [
-            np.moveaxis(a, axis, last) if self.rowwise else np.atleast_1d(a)
-            for a in arrays.values()
-        ]
-        dtype = dtypes.work.name
-        address = self.address(function, dtype)
-        forward = function == "forward"
-        run = entry("apply", "apply_forward" if forward else "apply_backward", dtype)
-        self._direct[function][dtypes.work] = run, address
-        flags = self._flags
-        if len(views) == 1 and not forward:  # a derivative
-            views, flags = 2 * views, flags + ONES
-        result = run(*(as_native(v, dtypes.work) for v in views), None, address, flags)
-        if result is None:  # not contiguous, or not in the same order
-            rows = (np.ascontiguousarray(as_native(v, dtypes.work)) for v in views)
-            result = run(*rows, None, address, flags)
-        if self.rowwise:
-            result = np.moveaxis(result, last, axis)
-        return deliver(result.reshape(shape), dtypes.result, out)
-
-    def _check(
-        self, caller: str, arguments: dict[str, ArrayLike], out: Array | None, axis: Any
-    ) -> tuple[dict[str, Array], Dtypes, int]:
-        """Return the arguments as arrays of one shape, the dtypes of the call, and the axis."""
-        if axis is not _LAST and not self.rowwise:
-            raise TypeError(f"{caller}: unexpected argument axis")
-        arrays = elementwise_arguments(caller, arguments)
-        name, array = next(iter(arrays.items()))
-        index = check_axis(caller, axis, name, array) if self.rowwise else -1
-        dtypes = common_dtypes(*arrays.values())
-        if out is not None:
-            check_out(caller, "out", out, array.shape, dtypes.result, arrays)
-        return arrays, dtypes, index
+        address = self.address(kernel, dtype.name)
+        run = entry("apply", f"apply_{kernel.partition('_')[0]}", dtype.name)
+        self._direct[kernel][dtype] = run, address
+        return run, address
 
 
 def lookup(name: str) -> Activation:

@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 FLOAT16, FLOAT32, FLOAT64 = (np.dtype(t) for t in (np.float16, np.float32, np.float64))
 INT64 = np.dtype(np.int64)  # of classes
-_MOST_AXES = 64  # of NumPy's arrays
+MOST_AXES = 64  # of NumPy's arrays
 _NUMBERS = frozenset({float, int, bool, np.float64, np.float32, np.int64})
 _TAKEN = frozenset("?bhilqBHILQefd")  # NumPy's characters of bool, integers and floats
 # Kernels compare dtypes by identity: only NumPy's own objects will do.
@@ -89,7 +89,7 @@ def _array_of(function: str, name: str, value: Any) -> Array:
 
 def _check_depth(value: Any) -> None:
     """Raise RecursionError where the first entry of a list is a list, and so on for ever."""
-    for _ in range(_MOST_AXES + 1):
+    for _ in range(MOST_AXES + 1):
         if not isinstance(value, list | tuple) or not value:
             return
         value = value[0]
@@ -166,15 +166,16 @@ class _Conversions:
         setattr(self, name, loaded)
         return loaded
 
-    def _natives_of_some(self, count: int, *arrays: Any) -> Any:
+    def _natives_of_some(self, arrays: tuple[Any, ...], outs: tuple[Any, ...]) -> Any:
         """Load `natives` when there is something to convert: it may have to be compiled.
 
         Calls of kernels that are not loaded yet come here first, with arrays as kernels take them.
         """
-        kinds = {a.dtype if type(a) is np.ndarray else None for a in arrays if a is not None}
+        given = (*arrays, *outs)
+        kinds = {a.dtype if type(a) is np.ndarray else None for a in given if a is not None}
         if kinds == {FLOAT32} or kinds == {FLOAT64}:
             return None
-        return self._loaded("natives")(count, *arrays)
+        return self._loaded("natives")(arrays, outs)
 
 
 TO_FLOAT32, TO_FLOAT64 = _Conversions(FLOAT32), _Conversions(FLOAT64)

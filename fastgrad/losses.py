@@ -19,32 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import (
-    REDUCTIONS,
-    check_probabilities,
-    check_target_given,
-    loss_arguments,
-)
-from fastgrad.arrays import (
-    FLOAT32,
-    INT64,
-    TO_FLOAT32,
-    TO_FLOAT64,
-    Array,
-    as_native,
-    deliver,
-)
-from fastgrad.kernels.flags import (
-    COLUMNS,
-    PER_SAMPLE,
-    PROBABILITIES,
-    UNCHECKED,
-    WANT_GRAD,
-)
-from fastgrad.results import check_out
-
-_CODES = {name: code for code, name in enumerate(REDUCTIONS)}
-_COLUMNS = {"rows": 0, "columns": COLUMNS}
+from fastgrad.arguments import check_probabilities, check_target_given
+from fastgrad.arrays import Array
+from fastgrad.calls import CODES, COLUMNS_IF, NOT_TAKEN, VALUE, VALUE_AND_GRAD
+from fastgrad.kernels.flags import PER_SAMPLE, PROBABILITIES, UNCHECKED, WANT_GRAD
 
 
 class _Loss:
@@ -67,7 +45,7 @@ class _Loss:
         self.probabilities = probabilities
         self.__doc__ = f"{name}: {formula}" + (f"\n\n{note}" if note else "")
         self._flags = (PER_SAMPLE if rowwise else 0) + (PROBABILITIES if probabilities else 0)
-        self._kernels: dict[np.dtype[Any], tuple[Callable[..., Any], int]] = {}
+        self._direct: dict[np.dtype[Any], tuple[Callable[..., Any], int]] = {}
         self._made = True
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -92,12 +70,12 @@ class _Loss:
             raise ValueError(f"loss {self.name!r} has no kernels: take one of fg.losses")
         return LIBRARY.address(f"loss.{self.name}", f"loss_{self.name}", dtype)
 
-    def _kernel(self, dtype: np.dtype[Any]) -> tuple[Callable[..., Any], int]:
-        """Return the compiled entry point and the address of this loss."""
+    def _entry(self, dtype: np.dtype[Any]) -> tuple[Callable[..., Any], int]:
+        """Return the compiled entry point and the kernel's address; calls know them from now on."""
         from fastgrad.kernels.calls.entry import entry
 
         found = entry("apply_loss", "apply_loss", dtype.name), self.address(dtype.name)
-        self._kernels[dtype] = found
+        self._direct[dtype] = found
         return found
 
     def check_target(self, caller: str, target: Array) -> None:
@@ -105,94 +83,25 @@ class _Loss:
         if self.probabilities:
             check_probabilities(caller, self.name, target)
 
-    def _direct(
+    def _reduced(self, terms: float, reduction: str, samples: int, elements: int) -> float:
+        """Return the loss whose terms add up to `terms` (`kernels.elementwise.loss.divisor`)."""
+        if reduction == "sum":
+            return terms
+        count = samples if reduction == "samples" or self.rowwise else elements
+        return terms / count if count else math.nan  # the mean of nothing
+
+    def _directly(
         self, pred: Any, target: Any, reduction: str, samples: str, out: Any, flags: int
     ) -> Any:
-        """Run the kernel on the arguments as they are, or return None: not in its form."""
+        """Take the first step of a call (`fastgrad.calls`): return None if that is not enough."""
         try:
-            run, address = self._kernels[pred.dtype]
-            flags += self._flags + _COLUMNS[samples]
+            run, address = self._direct[pred.dtype]
+            flags += self._flags + COLUMNS_IF[samples]
             if out is not None:
                 flags += UNCHECKED
-            return run(pred, target, out, address, _CODES[reduction], flags)
-        except (AttributeError, KeyError, TypeError):
+            return run(pred, target, out, address, CODES[reduction], flags)
+        except NOT_TAKEN:
             return None
-
-    def _converted(
-        self, pred: Any, target: Any, reduction: str, samples: str, out: Any, flags: int
-    ) -> Any:
-        """Do what `_direct` does if only dtypes have to be converted, else return None.
-
-        The checks of `_evaluate` take 10 us and more.
-        """
-        try:
-            if self.rowwise and (type(target) is list or target.ndim < pred.ndim):
-                classes = TO_FLOAT64.classes(target, out)
-                if classes is None:
-                    return None
-                return self._direct(pred, classes, reduction, samples, out, flags)
-            arrays = TO_FLOAT64.natives(2, pred, target, out)
-            if arrays is None:
-                arrays = TO_FLOAT32.natives(2, pred, target, out)
-                if arrays is None:
-                    return None
-            p, t = arrays
-            if pred.dtype is not FLOAT32 or p is pred:  # the gradient has the dtype computed in
-                return self._direct(p, t, reduction, samples, out, flags)
-            made = self._direct(p, t, reduction, samples, None, flags)
-            if made is None or flags == 0:
-                return made
-            grad = TO_FLOAT32.converted(made[1], out)
-            return None if grad is None else (made[0], grad)
-        except (AttributeError, TypeError):
-            return None
-
-    def _evaluate(
-        self,
-        caller: str,
-        pred: ArrayLike,
-        target: ArrayLike | None,
-        reduction: str,
-        samples: str,
-        out: Array | None,
-        want_grad: bool,
-    ) -> Any:
-        """Check and convert everything, run the kernel, deliver float or (float, grad)."""
-        given = loss_arguments(caller, pred, target, reduction, samples, self.rowwise)
-        array, goal, labels, _ = given
-        if array is not pred or goal is not target:  # lists, say: they may need no more
-            flags = WANT_GRAD if want_grad else 0
-            made = self._converted(array, goal, reduction, samples, out, flags)
-            if made is not None:
-                return made
-        dtypes = given.dtypes
-        result = dtypes.result
-        if out is not None:
-            check_out(caller, "out", out, array.shape, result, given.inputs)
-        if array.size == 0:
-            value = reduced(0.0, reduction, self.rowwise, given.samples, array.size)
-            grad = np.empty(array.shape, result) if out is None else out
-            return (value, grad) if want_grad else value
-
-        def canonical(a: Array) -> Array:
-            return as_native(a if a.ndim <= 2 else np.ascontiguousarray(a), dtypes.work)
-
-        run, address = self._kernel(dtypes.work)
-        native = goal
-        if labels:
-            assert goal is not None
-            native = as_native(np.ascontiguousarray(goal), INT64).reshape(goal.shape)
-        elif goal is not None:
-            native = canonical(goal)
-        flags = self._flags + _COLUMNS[samples] + (WANT_GRAD if want_grad else 0)
-        outcome = run(canonical(array), native, None, address, _CODES[reduction], flags)
-        if outcome is None:  # it has found a target that it does not take
-            assert goal is not None
-            self.check_target(caller, goal)
-        if not want_grad:
-            return outcome
-        value, grad = outcome
-        return value, deliver(grad, result, out)
 
 
 class Loss(_Loss):
@@ -249,14 +158,12 @@ class Loss(_Loss):
         >>> fg.losses.softmax_cross_entropy([[0.0, 0.0]], [1])
         0.6931471805599453
         """
-        if target is not None:
-            value: float | None = self._direct(pred, target, reduction, samples, None, 0)
-            if value is None:
-                value = self._converted(pred, target, reduction, samples, None, 0)
-            if value is not None:
-                return value
-        check_target_given(self.name, target)
-        return self._evaluate(self.name, pred, target, reduction, samples, None, False)  # type: ignore[no-any-return]
+        if target is None:
+            check_target_given(self.name, target)
+        value: float | None = self._directly(pred, target, reduction, samples, None, 0)
+        if value is not None:
+            return value
+        return VALUE.complete(None, (pred, target), (None,), (self, reduction, samples, pred))  # type: ignore[no-any-return]
 
     def value_and_grad(
         self,
@@ -306,16 +213,13 @@ class Loss(_Loss):
         >>> grad
         array([[ 0.5, -0.5]])
         """
-        if target is not None:
-            pair = self._direct(pred, target, reduction, samples, out, WANT_GRAD)
-            if pair is None:
-                pair = self._converted(pred, target, reduction, samples, out, WANT_GRAD)
-            if pair is not None:
-                return pair  # type: ignore[no-any-return]
-        caller = f"{self.name}.value_and_grad"
-        check_target_given(caller, target)
-        value, grad = self._evaluate(caller, pred, target, reduction, samples, out, True)
-        return value, grad
+        if target is None:
+            check_target_given(f"{self.name}.value_and_grad", target)
+        pair = self._directly(pred, target, reduction, samples, out, WANT_GRAD)
+        if pair is not None:
+            return pair  # type: ignore[no-any-return]
+        how = self, reduction, samples, pred
+        return VALUE_AND_GRAD.complete(None, (pred, target), (out,), how)  # type: ignore[no-any-return]
 
 
 class ArrayLoss(_Loss):
@@ -370,12 +274,10 @@ class ArrayLoss(_Loss):
         >>> fg.losses.squared_l2([3.0, 4.0])
         25.0
         """
-        value: float | None = self._direct(y, None, reduction, samples, None, 0)
-        if value is None:
-            value = self._converted(y, None, reduction, samples, None, 0)
+        value: float | None = self._directly(y, None, reduction, samples, None, 0)
         if value is not None:
             return value
-        return self._evaluate(self.name, y, None, reduction, samples, None, False)  # type: ignore[no-any-return]
+        return VALUE.complete(None, (y, None), (None,), (self, reduction, samples, y))  # type: ignore[no-any-return]
 
     def value_and_grad(
         self,
@@ -413,26 +315,15 @@ class ArrayLoss(_Loss):
         >>> fg.losses.sum.value_and_grad([[1.0, 2.0]], "mean")
         (1.5, array([[0.5, 0.5]]))
         """
-        pair = self._direct(y, None, reduction, samples, out, WANT_GRAD)
-        if pair is None:
-            pair = self._converted(y, None, reduction, samples, out, WANT_GRAD)
+        pair = self._directly(y, None, reduction, samples, out, WANT_GRAD)
         if pair is not None:
             return pair  # type: ignore[no-any-return]
-        caller = f"{self.name}.value_and_grad"
-        value, grad = self._evaluate(caller, y, None, reduction, samples, out, True)
-        return value, grad
+        how = self, reduction, samples, y
+        return VALUE_AND_GRAD.complete(None, (y, None), (out,), how)  # type: ignore[no-any-return]
 
 
 def _lookup(name: str) -> Loss | ArrayLoss:
     return LOSSES[name]
-
-
-def reduced(terms: float, reduction: str, rowwise: bool, samples: int, elements: int) -> float:
-    """Return the loss whose terms add up to `terms` (`kernels.elementwise.loss.divisor`)."""
-    if reduction == "sum":
-        return terms
-    count = samples if reduction == "samples" or rowwise else elements
-    return terms / count if count else math.nan  # the mean of nothing
 
 
 mse = Loss("mse", "(pred - target)**2")

@@ -423,12 +423,15 @@ _KERNELS = [
         "if float_value(known) == -1.0:", "a y changed in place is taken",
     ),
     Fault(
-        "mark-other-dtype", "layers/dense_checked.py",
-        "if mark is not None and mark_of(saved, layer) != mark:", "if False:",
+        "mark-other-dtype", "layers/dense_calls.py",
+        "if mark is not None and mark_of(cache.saved, layer) != mark:",
+        "if False:",
         "a y changed in place is taken with a grad_y of another dtype",
     ),
     Fault(
-        "mark-large", "layers/dense.py", "layer, None, mark_of(saved, layer))", "layer, None)",
+        "mark-large", "layers/dense_calls.py",
+        "saved, layer, kept, mark_of(saved, layer))",
+        "saved, layer, kept)",
         "the y of a large layer is not marked",
     ),
     Fault(
@@ -490,7 +493,7 @@ _KERNELS = [
         "an output with leading batch axes in Fortran order is no output",
     ),
     Fault(
-        "batch-part", "layers/dense_checked.py",
+        "batch-part", "layers/dense_calls.py",
         "out.shape == like.shape and in_one_piece:", "out.shape == like.shape:",
         "an output with leading batch axes that is part of a wider array stays as it was",
     ),
@@ -715,12 +718,13 @@ _KERNELS = [
         "other elements are looked at than are used, where samples are in columns",
     ),
     Fault(
-        "probabilities-checked", "losses.py",
-        "            self.check_target(caller, goal)\n", "            pass\n",
+        "probabilities-checked", "calls.py",
+        "            loss.check_target(loss.name + self.method, target)\n",
+        "            pass\n",
         "a target that the kernel does not take ends in an exception of Python's",
     ),
     Fault(
-        "rounded-result", "layers/dense_checked.py",
+        "rounded-result", "layers/dense_calls.py",
         "g.astype(dtypes.result, copy=False) for g in made", "g for g in made",
         "gradients of a float16 layer are float32",
     ),
@@ -837,8 +841,9 @@ _KERNELS = [
         "the last row's whole vector is written beyond the buffer",
     ),
     Fault(
-        "apply-columns", "activations.py",
-        "return {(0, 2): COLUMNS, (-2, 2): COLUMNS}[axis, ndim]", "return COLUMNS",
+        "apply-columns", "calls.py",
+        "ALONG |= {(int, 0, 2): COLUMNS, (int, -2, 2): COLUMNS}",
+        "ALONG |= {(int, 0, n): COLUMNS for n in range(2, MOST_AXES + 1)}",
         "softmax along an axis between others",
     ),
     Fault(
@@ -921,7 +926,7 @@ _WRAPPERS = [
     ),
     Fault(
         "softmax-axis", "activations.py",
-        "flags = self._flags if axis is _LAST else self._along(axis, z.ndim)  #",
+        "flags = self._flags if axis is LAST_AXIS else self._axes[type(axis), axis, z.ndim]  #",
         "flags = self._flags  #",
         "axis= is ignored",
     ),
@@ -935,38 +940,65 @@ _WRAPPERS = [
         "b.shape not in ((k,), full)", "b.size != k", "a bias of the other layout is taken",
     ),
     Fault(
-        "grad-check", "layers/dense_checked.py",
+        "grad-check", "layers/dense_calls.py",
         'check_same_shape(function, "grad_y", grad.shape, "y", saved.shape)',
         'check_same_shape(function, "grad_y", (grad.size,), "y", (saved.size,))',
         "a transposed grad_y is taken",
     ),
     Fault(
-        "accumulate-x", "layers/dense_checked.py",
-        "            result = result + outs[name]\n", "            result = +result\n",
+        "accumulate-x", "layers/dense_calls.py",
+        "                    result = result + taken[name]\n",
+        "                    result = +result\n",
         "grad_x is not accumulated",
     ),
     Fault(
-        "accumulate-stand-in", "layers/dense_checked.py",
+        "accumulate-stand-in", "layers/dense_calls.py",
         "stand_in[...] = out.reshape(like.shape)", "stand_in[...] = 0",
         "accumulating into a strided array forgets what it held",
     ),
     Fault(
-        "saved-z", "layers/dense_checked.py",
-        "keeps, into = layer.keeps and keep, None", "keeps, into = False, None",
+        "saved-z", "layers/dense_calls.py",
+        "keeps, into = layer.keeps and self.keep, None",
+        "keeps, into = False, None",
         "gelu's slope is taken at y instead of z",
     ),
     Fault(
-        "cache-overlap", "layers/dense_checked.py",
-        ', "b": cache.b, "the cache": cache.saved}', ', "b": cache.b}',
+        "cache-overlap", "layers/dense_calls.py",
+        '        inputs["the cache"] = cache.saved\n',
+        "",
         "gradients may overwrite what they are made of",
     ),
     Fault(
-        "half-gradients", "layers/dense.py",
-        "if dtypes is None:", "if True:",
-        "gradients of float16 layers come back in float32",
+        "call-half", "calls.py",
+        "return made if dtypes.result is FLOAT32 else self.round(made, dtypes)", "return made",
+        "results of float16 come back in float32",
     ),
     Fault(
-        "half-results", "layers/dense_checked.py",
+        "call-lists", "calls.py",
+        "return self.checked(arrays, outs, how) if made is None else made", "return made",
+        "what is not converted by compiled code is not computed at all",
+    ),
+    Fault(
+        "call-shared", "calls.py", "        return None if made is True else made\n",
+        "        return made\n", "a large layer of integers returns True",
+    ),
+    Fault(
+        "call-half-out", "calls.py",
+        "if out is not None:  # it may share", "if False:  # it may share",
+        "out= may share memory with arrays of float16",
+    ),
+    Fault(
+        "call-narrow", "calls.py",
+        "type(given) is list or given.dtype is not FLOAT32:", "True:",
+        "the gradient of a float32 pred beside a float64 target is float64",
+    ),
+    Fault(
+        "half-gradients", "layers/dense.py",
+        'if dtypes is None or grad_y.dtype.kind == "f":', "if True:",
+        "gradients of float16 layers come back in float32, beside a grad_y of int8",
+    ),
+    Fault(
+        "half-results", "layers/dense_calls.py",
         "kept = None if dtypes.work is dtypes.result else dtypes", "kept = None",
         "the same, of the first call and of callables",
     ),
@@ -981,7 +1013,7 @@ _WRAPPERS = [
     ),
     Fault(
         "converted-overlap", "kernels/calls/convert.py",
-        "if not apart(read_word(args + 8 * j), array, kind, words):", "if False:",
+        "if not apart(tuple_item(outputs, j), array, kind, words):", "if False:",
         "results overwrite what was converted",
     ),
     Fault(
@@ -999,7 +1031,9 @@ _WRAPPERS = [
         "a large layer's cache is not looked at",
     ),
     Fault(
-        "large-checked", "layers/dense.py", "    if pair is True:", "    if False:",
+        "large-checked", "calls.py",
+        "        if outcome is True:\n",
+        "        if False:\n",
         "a large layer's forward pass returns True",
     ),
     Fault(
@@ -1007,8 +1041,9 @@ _WRAPPERS = [
         "out= of a large softmax is left as it was",
     ),
     Fault(
-        "large-outputs", "layers/dense.py",
-        'fields = dict(zip("xwbz", into, strict=True))', 'fields = dict.fromkeys("xwbz")',
+        "large-outputs", "layers/dense_calls.py",
+        'into = dict(zip("xwbz", outs or _NEW, strict=True))',
+        'into = dict.fromkeys("xwbz")',
         "out= of large layers is ignored",
     ),
     Fault(
@@ -1099,8 +1134,8 @@ _WRAPPERS = [
     ),
     Fault(
         "loss-reduction", "losses.py",
-        "run(pred, target, out, address, _CODES[reduction], flags)",
-        'run(pred, target, out, address, _CODES["mean"], flags)',
+        "run(pred, target, out, address, CODES[reduction], flags)",
+        'run(pred, target, out, address, CODES["mean"], flags)',
         "the wrong reduction on the direct path",
     ),
     Fault(
@@ -1396,7 +1431,8 @@ _NETWORKS = [
     ),
     Fault(
         "loss-reduced", "losses.py",
-        'count = samples if reduction == "samples" or rowwise else elements', "count = samples",
+        'count = samples if reduction == "samples" or self.rowwise else elements',
+        "count = samples",
         "the mean over elements is one over samples",
     ),
     Fault(
@@ -1647,13 +1683,13 @@ _NETWORKS = [
         "figures beside a NumPy that was told to be slow",
     ),
     Fault(
-        "arithmetic-flush", "environment.py",
+        "arithmetic-flush", "command/environment.py",
         "flushed = _bits(least_normal * half) != _bits(_float(1 << 51))",
         "flushed = least_normal * half == 0",
         "denormals-are-zero looks like flush-to-zero, too",
     ),
     Fault(
-        "arithmetic-down", "environment.py", "if -one - little < -one:", "if False:",
+        "arithmetic-down", "command/environment.py", "if -one - little < -one:", "if False:",
         "rounding downwards is called rounding towards zero",
     ),
     Fault(

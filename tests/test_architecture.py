@@ -28,11 +28,11 @@ ROOT = Path(fg.__file__).parent
 FLOORS = [
     ("__main__", "command"),
     ("nn", "networks"),
-    ("environment",),
     ("__init__",),  # it names everything public, and loads the rest when asked
     ("layers",),
     ("activations", "losses"),
     ("gradcheck",),
+    ("calls",),
     ("reference", "loops"),
     # What a layer, a network and its training are, whoever computes them: the twins use it, too.
     # Of the layers' files, which lie where their users look for them, two have such a floor.

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastgrad as fg
-from fastgrad.environment import arithmetic
+from fastgrad.command.environment import arithmetic
 
 PLAIN = "IEEE 754, to nearest, with subnormals"
 PROMISE = ": results are not those that docs/accuracy.md promises"

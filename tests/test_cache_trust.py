@@ -465,7 +465,7 @@ def test_without_files_nothing_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def _command(*arguments: str, **changes: str | None) -> subprocess.CompletedProcess[str]:
     """Run ``fastgrad`` with a warmup of one unit."""
-    one = "from fastgrad import environment; environment.units = lambda: ['rows.relu']\n"
+    one = "from fastgrad.command import environment; environment.units = lambda: ['rows.relu']\n"
     code = f"import sys\n{one}from fastgrad.command.cli import main\n"
     code += f"sys.exit(main({list(arguments)!r}))"
     return subprocess.run(

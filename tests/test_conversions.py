@@ -104,6 +104,9 @@ def test_what_is_converted_is_not_written_to(samples: str) -> None:
     pred, target = np.ones((2, 2)), space[:4].view(np.int64).reshape(2, 2)
     with pytest.raises(ValueError, match="out shares memory with target"):
         losses.mse.value_and_grad(pred, target, out=space[:4].reshape(2, 2))
+    half = space[:1].view(np.float16).reshape(2, 2)
+    with pytest.raises(ValueError, match="out shares memory with x"):
+        fg.dense(half, w.astype(np.float32), out=space[:2].view(np.float32).reshape(2, 2))
     labels = space[:1].view(np.int32)
     with pytest.raises(ValueError, match="out shares memory with target"):
         losses.softmax_cross_entropy.value_and_grad(pred, labels, out=space[:4].reshape(2, 2))

@@ -139,7 +139,7 @@ def test_half_stays_half(way: str, samples: str, monkeypatch: pytest.MonkeyPatch
     """Whichever path a layer of float16 takes there, and its gradients back."""
     if way == "first call":
         layers: dict[str, Any] = {"rows": {}, "columns": {}}
-        for module in ("dense", "dense_checked", "compiled_layer"):
+        for module in ("dense", "dense_calls", "compiled_layer"):
             monkeypatch.setattr(f"fastgrad.layers.{module}.LAYERS", layers)
     data = {n: a.astype("float16") for n, a in forms_data("float32", samples).items()}
     out = np.empty(data["g"].shape, "float16") if way == "out" else None

@@ -20,8 +20,10 @@ from conftest import DTYPES, FORMS, LAYOUTS, Array, rng_of, same_bits, turn
 
 import fastgrad as fg
 from fastgrad import threads
+from fastgrad.calls import Call
 from fastgrad.kernels.toolchain.target import BATCH_BLOCK
 from fastgrad.layers import dense_large
+from fastgrad.layers.dense_calls import DENSE_BACKWARD
 
 ALL = ("x", "w", "b", "z")
 NEEDS = (ALL, ("x",), ("w",), ("b",), ("z",), ("w", "b"), ("x", "z"))
@@ -59,7 +61,7 @@ class Pieces:
         self.patch.setattr(threads, "SLICE", work)
         self.patch.setattr(threads, "SHARE_FROM", 2)
         layers: dict[str, Any] = {"rows": {}, "columns": {}}
-        for module in ("dense", "dense_checked", "compiled_layer"):
+        for module in ("dense", "dense_calls", "compiled_layer"):
             self.patch.setattr(f"fastgrad.layers.{module}.LAYERS", layers)
 
 
@@ -360,8 +362,8 @@ def test_large_native_arrays_are_not_checked_again(
     def unexpected(*arguments: Any, **options: Any) -> Any:
         raise AssertionError("checked")
 
-    monkeypatch.setattr("fastgrad.layers.dense.checked_forward", unexpected)
-    monkeypatch.setattr("fastgrad.layers.dense.checked_backward", unexpected)
+    for kind in (Call, type(DENSE_BACKWARD)):
+        monkeypatch.setattr(kind, "checked", unexpected)
     y, cache = fg.dense_forward(data["x"], data["w"], data["b"], name, samples=samples)
     out = np.empty_like(y)
     again = fg.dense(data["x"], data["w"], data["b"], name, samples=samples, out=out)

@@ -16,7 +16,8 @@ from conftest import DTYPES, FORMS, LAYOUTS, Array, rng_of, same_bits, turn
 from layers import ALL, clean_run, forms_data, layer_data, odd_layer, run
 
 import fastgrad as fg
-from fastgrad.layers import dense as functional
+from fastgrad.calls import Call
+from fastgrad.layers.dense_calls import DENSE_BACKWARD
 
 NAMES = fg.activations.BUILT_IN
 ACTIVATIONS = [None, "tanh", "gelu", "softmax"]
@@ -189,11 +190,8 @@ def direct_only(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From its call on, only the compiled entry points answer."""
 
     def begin() -> None:
-        monkeypatch.setattr(functional, "checked_forward", checked)
-        monkeypatch.setattr(functional, "checked_backward", checked)
-        monkeypatch.setattr(fg.Activation, "_run", checked)
-        for kind in (fg.losses.Loss, fg.losses.ArrayLoss):
-            monkeypatch.setattr(kind, "_evaluate", checked)
+        for kind in (Call, type(DENSE_BACKWARD)):
+            monkeypatch.setattr(kind, "checked", checked)
 
     return begin
 

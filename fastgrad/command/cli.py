@@ -18,8 +18,8 @@ import fastgrad
 from fastgrad.activations import BUILT_IN
 from fastgrad.command.blas import slowed
 from fastgrad.command.cases import NETS, layer_case, net_case
+from fastgrad.command.environment import described
 from fastgrad.command.machine import THREAD_VARIABLES, facts
-from fastgrad.environment import described
 from fastgrad.kernels.toolchain.processor import UnknownProcessor
 from fastgrad.terminal import Progress
 

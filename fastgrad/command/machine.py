@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastgrad.command.blas import blas
-from fastgrad.environment import configuration
+from fastgrad.command.environment import configuration
 
 __all__ = ["THREAD_VARIABLES", "blas_threads", "facts", "processor"]
 
@@ -41,7 +41,7 @@ def blas_threads() -> str:
 
 
 def facts() -> dict[str, Any]:
-    """Return `fastgrad.environment.configuration`, the processor's name, and NumPy's BLAS."""
+    """Return `environment.configuration`, the processor's name, and NumPy's BLAS."""
     from fastgrad.kernels.toolchain.target import host
 
     has = set(host().features.split(","))

@@ -1,6 +1,6 @@
 """A compiled dense layer: its kernels, its settings, and what its passes return.
 
-Everything here works on native arrays whose shapes fit: `dense_checked` sees to that.
+Everything here works on native arrays whose shapes fit: `dense_calls` sees to that.
 """
 
 from __future__ import annotations

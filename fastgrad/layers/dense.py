@@ -1,9 +1,6 @@
 """One fused dense layer: ``y = act(x @ w + b)``, and its gradients.
 
-A call first tries the compiled entry point on the arguments as they are: it takes native arrays
-of fitting shapes and allocates the result itself. Where it returns True, `dense_large` is to share
-the work over threads. What it does not take comes back as None; then `dense_checked` looks at every
-argument, converts it, and calls the same entry point again.
+Each function is the first step of a call (`fastgrad.calls`); `dense_calls` has the others.
 """
 
 from __future__ import annotations
@@ -15,17 +12,11 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from fastgrad.arrays import Array
+from fastgrad.calls import NOT_TAKEN
 from fastgrad.kernels.flags import ACCUMULATE, ADD_X, UNCHECKED
-from fastgrad.layers.compiled_layer import LAYERS, WANT, DenseCache, mark_of
+from fastgrad.layers.compiled_layer import LAYERS, WANT, DenseCache
 from fastgrad.layers.dense_arguments import output_fields
-from fastgrad.layers.dense_checked import (
-    checked_backward,
-    checked_forward,
-    converted_backward,
-    converted_forward,
-    rounded_backward,
-)
-from fastgrad.layers.dense_large import any_backward, any_forward
+from fastgrad.layers.dense_calls import DENSE, DENSE_BACKWARD, DENSE_FORWARD
 from fastgrad.results import DenseGrads
 
 __all__ = ["DenseCache", "DenseGrads", "dense", "dense_backward", "dense_forward"]
@@ -94,14 +85,11 @@ def dense(
         layer = LAYERS[samples][activation][x.dtype]  # type: ignore[union-attr]
         flags = layer.columns if out is None else layer.columns + UNCHECKED
         y = layer.forward(x, w, b, out, False, layer.record, flags, None, None)
-    except (KeyError, AttributeError, TypeError, ValueError):
+        if y is not None and y is not True:
+            return y  # type: ignore[no-any-return]
+    except NOT_TAKEN:
         y = None
-    if y is not None:
-        return any_forward(layer, x, w, b, out, False) if y is True else y  # type: ignore
-    y = converted_forward(x, w, b, activation, samples, out, False)
-    if y is not None:
-        return y  # type: ignore[no-any-return]
-    return checked_forward("dense", x, w, b, activation, samples, out, keep=False)[0]
+    return DENSE.complete(y, (x, w, b), (out,), (activation, samples))  # type: ignore[no-any-return]
 
 
 def dense_forward(
@@ -162,18 +150,11 @@ def dense_forward(
         layer = LAYERS[samples][activation][x.dtype]  # type: ignore[union-attr]
         flags = layer.columns if out is None else layer.columns + UNCHECKED
         pair = layer.forward(x, w, b, out, layer.keeps, layer.record, flags, DenseCache, layer)
-    except (KeyError, AttributeError, TypeError, ValueError):
+        if pair is not None and pair is not True:
+            return pair  # type: ignore[no-any-return]
+    except NOT_TAKEN:
         pair = None
-    if pair is True:
-        made = any_forward(layer, x, w, b, out, layer.keeps)  # type: ignore[arg-type]
-        y, saved = made if layer.keeps else (made, made)
-        return y, DenseCache(x, w, b, saved, layer, None, mark_of(saved, layer))  # type: ignore[arg-type]
-    if pair is not None:
-        return pair  # type: ignore[no-any-return]
-    pair = converted_forward(x, w, b, activation, samples, out, True)
-    if pair is not None:
-        return pair  # type: ignore[no-any-return]
-    return checked_forward("dense_forward", x, w, b, activation, samples, out, keep=True)
+    return DENSE_FORWARD.complete(pair, (x, w, b), (out,), (activation, samples))  # type: ignore[no-any-return]
 
 
 def dense_backward(
@@ -223,7 +204,7 @@ def dense_backward(
     (array([[3.]]), [[1.0], [1.0]], None)
     """
     grads: Any = None
-    into: Any = (None, None, None, None)
+    known: Any = None  # what steps 2 and 3 need
     try:
         x, w, b, saved, layer, dtypes, mark = cache
         if layer.function is None:
@@ -231,6 +212,7 @@ def dense_backward(
             wanted = _ALL if need is _NEED else _WANTED[tuple(need) if type(need) is list else need]
             flags, run = layer.columns, layer.backward
             if out is None and accumulate is False:
+                into: Any = ()
                 grads = run(
                     grad_y, x, w, b, saved, layer.record, wanted, flags, DenseGrads,
                     None, None, None, None, mark,
@@ -245,17 +227,12 @@ def dense_backward(
                 )
             if grads is not None and grads is not True:
                 return grads  # type: ignore[no-any-return]
-            if grads is None:
-                if dtypes is None:
-                    grads = converted_backward(grad_y, cache, wanted, flags, into)
-                else:
-                    grads = rounded_backward(grad_y, cache, wanted, flags)
-                if grads is not None:
-                    return grads  # type: ignore[no-any-return]
-    except (AttributeError, KeyError, TypeError, ValueError):
-        grads = None  # said properly below
-    if grads is True:
-        fields = dict(zip("xwbz", into, strict=True))
-        wanted &= ~ADD_X
-        return DenseGrads(*any_backward(layer, grad_y, x, w, b, saved, wanted, fields))  # type: ignore[arg-type]
-    return checked_backward(grad_y, cache, need, out, accumulate)
+            # A cache of float16 holds float32: beside int8 its arrays would promote to that.
+            if dtypes is None or grad_y.dtype.kind == "f":  # type: ignore[union-attr]
+                how = cache, need, out, accumulate, wanted, flags
+                known = (grad_y, x, w, b, saved), into, how
+    except NOT_TAKEN:
+        pass
+    if known is None:
+        return DENSE_BACKWARD.checked((grad_y,), (), (cache, need, out, accumulate))  # type: ignore[no-any-return]
+    return DENSE_BACKWARD.complete(grads, *known)  # type: ignore[no-any-return]

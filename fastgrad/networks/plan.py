@@ -12,7 +12,6 @@ from fastgrad.arguments import REDUCTIONS
 from fastgrad.arrays import Array
 from fastgrad.kernels.network.plan_table import Plan, make_plan
 from fastgrad.kernels.toolchain.undisturbed import COMPILE_LOCK
-from fastgrad.losses import reduced
 from fastgrad.networks.shared.architecture import Architecture
 
 
@@ -50,7 +49,7 @@ class Network(Architecture):
 
     def reduced(self, terms: Any, n: int) -> Any:
         """Return the loss of n samples whose terms add up to `terms`, a number or an array."""
-        return reduced(terms, self.reduction, self.loss.rowwise, n, n * self.outputs)
+        return self.loss._reduced(terms, self.reduction, n, n * self.outputs)
 
     # -- workspaces ---------------------------------------------------------------------------
     def take_space(self) -> Array:

@@ -44,8 +44,10 @@ from fastgrad.kernels.calls.pyobject import (
     same_shape,
     shape_of,
     strides_of,
+    tuple_item,
     tuple_new,
     tuple_set,
+    tuple_size,
     type_of,
 )
 from fastgrad.kernels.toolchain import memory_ir
@@ -218,33 +220,34 @@ def build(dtype_name: str) -> str:
         return made
 
     def natives(self: int, args: int, count: int) -> int:
-        """(how many, array or None, ..., output or None, ...) -> the arrays, of this dtype.
+        """(tuple of arrays or None, tuple of outputs or None) -> the arrays, of this dtype.
 
         None where they do not promote to it as NumPy has it (integers and bools alone to float64),
         or where one shares memory with an output.
         """
         words = data(self)
         nothing = none(words)
-        many = as_integer(read_word(args))
+        given, outputs = arguments(args, 2)
+        many, outs = tuple_size(given), tuple_size(outputs)
         floats = wide = False
-        for i in range(1, many + 1):
-            array = read_word(args + 8 * i)
+        for i in range(many):
+            array = tuple_item(given, i)
             if array != nothing:
                 kind = kind_of(array, words)
                 if kind == UNKNOWN:
                     return not_taken(words)
                 floats |= kind in (FLOAT32_KIND, FLOAT64_KIND)
                 wide |= kind > FLOAT32_KIND
-                for j in range(many + 1, count):
-                    if not apart(read_word(args + 8 * j), array, kind, words):
+                for j in range(outs):
+                    if not apart(tuple_item(outputs, j), array, kind, words):
                         return not_taken(words)
         if (floats and not wide) != single:
             return not_taken(words)
         made = tuple_new(many)
         if made == 0:
             return 0
-        for i in range(1, many + 1):
-            array = read_word(args + 8 * i)
+        for i in range(many):
+            array = tuple_item(given, i)
             if array == nothing or descr_of(array) == native_descr(words):
                 increment(array)
             else:
@@ -252,7 +255,7 @@ def build(dtype_name: str) -> str:
                 if array == 0 or array == nothing:
                     decrement(made)
                     return array
-            tuple_set(made, i - 1, array)
+            tuple_set(made, i, array)
         return made
 
     def converted(self: int, args: int, count: int) -> int:

@@ -168,7 +168,7 @@ def arithmetic() -> str:
 
     Examples
     --------
-    >>> from fastgrad.environment import arithmetic
+    >>> from fastgrad.command.environment import arithmetic
     >>> arithmetic()
     'IEEE 754, to nearest, with subnormals'
     """

@@ -1,0 +1,363 @@
+"""How a public function calls compiled code: one protocol, the same for all of them.
+
+`dense`, `dense_forward`, `dense_backward`, the four methods of an `Activation`, the two of a loss,
+`MLP.predict` and `MLP.value_and_grad` take four steps, most calls only the first:
+
+1. **As they are**, in the function's own ``try`` block: a look-up by what was given (layout,
+   activation, dtype) finds a compiled entry point, which gets the arguments as they are, looks at
+   them itself and allocates the result: 0.4 us for an activation, 0.7 us for a layer of one
+   sample. Each further Python call or attribute would cost 5 % of that: so it is written out in
+   each function, and everything else is here. The entry point returns
+
+   * the result, and the call has ended;
+   * True: it takes the arguments, but the work is worth sharing: step 2;
+   * None: it does not take these arguments, or has found a mistake, of which it says nothing. A
+     look-up that fails (`NOT_TAKEN`) means the same: step 3.
+
+2. **Shared**: native arrays whose shapes fit, cut into pieces for threads and for Ctrl-C.
+3. **Converted**: where only dtypes stand in the way, compiled code converts the arrays as NumPy
+   promotes them and the entry point is called again: 1.3 us. It does not know float16: of that
+   Python makes float32, and float16 of the results.
+4. **Checked**: every argument is looked at in Python, 8 us and more. What is wrong raises, in a
+   sentence; lists and what else has an ``__array__`` become arrays, for which step 3 may do; the
+   rest, odd strides and large arrays of another dtype among it, becomes what kernels take.
+
+What differs from function to function are the methods of a `Call`.
+"""
+
+from __future__ import annotations
+
+from operator import is_not
+from typing import Any
+
+import numpy as np
+
+from fastgrad.arguments import (
+    REDUCTIONS,
+    LossArguments,
+    check_axis,
+    elementwise_arguments,
+    loss_arguments,
+)
+from fastgrad.arrays import (
+    FLOAT32,
+    INT64,
+    MOST_AXES,
+    TO_FLOAT32,
+    TO_FLOAT64,
+    Array,
+    Dtypes,
+    as_native,
+    common_dtypes,
+    deliver,
+)
+from fastgrad.kernels.flags import COLUMNS, ONES, UNCHECKED, WANT_GRAD
+from fastgrad.results import check_out
+
+__all__ = ["NOT_TAKEN", "Call"]
+
+# What steps 1 and 3 raise where they do not take the arguments: no such row in a table, or not
+# yet, no dtype, no array; a result, or a converted argument, that is larger than memory.
+NOT_TAKEN = (AttributeError, KeyError, TypeError, ValueError, MemoryError)
+_FLOATS = "efd"  # NumPy's characters of float16, float32 and float64
+
+
+class Call:
+    """Steps 2 to 4 of one public function.
+
+    There is one object for each function. The arguments of a call are passed along: `arrays`, those
+    that are converted together (None where an optional one is missing); `outs`, where the results
+    are to go, None for a new array; `how`, all the rest.
+    """
+
+    def complete(
+        self, outcome: Any, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Any
+    ) -> Any:
+        """Return the result of a call of which step 1 has made `outcome`, True or None."""
+        if outcome is True:
+            return self.shared(arrays, outs, how)
+        made = self.converted(arrays, outs, how)
+        return self.checked(arrays, outs, how) if made is None else made
+
+    def converted(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Any) -> Any:
+        """Take step 3; return None where that is not enough, or the work is worth sharing."""
+        try:
+            natives = TO_FLOAT64.natives(arrays, outs) or TO_FLOAT32.natives(arrays, outs)
+            if natives is None:  # float16, it may be
+                return self.rounded(arrays, outs, how)
+            made = self.run(natives, outs, how)
+        except NOT_TAKEN:
+            return None
+        return None if made is True else made
+
+    def rounded(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Any) -> Any:
+        """Compute new results in float32, of float16 and what else promotes to it."""
+        half = False
+        for array in arrays:
+            if array is not None:
+                if type(array) is not np.ndarray or array.dtype.char not in _FLOATS:
+                    return None
+                half |= array.dtype.char == "e"
+        if not half:
+            return None
+        for out in outs:
+            if out is not None:  # it may share memory with what is converted
+                return None
+        dtypes = self.dtypes(arrays, how)
+        if dtypes.work is not FLOAT32:
+            return None
+        with np.errstate(all="ignore"):  # float16 overflows to inf: a value, not an event
+            natives = [a if a is None or a.dtype is FLOAT32 else a.astype(FLOAT32) for a in arrays]
+            made = self.run(tuple(natives), outs, how)
+            if made is None or made is True:
+                return None
+            return made if dtypes.result is FLOAT32 else self.round(made, dtypes)
+
+    def checked(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Any) -> Any:
+        """Take step 4."""
+        clean = self.check(arrays, how)
+        if any(map(is_not, clean, arrays)):  # lists, say
+            made = self.converted(clean, outs, how)
+            if made is not None:
+                return made
+        return self.finish(clean, arrays, outs, how)
+
+    # -- what differs -------------------------------------------------------------------------
+    def run(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Any) -> Any:
+        """Call the entry point; return what it does. `arrays` are native, of unknown shapes."""
+        raise NotImplementedError
+
+    def shared(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Any) -> Any:
+        """Take step 2."""
+        raise NotImplementedError
+
+    def dtypes(self, arrays: tuple[Any, ...], how: Any) -> Dtypes:
+        """Return what a call of plain arrays of floats computes in, and returns."""
+        return common_dtypes(*[a for a in arrays if a is not None])
+
+    def round(self, made: Any, dtypes: Dtypes) -> Any:
+        """Return what `run` has made, of float32, in the results' dtype."""
+        return made.astype(dtypes.result)
+
+    def check(self, arrays: tuple[Any, ...], how: Any) -> tuple[Array | None, ...]:
+        """Return `arrays` as arrays that fit, their dtypes unchanged; raise where that fails."""
+        raise NotImplementedError
+
+    def finish(
+        self, arrays: tuple[Any, ...], given: tuple[Any, ...], outs: tuple[Any, ...], how: Any
+    ) -> Any:
+        """Return the result for checked `arrays`, made of what was `given`; check `outs` first."""
+        raise NotImplementedError
+
+
+# -- row kernels over arrays --------------------------------------------------------------------
+
+
+class _Last(int):
+    """-1 as the default of an argument: one that is given is another object."""
+
+
+LAST_AXIS = _Last(-1)
+# Flags by (type, axis, dimensions) for axes that kernels go along: the last one, and both of a
+# matrix. The type, because True is 1 for a dictionary.
+ALONG = {(int, axis, n): 0 for n in range(1, MOST_AXES + 1) for axis in (-1, n - 1)}
+ALONG |= {(int, 0, 2): COLUMNS, (int, -2, 2): COLUMNS}
+
+
+class Application(Call):
+    """Of an activation's methods; `how` is (activation, axis).
+
+    Parameters
+    ----------
+    method : str
+        What follows the activation's name in errors.
+    kernel : str
+        The row kernel's name: see `Activation.address`.
+    names : tuple of str
+        Of the arguments.
+    """
+
+    def __init__(self, method: str, kernel: str, names: tuple[str, ...]) -> None:
+        self.method, self.kernel, self.names = method, kernel, names
+        self.forward = kernel == "forward"
+        self.ones = ONES if len(names) == 1 and not self.forward else 0  # the derivative alone
+
+    def run(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Any) -> Any:
+        """See `Call`."""
+        activation, axis = how
+        source, out = arrays[-1], outs[0]
+        if not self.forward:
+            return activation._directly(self.kernel, arrays[0], source, out, axis, self.ones)
+        run, address = activation._direct["forward"][source.dtype]
+        flags = activation._flags
+        if axis is not LAST_AXIS:
+            flags = activation._axes[type(axis), axis, source.ndim]
+        return run(source, out, address, flags if out is None else flags + UNCHECKED)
+
+    def check(self, arrays: tuple[Any, ...], how: Any) -> tuple[Array | None, ...]:
+        """See `Call`."""
+        activation, axis = how
+        caller = activation.name + self.method
+        if axis is not LAST_AXIS and not activation.rowwise:
+            raise TypeError(f"{caller}: unexpected argument axis")
+        clean = elementwise_arguments(caller, dict(zip(self.names, arrays, strict=True)))
+        if activation.rowwise:
+            check_axis(caller, axis, self.names[0], clean[self.names[0]])
+        return tuple(clean.values())
+
+    def finish(
+        self, arrays: tuple[Any, ...], given: tuple[Any, ...], outs: tuple[Any, ...], how: Any
+    ) -> Any:
+        """See `Call`. Makes the arguments native and contiguous, and runs the row kernel."""
+        activation, axis = how
+        dtypes, shape = self.dtypes(arrays, how), arrays[0].shape
+        self.check_out(arrays, outs, activation, dtypes)
+        last = len(shape) - 1
+        views = [
+            np.moveaxis(a, axis, last) if activation.rowwise else np.atleast_1d(a) for a in arrays
+        ]
+        run, address = activation._entry(self.kernel, dtypes.work)
+        flags = activation._flags + self.ones
+        if self.ones:
+            views = 2 * views
+        result = run(*(as_native(v, dtypes.work) for v in views), None, address, flags)
+        if result is None:  # not contiguous, or not in the same order
+            rows = (np.ascontiguousarray(as_native(v, dtypes.work)) for v in views)
+            result = run(*rows, None, address, flags)
+        if activation.rowwise:
+            result = np.moveaxis(result, last, axis)
+        return deliver(result.reshape(shape), dtypes.result, outs[0])
+
+    def check_out(
+        self, arrays: tuple[Any, ...], outs: tuple[Any, ...], activation: Any, dtypes: Dtypes
+    ) -> None:
+        """Raise unless the result can be put where it is to go."""
+        if outs[0] is not None:
+            caller, inputs = activation.name + self.method, zip(self.names, arrays, strict=True)
+            check_out(caller, "out", outs[0], arrays[0].shape, dtypes.result, dict(inputs))
+
+
+class ApplicationByOutput(Application):
+    """Of the `backward` of a rowwise activation: first y, then the way back from it."""
+
+    def run(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Any) -> Any:
+        """See `Call`."""
+        return how[0]._directly_by_output(*arrays, *outs, how[1])
+
+    def finish(
+        self, arrays: tuple[Any, ...], given: tuple[Any, ...], outs: tuple[Any, ...], how: Any
+    ) -> Any:
+        """See `Call`."""
+        grad_y, z = arrays
+        dtypes = self.dtypes(arrays, how)
+        self.check_out(arrays, outs, how[0], dtypes)
+        z = z.astype(dtypes.work, copy=False)
+        y = FORWARD.finish((z,), (z,), (None,), how)
+        grad_z = FROM_OUTPUT.finish((grad_y, y), (grad_y, y), (None,), how)
+        return deliver(grad_z, dtypes.result, outs[0])
+
+
+FORWARD = Application("", "forward", ("z",))
+DERIVATIVE = Application(".derivative", "backward_z", ("z",))
+BACKWARD = Application(".backward", "backward_z", ("grad_y", "z"))
+BACKWARD_BY_OUTPUT = ApplicationByOutput(".backward", "backward_y", ("grad_y", "z"))
+FROM_OUTPUT = Application(".backward_from_output", "backward_y", ("grad_y", "y"))
+
+CODES = {name: code for code, name in enumerate(REDUCTIONS)}  # what kernels call reductions
+COLUMNS_IF = {"rows": 0, "columns": COLUMNS}  # flags by layout
+
+
+class Evaluation(Call):
+    """Of a loss's methods; `how` is (loss, reduction, samples, pred as it was given).
+
+    Parameters
+    ----------
+    method : str
+        What follows the loss's name in errors.
+    flags : int
+        WANT_GRAD, or 0.
+    """
+
+    def __init__(self, method: str, flags: int) -> None:
+        self.method, self.flags = method, flags
+
+    def run(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Any) -> Any:
+        """See `Call`. The gradient is of the dtype of pred, if that is one of floats."""
+        pred, target = arrays
+        loss, reduction, samples, given = how
+        if pred is given or self.flags == 0 or type(given) is list or given.dtype is not FLOAT32:
+            return loss._directly(pred, target, reduction, samples, outs[0], self.flags)
+        made = loss._directly(pred, target, reduction, samples, None, self.flags)
+        if made is None:
+            return None
+        grad = TO_FLOAT32.converted(made[1], outs[0])
+        return None if grad is None else (made[0], grad)
+
+    def converted(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Any) -> Any:
+        """See `Call`. Classes are not promoted with pred."""
+        if how[0].rowwise:
+            pred, target = arrays
+            try:
+                if type(target) is list or target.ndim < pred.ndim:
+                    classes = TO_FLOAT64.classes(target, outs[0])
+                    return None if classes is None else self.run((pred, classes), outs, how)
+            except NOT_TAKEN:
+                return None
+        return Call.converted(self, arrays, outs, how)  # super() takes 50 ns more
+
+    def dtypes(self, arrays: tuple[Any, ...], how: Any) -> Dtypes:
+        """See `Call`."""
+        return self._given(arrays, how).dtypes
+
+    def round(self, made: Any, dtypes: Dtypes) -> Any:
+        """See `Call`."""
+        return (made[0], made[1].astype(dtypes.result)) if self.flags else made
+
+    def check(self, arrays: tuple[Any, ...], how: Any) -> tuple[Array | None, ...]:
+        """See `Call`."""
+        loss, reduction, samples, _ = how
+        caller = loss.name + self.method
+        pred, target = arrays
+        return loss_arguments(caller, pred, target, reduction, samples, loss.rowwise)[:2]
+
+    def finish(
+        self, arrays: tuple[Any, ...], given: tuple[Any, ...], outs: tuple[Any, ...], how: Any
+    ) -> Any:
+        """See `Call`."""
+        (loss, reduction, samples, _), (pred, target), (out,) = how, arrays, outs
+        checked = self._given(arrays, how)
+        dtypes = checked.dtypes
+        if out is not None:
+            caller = loss.name + self.method
+            check_out(caller, "out", out, pred.shape, dtypes.result, checked.inputs)
+        if pred.size == 0:
+            value = loss._reduced(0.0, reduction, checked.samples, pred.size)
+            grad = np.empty(pred.shape, dtypes.result) if out is None else out
+            return (value, grad) if self.flags else value
+
+        def canonical(a: Array) -> Array:
+            return as_native(a if a.ndim <= 2 else np.ascontiguousarray(a), dtypes.work)
+
+        native = target
+        if checked.classes:
+            native = as_native(np.ascontiguousarray(target), INT64).reshape(target.shape)
+        elif target is not None:
+            native = canonical(target)
+        run, address = loss._entry(dtypes.work)
+        flags = self.flags + loss._flags + COLUMNS_IF[samples]
+        outcome = run(canonical(pred), native, None, address, CODES[reduction], flags)
+        if outcome is None:  # it has found a target that it does not take
+            loss.check_target(loss.name + self.method, target)
+        if not self.flags:
+            return outcome
+        value, grad = outcome
+        return value, deliver(grad, dtypes.result, out)
+
+    def _given(self, arrays: tuple[Any, ...], how: Any) -> LossArguments:
+        """Return checked arrays as the arguments of a loss."""
+        pred, target = arrays
+        classes = target is not None and target.ndim < pred.ndim
+        return LossArguments(pred, target, classes, how[2] == "columns" and pred.ndim > 1)
+
+
+VALUE, VALUE_AND_GRAD = Evaluation("", 0), Evaluation(".value_and_grad", WANT_GRAD)
