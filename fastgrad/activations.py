@@ -1,15 +1,21 @@
 """The table of activations, one row each, and the activations that users define.
 
-To add one:
-
-* a row in `_TABLE`, and its name in the unpacking below it;
-* its name twice in ``fastgrad/__init__.py``, among the imports and in ``__all__``: type checkers
-  and editors read both as they are written;
-* its scalar formulas in ``kernels/elementwise/formulas.py``; unless its derivative is a function
-  of y, its name in ``KEEP_SLOPE`` of ``kernels/units.py``;
-* its twins: formulas in ``reference/formulas.py`` and ``loops/formulas.py``, a row in the
-  ``activations.py`` and the name in the ``__init__.py`` beside each;
-* its name in ``benchmarks/common.py``.
+To add one
+----------
+``fastgrad/activations.py``
+    A row of `_TABLE`, and its name in the unpacking below it.
+``fastgrad/kernels/elementwise/formulas.py``
+    Its scalar formulas. Unless its derivative is a function of y, also its name in KEEP_SLOPE of
+    ``kernels/units.py``.
+``fastgrad/reference/formulas.py``, ``fastgrad/loops/formulas.py``
+    The formulas of its twins.
+``fastgrad/reference/activations.py``, ``fastgrad/loops/activations.py``
+    A row for each twin.
+``fastgrad/__init__.py``, ``fastgrad/reference/__init__.py``, ``fastgrad/loops/__init__.py``
+    Its name, to make it public; in the first twice, among the imports and in ``__all__``: type
+    checkers and editors read both as they are written.
+``benchmarks/common.py``
+    Its name, to have it timed.
 
 `fastgrad.warmup`, the command line and most tests follow from the row. What is missing elsewhere,
 ``tests/test_architecture.py`` and ``tests/test_benchmarks_cover.py`` say; tests with a table of

@@ -1,13 +1,22 @@
 """The table of losses: one row each, and what a row can do.
 
-To add one: an object below and its name in `LOSSES`; its terms in ``kernels/elementwise/loss.py``;
-its twins in ``reference/losses.py`` and ``loops/losses.py``; its name in ``benchmarks/common.py``.
-Most tests follow from the row, and ``tests/test_architecture.py`` and
-``tests/test_benchmarks_cover.py`` say what is missing elsewhere.
-
 A loss is a sum of terms: one per element, or one per sample for softmax cross-entropy. `reduction`
 says what the sum is divided by: ``"mean"`` the number of terms, ``"sum"`` nothing, ``"samples"``
 the number of samples.
+
+To add one
+----------
+``fastgrad/losses.py``
+    An object below, and its name in `LOSSES`.
+``fastgrad/kernels/elementwise/loss.py``
+    Its terms.
+``fastgrad/reference/losses.py``, ``fastgrad/loops/losses.py``
+    Its twins.
+``benchmarks/common.py``
+    Its name, to have it timed.
+
+Most tests follow from the row, and ``tests/test_architecture.py`` and
+``tests/test_benchmarks_cover.py`` say what is missing elsewhere.
 """
 
 from __future__ import annotations
