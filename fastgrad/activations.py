@@ -47,6 +47,7 @@ from fastgrad.calls import (
 )
 from fastgrad.kernels.elementwise.derivative_check import disagreement
 from fastgrad.kernels.flags import ELEMENTWISE, ONES, UNCHECKED
+from fastgrad.kernels.units import KEEP_SLOPE
 from fastgrad.warning_categories import FastgradWarning
 
 __all__ = ["ACTIVATIONS", "Activation", "define_activation"]
@@ -489,46 +490,50 @@ class DefinedActivation(Activation):
         return "forward", "forward", "backward_z"  # z is kept
 
 
+def _row(name: str, formula: str, **special: Any) -> Activation:
+    return Activation(name, formula, from_output=name not in KEEP_SLOPE, **special)
+
+
 # One row per activation: name, formula, then what is special about it. The error bounds are
 # tested; those of activations made of exact comparisons and one rounding are the default 0.5.
 _TABLE = (
-    Activation("identity", "z", from_output=True),
-    Activation("sigmoid", "1 / (1 + exp(-z))", from_output=True, ulp=(2, 2)),
-    Activation("tanh", "tanh(z)", from_output=True, ulp=(2, 2)),
-    Activation(
-        "relu", "max(z, 0)", from_output=True, kinks=(0.0,), halving=True,
+    _row("identity", "z"),
+    _row("sigmoid", "1 / (1 + exp(-z))", ulp=(2, 2)),
+    _row("tanh", "tanh(z)", ulp=(2, 2)),
+    _row(
+        "relu", "max(z, 0)", kinks=(0.0,), halving=True,
         source="Nair and Hinton, ICML 2010",
     ),
-    Activation("softmax", "exp(z) / sum(exp(z))", from_output=True, rowwise=True, ulp=(6, 6)),
-    Activation(
+    _row("softmax", "exp(z) / sum(exp(z))", rowwise=True, ulp=(6, 6)),
+    _row(
         "gelu", "z * (1 + erf(z / sqrt(2))) / 2", ulp=(4, 4), halving=True,
         source="Hendrycks and Gimpel, arXiv:1606.08415, 2016",
     ),
-    Activation(
+    _row(
         "gelu_tanh", "z * (1 + tanh(sqrt(2 / pi) * (z + 0.044715 * z**3))) / 2", ulp=(4, 4),
         halving=True, source="the approximation of gelu in Hendrycks and Gimpel, arXiv:1606.08415",
     ),
-    Activation(
+    _row(
         "silu", "z / (1 + exp(-z))", ulp=(4, 4), halving=True,
         source="Elfwing, Uchibe and Doya, Neural Networks 107, 2018",
     ),
-    Activation(
-        "elu", "z if z >= 0 else exp(z) - 1", from_output=True, ulp=(2, 2), halving=True,
+    _row(
+        "elu", "z if z >= 0 else exp(z) - 1", ulp=(2, 2), halving=True,
         source="Clevert, Unterthiner and Hochreiter, ICLR 2016, with alpha = 1",
     ),
-    Activation(
-        "leaky_relu", "z if z > 0 else 0.01 * z", from_output=True, kinks=(0.0,), ulp=(1, 1),
+    _row(
+        "leaky_relu", "z if z > 0 else 0.01 * z", kinks=(0.0,), ulp=(1, 1),
         halving=True, source="Maas, Hannun and Ng, ICML 2013",
     ),
-    Activation(
-        "softplus", "log(1 + exp(z))", from_output=True, ulp=(4, 4),
+    _row(
+        "softplus", "log(1 + exp(z))", ulp=(4, 4),
         source="Dugas et al., NIPS 2000",
     ),
-    Activation(
-        "softsign", "z / (1 + |z|)", from_output=True, ulp=(1.5, 1.5),
+    _row(
+        "softsign", "z / (1 + |z|)", ulp=(1.5, 1.5),
         source="Glorot and Bengio, AISTATS 2010",
     ),
-    Activation("exp", "exp(z)", from_output=True, ulp=(1, 1)),
+    _row("exp", "exp(z)", ulp=(1, 1)),
 )  # fmt: skip
 
 ACTIVATIONS |= {row.name: row for row in _TABLE}

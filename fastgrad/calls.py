@@ -1,6 +1,6 @@
 """How a public function calls compiled code: one protocol, the same for all of them.
 
-`dense`, `dense_forward`, `dense_backward`, the four methods of an `Activation`, the two of a loss,
+`dense`, `dense_forward`, `dense_backward`, the methods of an `Activation` and of a loss,
 `MLP.predict` and `MLP.value_and_grad` take four steps, most calls only the first:
 
 1. **As they are**, in the function's own ``try`` block: a look-up by what was given (layout,

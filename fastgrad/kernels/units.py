@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 DTYPES = ("float32", "float64")
 
-# Activations whose derivative is not a function of the output y: layers keep it beside y.
+# Activations whose derivative is not a function of the output y: layers keep it beside y. The table
+# of activations reads `from_output` here.
 KEEP_SLOPE = ("gelu", "gelu_tanh", "silu")
 
 # Kinds of layers with a stage that packs new weights, once for all threads.

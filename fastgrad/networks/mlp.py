@@ -17,7 +17,7 @@ from fastgrad.arrays import Array
 from fastgrad.layers.compiled_layer import resolve
 from fastgrad.losses import LOSSES, ArrayLoss, Loss
 from fastgrad.networks.fit import fit
-from fastgrad.networks.passes import Passes
+from fastgrad.networks.passes import GRADIENT, PREDICTION, Passes
 from fastgrad.networks.plan import Network
 from fastgrad.networks.shared.base import BaseMLP
 from fastgrad.networks.shared.fit_arguments import FitOptions
@@ -194,10 +194,7 @@ class MLP(BaseMLP):
             spaces.append(space)
             if y is not None:
                 return y  # type: ignore[no-any-return]
-            y = passes.converted_prediction(params, x, out)
-            if y is not None:
-                return y  # type: ignore[no-any-return]
-        return passes.predict("MLP.predict", params, x, out)
+        return PREDICTION.complete(None, (params, x), (out,), passes)  # type: ignore[no-any-return]
 
     def value_and_grad(
         self,
@@ -259,10 +256,7 @@ class MLP(BaseMLP):
             spaces.append(space)
             if pair is not None:
                 return pair  # type: ignore[no-any-return]
-            pair = passes.converted_gradient(params, x, target, out)
-            if pair is not None:
-                return pair  # type: ignore[no-any-return]
-        return passes.value_and_grad("MLP.value_and_grad", params, x, target, out)
+        return GRADIENT.complete(None, (params, x, target), (out,), passes)  # type: ignore[no-any-return]
 
     def fit(
         self,

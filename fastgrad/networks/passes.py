@@ -1,4 +1,4 @@
-"""Passes through a network as `MLP` asks for them: arguments checked and converted, then run.
+"""Passes through a network, where the first step of a call (`fastgrad.calls`) is not enough.
 
 What an entry point takes is one compiled call; the rest is a `job.Job`.
 """
@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fastgrad.arrays import (
     FLOAT16,
@@ -24,6 +23,7 @@ from fastgrad.arrays import (
     as_natives,
     deliver,
 )
+from fastgrad.calls import Call
 from fastgrad.networks.job import WINDOW, Job
 from fastgrad.networks.plan import Network
 from fastgrad.networks.shared.samples import Samples, checked_samples, inputs_of, native_params
@@ -54,9 +54,8 @@ class Passes:
         self.calls[what] += 1
         return self.calls[what] > 1
 
-    def predict(self, caller: str, params: ArrayLike, x: ArrayLike, out: Array | None) -> Array:
+    def predict(self, caller: str, params: Array, x: Array, out: Array | None) -> Array:
         """Return the last layer's output for every sample."""
-        params, x = as_array(caller, "params", params), as_array(caller, "x", x)
         if self.direct_predict is None and self.called_again("predict"):
             from fastgrad.kernels.calls.entry import entry
 
@@ -83,14 +82,12 @@ class Passes:
     def value_and_grad(
         self,
         caller: str,
-        params: ArrayLike,
-        x: ArrayLike,
-        target: ArrayLike | None,
+        params: Array,
+        x: Array,
+        target: Array | None,
         out: Array | None,
     ) -> tuple[float, Array]:
         """Return the loss and its gradient with respect to `params`."""
-        params, x = as_array(caller, "params", params), as_array(caller, "x", x)
-        target = None if target is None else as_array(caller, "target", target)
         if self.direct is None and self.called_again("gradient"):
             from fastgrad.kernels.calls.entry import entry
 
@@ -216,3 +213,45 @@ class Passes:
         result = direct(*native, *goals, None, self.words, space)
         self.spaces.append(space)
         return result
+
+
+class _Prediction(Call):
+    """Of `MLP.predict`; the arrays are params and x, `how` the network's `Passes`."""
+
+    function = "MLP.predict"
+    names: tuple[str, ...] = ("params", "x")
+
+    def converted(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Passes) -> Any:
+        """See `Call`. A network has a dtype of its own, which nothing promotes."""
+        return how.converted_prediction(*arrays, *outs)
+
+    def check(self, arrays: tuple[Any, ...], how: Passes) -> tuple[Array | None, ...]:
+        """See `Call`. The shapes are for `finish`."""
+        named = zip(self.names, arrays, strict=True)
+        return tuple([None if a is None else as_array(self.function, n, a) for n, a in named])
+
+    def finish(
+        self, arrays: tuple[Any, ...], given: tuple[Any, ...], outs: tuple[Any, ...], how: Passes
+    ) -> Any:
+        """See `Call`."""
+        return how.predict(self.function, *arrays, *outs)
+
+
+class _Gradient(_Prediction):
+    """Of `MLP.value_and_grad`, which has a target, too: None where the loss has none."""
+
+    function = "MLP.value_and_grad"
+    names = ("params", "x", "target")
+
+    def converted(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Passes) -> Any:
+        """See `Call`."""
+        return how.converted_gradient(*arrays, *outs)
+
+    def finish(
+        self, arrays: tuple[Any, ...], given: tuple[Any, ...], outs: tuple[Any, ...], how: Passes
+    ) -> Any:
+        """See `Call`."""
+        return how.value_and_grad(self.function, *arrays, *outs)
+
+
+PREDICTION, GRADIENT = _Prediction(), _Gradient()
