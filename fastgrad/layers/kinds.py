@@ -21,6 +21,7 @@ named by PACKING in ``kernels/units.py``, and has a third stage.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any, ClassVar
 
@@ -80,16 +81,27 @@ class Layer:
     def views(self, params: Array, columns: bool) -> Any:
         """Return the layer's parameters in a flat vector, as views."""
         found: list[Array | None] = []
+        for place in self._places:
+            if place is None:
+                found.append(None)
+            else:
+                elements, in_rows, in_columns = place
+                found.append(params[elements].reshape(in_columns if columns else in_rows))
+        return self.parameters(*found)
+
+    @cached_property
+    def _places(self) -> list[tuple[slice, Shape, Shape] | None]:
+        """Where each parameter lies in a flat vector, its shape for rows, and for columns."""
+        found: list[tuple[slice, Shape, Shape] | None] = []
         end = self.start
         for shape in self.shapes():
             if shape is None:
                 found.append(None)
                 continue
             start, end = end, end + prod(shape)
-            if columns:
-                shape = (*shape, 1) if len(shape) == 1 else shape[::-1]
-            found.append(params[start:end].reshape(shape))
-        return self.parameters(*found)
+            turned = (*shape, 1) if len(shape) == 1 else shape[::-1]
+            found.append((slice(start, end), shape, turned))
+        return found
 
     def stages(self, dtype: str) -> tuple[int, int, int]:
         """Return the addresses of the forward and the backward stage, and of packing or 0."""

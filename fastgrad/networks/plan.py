@@ -47,6 +47,15 @@ class Network(Architecture):
                     self._plan = make_plan(self.layers, dtype, self.size, self.columns, most, loss)
         return self._plan
 
+    def takes(self, *arrays: Array) -> bool:
+        """Return whether kernels read these arrays as they are."""
+        return all(
+            a.dtype == self.dtype
+            and a.flags.aligned
+            and all(step % a.itemsize == 0 for step in a.strides)
+            for a in arrays
+        )
+
     def reduced(self, terms: Any, n: int) -> Any:
         """Return the loss of n samples whose terms add up to `terms`, a number or an array."""
         return self.loss._reduced(terms, self.reduction, n, n * self.outputs)
