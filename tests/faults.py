@@ -1390,7 +1390,7 @@ _NETWORKS = [
     ),
     Fault(
         "update-decay", "kernels/network/update.py", "dtype(0.0 if decoupled else weight_decay)",
-        "dtype(weight_decay)", "AdamW decays twice",
+        "dtype(weight_decay)", "decoupled weights decay twice",
     ),
     Fault(
         "plan-once", "networks/plan.py", "                if self._plan is None:\n",
@@ -1535,6 +1535,30 @@ _NETWORKS = [
     Fault(
         "network-init", "layers/kinds.py", "np.sqrt(gain / self.inputs)",
         "np.sqrt(gain / self.outputs)", "weights scaled by the wrong width",
+    ),
+    Fault(
+        "flat-columns", "networks/shared/architecture.py",
+        "np.transpose(value) if self.columns else value", "np.reshape(value, view.shape)",
+        "where samples are columns, networks begin as others",
+    ),
+    Fault(
+        "flat-turned", "layers/kinds.py", "else shape[::-1]", "else shape",
+        "where samples are columns, weights are read as if they were rows",
+    ),
+    Fault(
+        "epochs-average", "networks/shared/epochs.py",
+        "value * len(batch) if averaged else value", "value * len(batch)",
+        "the twins' loss of an epoch is that of some batches twice",
+    ),
+    Fault(
+        "epochs-steps", "networks/shared/epochs.py",
+        "rng, memory.steps = before.rng, before.memory.steps", "rng = before.rng",
+        "resumed, the twins' Adam counts its steps from 0",
+    ),
+    Fault(
+        "fit-kind", "networks/shared/fit_arguments.py",
+        "before is not None and optimizer.kernel != before.kernel", "False",
+        "training goes on with the vectors of another optimizer",
     ),
     Fault(
         "training-batch", "networks/training_run.py",

@@ -353,7 +353,7 @@ def test_specials_are_values_not_events(impl: ModuleType, loss: str) -> None:
             x[1] = special
             value, _ = net.value_and_grad(parameters(net), x, target)
             assert not np.isfinite(value)
-            for optimizer in (impl.SGD(0.1, 0.9), impl.Adam(weight_decay=0.1), impl.AdamW()):
+            for optimizer in (getattr(impl, kind)(lr=0.1, weight_decay=0.1) for kind in OPTIMIZERS):
                 with pytest.warns(impl.TrainingWarning) as caught:
                     result = net.fit(parameters(net), x, target, optimizer, epochs=2)
                 assert [warning.category for warning in caught] == [impl.TrainingWarning]
