@@ -90,6 +90,52 @@ class LayerNormGrads(NamedTuple):
     shift: Array
 
 
+class RnnGrads(NamedTuple):
+    """Gradients of a simple recurrent layer, or of a GRU, each of the shape of what it belongs to.
+
+    Attributes
+    ----------
+    x, h0, wx, wh, b : ndarray or None
+        None where not needed, and b where there is no bias.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> h, cache = fg.rnn_forward([[1.0], [0.0]], [0.0], [[1.0]], [[2.0]], activation=None)
+    >>> fg.rnn_backward([[1.0], [1.0]], cache, need="x").x.tolist()
+    [[3.0], [1.0]]
+    """
+
+    x: Array | None = None
+    h0: Array | None = None
+    wx: Array | None = None
+    wh: Array | None = None
+    b: Array | None = None
+
+
+class LstmGrads(NamedTuple):
+    """Gradients of an LSTM, each of the shape of what it belongs to.
+
+    Attributes
+    ----------
+    x, h0, c0, wx, wh, b : ndarray or None
+        None where not needed, and b where there is no bias.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.LstmGrads._fields
+    ('x', 'h0', 'c0', 'wx', 'wh', 'b')
+    """
+
+    x: Array | None = None
+    h0: Array | None = None
+    c0: Array | None = None
+    wx: Array | None = None
+    wh: Array | None = None
+    b: Array | None = None
+
+
 # -- out= of one result -------------------------------------------------------------------------
 
 

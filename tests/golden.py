@@ -187,6 +187,32 @@ def network(
         yield fitted.losses
 
 
+CELLS = {"rnn": (1, "tanh"), "lstm": (4, "ifog"), "gru": (3, "before"), "gru after": (3, "after")}
+
+
+def recurrent(
+    name: str, dtype: str, samples: str = "rows", form: Callable[[Array], Array] = as_it_is
+) -> Iterator[Array]:
+    """Yield states and gradients of recurrent layers, which have one layout of samples.
+
+    Ragged; more rows of all steps, and more states, than a sum has in a block; one sample.
+    """
+    (gates, setting), cell = CELLS[name], name.split()[0]
+    for t, n, d, k in ((5, 7, 9, 19), (6, 61, 70, 33), (3, 13, 5, 300), (9, 1, 40, 50)):
+        shapes = {
+            "x": (t, n, d), "h0": (n, k), "c0": (n, k), "wx": (d, gates * k), "wh": (k, gates * k),
+            "b": (2, gates * k) if setting == "after" else (gates * k,),
+        }  # fmt: skip
+        if cell != "lstm":
+            del shapes["c0"]
+        key = f"{t}x{n}x{d}x{k}"
+        arrays = [form(numbers(f"{a} {key}", shape, dtype, 0.5)) for a, shape in shapes.items()]
+        *states, cache = getattr(fg, f"{cell}_forward")(*arrays, setting)
+        grad = form(numbers(f"grad {key}", (t, n, k), dtype))
+        more = {"grad_c": grad} if cell == "lstm" else {}
+        yield from (*states, *getattr(fg, f"{cell}_backward")(grad, cache, **more))
+
+
 WORKLOADS: dict[str, Callable[..., Iterator[Array]]] = {}
 for _dtype in DTYPES:
     for _name in fg.activations.BUILT_IN:
@@ -199,6 +225,8 @@ for _dtype in DTYPES:
     WORKLOADS[f"layer norm {_dtype}"] = partial(network, _dtype, "layer")
     for _name in ("tanh", "softmax"):
         WORKLOADS[f"thin {_name} {_dtype}"] = partial(layers, _name, _dtype, THIN)
+    for _name in CELLS:
+        WORKLOADS[f"recurrent {_name} {_dtype}"] = partial(recurrent, _name, _dtype)
     WORKLOADS[f"few {_dtype}"] = partial(layers, "tanh", _dtype, FEW)
     WORKLOADS[f"single {_dtype}"] = partial(layers, "tanh", _dtype, SINGLE)
     WORKLOADS[f"deep {_dtype}"] = partial(layers, "tanh", _dtype, DEEP)

@@ -48,6 +48,19 @@ UNITS = {
     "plan": Unit("network.plan", ("plan_work",)),
     "network": Unit("calls.network", ("network_value_and_grad",), ("plan",)),
     "predict": Unit("calls.predict", ("network_predict",), ("plan",)),
+    "cells": Unit(
+        "elementwise.cells",
+        (
+            *("lstm_state", "lstm_back", "gru_state", "gru_back", "gru_reset_back"),
+            *("gated", "add_gated"),
+        ),
+    ),
+    "steps": Unit(
+        "network.recurrent",
+        ("steps_forward", "steps_backward"),
+        ("layer", "cells", "rows.sigmoid", "rows.tanh"),
+    ),
+    "recurrent": Unit("calls.recurrent", ("recurrent_forward", "recurrent_backward"), ("steps",)),
     "step": Unit("calls.step", ("optimizer_step",)),
     "convert": Unit("calls.convert", ("natives", "converted", "classes")),
     "apply": Unit("calls.apply", ("apply_forward", "apply_backward")),

@@ -77,15 +77,17 @@ def check_cache(function: str, cache: Any, kind: type) -> None:
         )
 
 
-def needed_gradients(function: str, need: Iterable[str]) -> list[str]:
-    """Return which of x, w, b, z are in `need`, in this order."""
+def needed_gradients(
+    function: str, need: Iterable[str], fields: tuple[str, ...] = DenseGrads._fields
+) -> list[str]:
+    """Return which of `fields` are in `need`, in their order."""
     try:
         names = list(need)
     except TypeError:
         names = [str(need)]
     for name in names:
-        check_choice(function, "need", name, DenseGrads._fields)
-    return [name for name in DenseGrads._fields if name in names]
+        check_choice(function, "need", name, fields)
+    return [name for name in fields if name in names]
 
 
 _FIELDS = frozenset(DenseGrads._fields)
@@ -96,12 +98,20 @@ def output_fields(out: Any) -> tuple[Any, Any, Any, Any]:
     if isinstance(out, (dict, Mapping)) and not _FIELDS.isdisjoint(out):  # a dict answers sooner
         field = out.get
         return field("x"), field("w"), field("b"), field("z")
-    if any(hasattr(out, n) for n in "xwbz"):
-        x, w, b, z = (getattr(out, n, None) for n in "xwbz")
-        return x, w, b, z
+    x, w, b, z = _fields("dense_backward", out, DenseGrads).values()
+    return x, w, b, z
+
+
+def _fields(function: str, out: Any, kind: Any) -> dict[str, Any]:
+    """Return the fields of `out` that a `kind` of gradients has; None stands for a missing one."""
+    names = kind._fields
+    if isinstance(out, Mapping) and not set(names).isdisjoint(out):
+        return {name: out.get(name) for name in names}
+    if any(hasattr(out, name) for name in names):
+        return {name: getattr(out, name, None) for name in names}
     raise TypeError(
-        f"dense_backward: out is a {type(out).__name__}: give a DenseGrads, a mapping or an "
-        "object with fields x, w, b, z"
+        f"{function}: out is a {type(out).__name__}: give a {kind.__name__}, a mapping or an "
+        f"object with fields {', '.join(names)}"
     )
 
 
@@ -112,11 +122,12 @@ def check_outputs(
     shapes: dict[str, tuple[int, ...]],
     dtype: np.dtype[Any],
     inputs: dict[str, Any],
+    kind: Any = DenseGrads,
 ) -> dict[str, Array]:
     """Return the arrays of `out` for the gradients of these `names`; raise if one is unfit."""
     if out is None:
         return {}
-    fields = dict(zip("xwbz", output_fields(out), strict=True))
+    fields = _fields(function, out, kind)
     taken: dict[str, Array] = {}
     for name in names:
         field = fields[name]

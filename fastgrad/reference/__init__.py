@@ -42,6 +42,17 @@ from .dense import DenseGrads, dense, dense_backward, dense_forward
 from .losses import LOSSES
 from .network import MLP, LayerParams, NormParams
 from .optimizers import SGD, Adam, AdamW
+from .recurrent import (
+    LstmGrads,
+    RecurrentCache,
+    RnnGrads,
+    gru_backward,
+    gru_forward,
+    lstm_backward,
+    lstm_forward,
+    rnn_backward,
+    rnn_forward,
+)
 
 __all__ = [
     "ACTIVATIONS",
@@ -54,7 +65,10 @@ __all__ = [
     "FitResult",
     "FitState",
     "LayerParams",
+    "LstmGrads",
     "NormParams",
+    "RecurrentCache",
+    "RnnGrads",
     "TrainingWarning",
     "activations",
     "dense",
@@ -64,10 +78,16 @@ __all__ = [
     "exp",
     "gelu",
     "gelu_tanh",
+    "gru_backward",
+    "gru_forward",
     "identity",
     "leaky_relu",
     "losses",
+    "lstm_backward",
+    "lstm_forward",
     "relu",
+    "rnn_backward",
+    "rnn_forward",
     "sigmoid",
     "silu",
     "softmax",

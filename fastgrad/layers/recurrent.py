@@ -1,0 +1,455 @@
+"""Recurrent layers over all their steps: a simple one, LSTM and GRU, and their gradients.
+
+Each pass is one compiled call (`kernels.network.recurrent`), which reads a table of words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastgrad.activations import Activation
+from fastgrad.arguments import check_choice
+from fastgrad.arrays import FLOAT32, FLOAT64, Array
+from fastgrad.kernels.calls.entry import entry
+from fastgrad.kernels.network import recurrent_table as at
+from fastgrad.layers.compiled_layer import resolve
+from fastgrad.layers.recurrent_arguments import (
+    GRU_RESETS,
+    LSTM_GATES,
+    RecurrentArguments,
+    RecurrentCache,
+    check_named,
+    recurrent_arguments,
+    recurrent_gradients,
+    recurrent_results,
+)
+from fastgrad.results import LstmGrads, RnnGrads
+
+_NAMES = {FLOAT32: "float32", FLOAT64: "float64"}
+_CODES = {
+    ("rnn", None): at.RNN,
+    ("lstm", None): at.LSTM,
+    ("gru", "before"): at.GRU_BEFORE,
+    ("gru", "after"): at.GRU_AFTER,
+}
+
+
+def rnn_forward(
+    x: ArrayLike,
+    h0: ArrayLike,
+    wx: ArrayLike,
+    wh: ArrayLike,
+    b: ArrayLike | None = None,
+    activation: str | Activation | None = "tanh",
+    *,
+    lengths: ArrayLike | None = None,
+) -> tuple[Array, RecurrentCache]:
+    """Return the states ``h[t] = act(x[t] @ wx + h[t-1] @ wh + b)``, and a cache for the way back.
+
+    Parameters
+    ----------
+    x : array_like
+        ``(t, n, d)``: t steps of n samples; or ``(t, d)``, one sample.
+    h0 : array_like
+        ``(n, k)``; one sample: ``(k,)``. The state before the first step.
+    wx, wh : array_like
+        ``(d, k)`` and ``(k, k)``: the weights of input and state.
+    b : array_like, optional
+        ``(k,)`` or ``(1, k)``.
+    activation : None, str or Activation
+        None is the identity.
+    lengths : array_like of int, optional
+        ``(n,)``: how many steps each sample has. After its last one a sample's state stays what it
+        is, so ``h[-1]`` holds all final states; its x may be anything there, and gets no gradient.
+
+    Returns
+    -------
+    h : ndarray
+        ``(t, n, k)``; one sample: ``(t, k)``. The state after each step, of the dtype that NumPy
+        promotes the inputs to; float64 where all are integers or bools.
+    cache : RecurrentCache
+        For `rnn_backward`. It refers to the inputs and to h: do not change them between.
+
+    Raises
+    ------
+    TypeError
+        For a dtype fastgrad does not compute in, an `activation` of another kind.
+    ValueError
+        For shapes that do not fit, lengths out of range, an unknown name.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> h, cache = fg.rnn_forward([[1.0], [0.0]], [0.0], [[1.0]], [[0.5]], activation="relu")
+    >>> h.tolist()
+    [[1.0], [0.5]]
+    >>> fg.rnn_backward([1.0], cache).wh.tolist()
+    [[1.0]]
+    """
+    check_named("rnn_forward", activation)
+    act, _ = resolve("rnn_forward", activation)
+    given = recurrent_arguments("rnn_forward", x, h0, None, wx, wh, b, lengths, 1)
+    return _forward("rnn", act, given)  # type: ignore[no-any-return]
+
+
+def rnn_backward(
+    grad_h: ArrayLike,
+    cache: RecurrentCache,
+    *,
+    need: Iterable[str] = RnnGrads._fields,
+    out: Any = None,
+    accumulate: bool = False,
+) -> RnnGrads:
+    """Return the gradients of the loss with respect to a recurrent layer's inputs.
+
+    With ``grad_z[t] = (grad_h[t] + grad_z[t+1] @ wh.T) * act'(z[t])``, sums over all steps and
+    samples: ``grad_x = grad_z @ wx.T``, ``grad_wx = sum x[t].T @ grad_z[t]``,
+    ``grad_wh = sum h[t-1].T @ grad_z[t]``, ``grad_b = sum grad_z``.
+
+    Parameters
+    ----------
+    grad_h : array_like
+        ``dL/dh``, of the shape of h; or of ``h[-1]``, where the loss is one of the last state.
+    cache : RecurrentCache
+        From `rnn_forward`.
+    need : iterable of str
+        Which gradients to compute, of x, h0, wx, wh, b.
+    out : RnnGrads, mapping or object with these fields, optional
+        Arrays to write to, of exact shape and dtype. A missing field or None is a new array.
+    accumulate : bool
+        Add to the arrays of `out` instead of overwriting them.
+
+    Returns
+    -------
+    RnnGrads
+        Each gradient has the shape of what it belongs to, in C order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For shapes, dtypes, names or outputs that do not fit; if the states have been changed since
+        `rnn_forward` returned them.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> h, cache = fg.rnn_forward([[1.0], [0.0]], [0.0], [[1.0]], [[0.5]], activation=None)
+    >>> grads = fg.rnn_backward([1.0], cache, need=("x", "h0"))
+    >>> grads.x.tolist(), grads.h0.tolist(), grads.wx
+    ([[0.5], [1.0]], [0.25], None)
+    """
+    return recurrent_gradients(  # type: ignore[no-any-return]
+        "rnn_backward", _gradients, RnnGrads, cache, grad_h, None, need, out, accumulate
+    )
+
+
+def lstm_forward(
+    x: ArrayLike,
+    h0: ArrayLike,
+    c0: ArrayLike,
+    wx: ArrayLike,
+    wh: ArrayLike,
+    b: ArrayLike | None = None,
+    gates: str = "ifog",
+    *,
+    lengths: ArrayLike | None = None,
+) -> tuple[Array, Array, RecurrentCache]:
+    """Return the states and cells of an LSTM after each step, and a cache for the way back.
+
+    With ``a = x[t] @ wx + h[t-1] @ wh + b``, cut into the gates i, f, o and g::
+
+        c[t] = sigmoid(f) * c[t-1] + sigmoid(i) * tanh(g)
+        h[t] = sigmoid(o) * tanh(c[t])
+
+    Parameters
+    ----------
+    x : array_like
+        ``(t, n, d)``: t steps of n samples; or ``(t, d)``, one sample.
+    h0 : array_like
+        ``(n, k)``; one sample: ``(k,)``. The state before the first step.
+    c0 : array_like
+        Of the shape of h0. The cells before the first step.
+    wx, wh : array_like
+        ``(d, 4 k)`` and ``(k, 4 k)``: the weights of input and state, of all gates.
+    b : array_like, optional
+        ``(4 k,)`` or ``(1, 4 k)``. PyTorch keeps two, whose sum it is.
+    gates : {"ifog", "ifgo"}
+        The order of the gates: CS231n's, or PyTorch's.
+    lengths : array_like of int, optional
+        ``(n,)``: how many steps each sample has. After its last one a sample's state stays what it
+        is, so ``h[-1]`` holds all final states; its x may be anything there, and gets no gradient.
+
+    Returns
+    -------
+    h, c : ndarray
+        ``(t, n, k)``; one sample: ``(t, k)``. State and cells after each step, of the dtype that
+        NumPy promotes the inputs to; float64 where all are integers or bools.
+    cache : RecurrentCache
+        For `lstm_backward`. It refers to the inputs, h and c: do not change them between.
+
+    Raises
+    ------
+    TypeError
+        For a dtype fastgrad does not compute in.
+    ValueError
+        For shapes that do not fit, lengths out of range, an unknown name.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> w = [[0.0, 0.0, 0.0, 9.0]]
+    >>> h, c, cache = fg.lstm_forward([[1.0], [1.0]], [0.0], [0.0], w, w)
+    >>> c.round(3).tolist()
+    [[0.5], [0.75]]
+    """
+    check_choice("lstm_forward", "gates", gates, LSTM_GATES)
+    given = recurrent_arguments("lstm_forward", x, h0, c0, wx, wh, b, lengths, 4)
+    return _forward("lstm", gates, given)  # type: ignore[no-any-return]
+
+
+def lstm_backward(
+    grad_h: ArrayLike,
+    cache: RecurrentCache,
+    grad_c: ArrayLike | None = None,
+    *,
+    need: Iterable[str] = LstmGrads._fields,
+    out: Any = None,
+    accumulate: bool = False,
+) -> LstmGrads:
+    """Return the gradients of the loss with respect to an LSTM's inputs.
+
+    Parameters
+    ----------
+    grad_h : array_like
+        ``dL/dh``, of the shape of h; or of ``h[-1]``, where the loss is one of the last state.
+    cache : RecurrentCache
+        From `lstm_forward`.
+    grad_c : array_like, optional
+        ``dL/dc``, of the shape of c, or of ``c[-1]``.
+    need : iterable of str
+        Which gradients to compute, of x, h0, c0, wx, wh, b.
+    out : LstmGrads, mapping or object with these fields, optional
+        Arrays to write to, of exact shape and dtype. A missing field or None is a new array.
+    accumulate : bool
+        Add to the arrays of `out` instead of overwriting them.
+
+    Returns
+    -------
+    LstmGrads
+        Each gradient has the shape of what it belongs to, in C order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For shapes, dtypes, names or outputs that do not fit; if the states have been changed since
+        `lstm_forward` returned them.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> w = [[0.0, 0.0, 0.0, 9.0]]
+    >>> h, c, cache = fg.lstm_forward([[1.0], [1.0]], [0.0], [0.0], w, w)
+    >>> fg.lstm_backward([0.0], cache, grad_c=[1.0], need=("c0",)).c0.round(3).tolist()
+    [0.25]
+    """
+    return recurrent_gradients(  # type: ignore[no-any-return]
+        "lstm_backward", _gradients, LstmGrads, cache, grad_h, grad_c, need, out, accumulate
+    )
+
+
+def gru_forward(
+    x: ArrayLike,
+    h0: ArrayLike,
+    wx: ArrayLike,
+    wh: ArrayLike,
+    b: ArrayLike | None = None,
+    reset: str = "before",
+    *,
+    lengths: ArrayLike | None = None,
+) -> tuple[Array, RecurrentCache]:
+    """Return the states of a GRU after each step, and a cache for the way back.
+
+    Its gates r (reset), z (how much of the state stays) and n (what is new) stand in this order in
+    wx, wh and b. With ``a = x[t] @ wx + b``::
+
+        r = sigmoid(a_r + h[t-1] @ wh_r)
+        z = sigmoid(a_z + h[t-1] @ wh_z)
+        n = tanh(a_n + (r * h[t-1]) @ wh_n)           reset="before" the product
+        n = tanh(a_n + r * (h[t-1] @ wh_n + b_hn))    reset="after" it, as PyTorch
+        h[t] = (1 - z) * n + z * h[t-1]
+
+    Parameters
+    ----------
+    x : array_like
+        ``(t, n, d)``: t steps of n samples; or ``(t, d)``, one sample.
+    h0 : array_like
+        ``(n, k)``; one sample: ``(k,)``. The state before the first step.
+    wx, wh : array_like
+        ``(d, 3 k)`` and ``(k, 3 k)``: the weights of input and state, of all gates.
+    b : array_like, optional
+        ``(3 k,)`` or ``(1, 3 k)``. With ``reset="after"`` also ``(2, 3 k)``: beside the product
+        with x, and beside that with h, ``b_h``.
+    reset : {"before", "after"}
+        Whether the reset gate is applied to the state or to its product.
+    lengths : array_like of int, optional
+        ``(n,)``: how many steps each sample has. After its last one a sample's state stays what it
+        is, so ``h[-1]`` holds all final states; its x may be anything there, and gets no gradient.
+
+    Returns
+    -------
+    h : ndarray
+        ``(t, n, k)``; one sample: ``(t, k)``. The state after each step, of the dtype that NumPy
+        promotes the inputs to; float64 where all are integers or bools.
+    cache : RecurrentCache
+        For `gru_backward`. It refers to the inputs and to h: do not change them between.
+
+    Raises
+    ------
+    TypeError
+        For a dtype fastgrad does not compute in.
+    ValueError
+        For shapes that do not fit, lengths out of range, an unknown name.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> w = [[0.0, 0.0, 9.0]]
+    >>> h, cache = fg.gru_forward([[1.0], [1.0]], [0.0], w, w)
+    >>> h.round(3).tolist()
+    [[0.5], [0.75]]
+    """
+    check_choice("gru_forward", "reset", reset, GRU_RESETS)
+    given = recurrent_arguments(
+        "gru_forward", x, h0, None, wx, wh, b, lengths, 3, two_biases=reset == "after"
+    )
+    return _forward("gru", reset, given)  # type: ignore[no-any-return]
+
+
+def gru_backward(
+    grad_h: ArrayLike,
+    cache: RecurrentCache,
+    *,
+    need: Iterable[str] = RnnGrads._fields,
+    out: Any = None,
+    accumulate: bool = False,
+) -> RnnGrads:
+    """Return the gradients of the loss with respect to a GRU's inputs.
+
+    Parameters
+    ----------
+    grad_h : array_like
+        ``dL/dh``, of the shape of h; or of ``h[-1]``, where the loss is one of the last state.
+    cache : RecurrentCache
+        From `gru_forward`.
+    need : iterable of str
+        Which gradients to compute, of x, h0, wx, wh, b.
+    out : RnnGrads, mapping or object with these fields, optional
+        Arrays to write to, of exact shape and dtype. A missing field or None is a new array.
+    accumulate : bool
+        Add to the arrays of `out` instead of overwriting them.
+
+    Returns
+    -------
+    RnnGrads
+        Each gradient has the shape of what it belongs to, in C order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For shapes, dtypes, names or outputs that do not fit; if the states have been changed since
+        `gru_forward` returned them.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> w = [[0.0, 0.0, 9.0]]
+    >>> h, cache = fg.gru_forward([[1.0], [1.0]], [0.0], w, [[0.0, 0.0, 0.0]])
+    >>> fg.gru_backward([1.0], cache, need=("h0",)).h0.tolist()
+    [0.25]
+    """
+    return recurrent_gradients(  # type: ignore[no-any-return]
+        "gru_backward", _gradients, RnnGrads, cache, grad_h, None, need, out, accumulate
+    )
+
+
+# -- what they have in common ------------------------------------------------------------------
+
+
+def _sizes(cell: str, setting: Any, given: RecurrentArguments) -> list[Any]:
+    """Return the words of a call up to the activation's, see `kernels.network.recurrent_table`."""
+    (t, n, d), (k, width), size = given.x.shape, given.wh.shape, given.x.itemsize
+    o_at, g_at = (3 * k, 2 * k) if setting == "ifgo" else (2 * k, 3 * k)
+    strides = [step // size for step in (*given.wx.strides, *given.wh.strides)]
+    return [
+        _CODES[cell, setting if cell == "gru" else None],
+        t,
+        n,
+        d,
+        k,
+        width,
+        *strides,
+        o_at,
+        g_at,
+    ]
+
+
+def _forward(cell: str, setting: Any, given: RecurrentArguments) -> Any:
+    """Return the states of all steps, and the cache."""
+    (t, n, _), (k, width), dtype = given.x.shape, given.wh.shape, given.dtypes.work
+    b, c, tail, bn, activation = given.b, None, None, None, 0
+    h = np.empty((t + 1, n, k), dtype)
+    h[0] = given.h0
+    kept: tuple[Array, ...] = ()
+    if cell == "rnn":
+        forward, keeping, _ = setting.record(_NAMES[dtype]).tolist()
+        activation = forward if setting.from_output else keeping
+        if not setting.from_output:
+            kept = (np.empty((t, n, k), dtype),)
+    else:
+        kept = np.empty((t, n, width), dtype), np.empty((t, n, k), dtype)
+        tail = kept[1]
+    if given.c0 is not None:
+        c = np.empty((t + 1, n, k), dtype)
+        c[0] = given.c0
+    if b is not None and b.ndim == 2:
+        b, bn = np.concatenate([b[0, : 2 * k] + b[1, : 2 * k], b[0, 2 * k :]]), b[1, 2 * k :]
+    if h[1:].size:
+        entry("recurrent", "recurrent_forward", _NAMES[dtype])(
+            *_sizes(cell, setting, given), activation, given.x, given.wx, given.wh, b, bn,
+            given.lengths, h, c, kept[0] if kept else h[1:], tail,
+        )  # fmt: skip
+    return recurrent_results(cell, setting, given, h, c, kept)
+
+
+def _gradients(
+    cache: RecurrentCache, grad_h: Array, grad_c: Array | None, names: list[str]
+) -> dict[str, Array]:
+    """Return the gradients of these names."""
+    cell, given, h = cache.cell, cache.given, cache.h
+    (t, n, d), (k, width), dtype = given.x.shape, given.wh.shape, given.dtypes.work
+    shapes = {"x": (t, n, d), "wx": (d, width), "wh": (k, width)}
+    made = {name: np.empty(shape, dtype) for name, shape in shapes.items() if name in names}
+    made["h0"], made["c0"] = np.empty((n, k), dtype), np.zeros((n, k), dtype)
+    gbn = None
+    if given.b is not None and "b" in names:
+        made["b"] = np.empty_like(given.b)
+        gbn = made["b"][1, 2 * k :] if given.b.ndim == 2 else None
+    if grad_h.size:
+        activation = cache.setting.record(_NAMES[dtype]).tolist()[2] if cell == "rnn" else 0
+        kept = *cache.kept, None, None
+        entry("recurrent", "recurrent_backward", _NAMES[dtype])(
+            *_sizes(cell, cache.setting, given), activation, given.x, given.wx, given.wh, None,
+            None, given.lengths, h, cache.c, h[1:] if kept[0] is None else kept[0], kept[1],
+            grad_h, grad_c, made["h0"], made["c0"], made.get("x"), made.get("wx"), made.get("wh"),
+            made.get("b"), gbn,
+        )  # fmt: skip
+    else:
+        for gradient in made.values():
+            gradient[...] = 0
+    if gbn is not None:
+        made["b"][1, : 2 * k] = made["b"][0, : 2 * k]
+    return made
