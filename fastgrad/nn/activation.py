@@ -85,8 +85,8 @@ def _some(y: Array) -> bytes:
     return y.flat[:: (y.size // MARK_SAMPLES) | 1].tobytes()
 
 
-class Sigmoid(Activation):
-    """``1 / (1 + exp(-x))`` as a layer.
+class _Named(Activation):
+    """A layer of the one activation that its class names.
 
     Parameters
     ----------
@@ -97,6 +97,24 @@ class Sigmoid(Activation):
     ------
     ValueError
         If `samples` is unknown.
+
+    """
+
+    _name: str
+
+    def __init__(self, samples: str = "rows") -> None:
+        super().__init__(self._name, samples)
+
+    def __init_subclass__(cls) -> None:
+        """Complete the docstring of a class, which has a title and an example, by that above."""
+        if cls.__doc__ and _Named.__doc__:  # `python -OO` has none
+            title, _, example = cls.__doc__.partition("\n\n")
+            _, _, shared = _Named.__doc__.partition("\n\n")
+            cls.__doc__ = f"{title}\n\n{shared.rstrip()}\n\n{example}"
+
+
+class Sigmoid(_Named):
+    """``1 / (1 + exp(-x))`` as a layer.
 
     Examples
     --------
@@ -108,22 +126,11 @@ class Sigmoid(Activation):
     array([[0.25]])
     """
 
-    def __init__(self, samples: str = "rows") -> None:
-        super().__init__("sigmoid", samples)
+    _name = "sigmoid"
 
 
-class Tanh(Activation):
+class Tanh(_Named):
     """``tanh(x)`` as a layer.
-
-    Parameters
-    ----------
-    samples : {"rows", "columns"}
-        Which axis counts samples.
-
-    Raises
-    ------
-    ValueError
-        If `samples` is unknown.
 
     Examples
     --------
@@ -135,22 +142,11 @@ class Tanh(Activation):
     array([[1., 0.]])
     """
 
-    def __init__(self, samples: str = "rows") -> None:
-        super().__init__("tanh", samples)
+    _name = "tanh"
 
 
-class ReLU(Activation):
+class ReLU(_Named):
     """``max(x, 0)`` as a layer; its derivative at 0 is 0.
-
-    Parameters
-    ----------
-    samples : {"rows", "columns"}
-        Which axis counts samples.
-
-    Raises
-    ------
-    ValueError
-        If `samples` is unknown.
 
     Examples
     --------
@@ -162,22 +158,11 @@ class ReLU(Activation):
     array([[0., 0., 5.]])
     """
 
-    def __init__(self, samples: str = "rows") -> None:
-        super().__init__("relu", samples)
+    _name = "relu"
 
 
-class Softmax(Activation):
+class Softmax(_Named):
     """Softmax over the features of each sample, as a layer.
-
-    Parameters
-    ----------
-    samples : {"rows", "columns"}
-        Which axis counts samples.
-
-    Raises
-    ------
-    ValueError
-        If `samples` is unknown.
 
     Examples
     --------
@@ -191,5 +176,4 @@ class Softmax(Activation):
            [-0.25,  0.  ]])
     """
 
-    def __init__(self, samples: str = "rows") -> None:
-        super().__init__("softmax", samples)
+    _name = "softmax"
