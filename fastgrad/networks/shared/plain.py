@@ -66,10 +66,8 @@ class PlainMLP(BaseMLP):
         caller, network = "MLP.predict", self._network
         params, x = as_array(caller, "params", params), as_array(caller, "x", x)
         p, rows = native_params(network, caller, params), inputs_of(network, caller, x)
-        shape = network.turned(np.empty((len(rows), network.outputs), np.bool_)).shape
-        if x.ndim == 1:
-            shape = (network.outputs,)
-        into = None
+        n, k, into = len(rows), network.outputs, None
+        shape = (k,) if x.ndim == 1 else (k, n) if network.columns else (n, k)
         if out is not None:
             into = check_out(caller, "out", out, shape, self.dtype, {"params": params, "x": x})
         batch = network.turned(as_native(rows, self.dtype))

@@ -86,9 +86,9 @@ def checked_samples(network: Architecture, caller: str, x: Array, target: Array 
 
 def inputs_of(network: Architecture, caller: str, array: Array) -> Array:
     """Return x with one sample a row."""
-    forms = f"({network.inputs}, n)" if network.columns else f"(n, {network.inputs})"
     axis = 0 if network.columns else -1
     if array.ndim not in (1, 2) or array.shape[axis] != network.inputs:
+        forms = f"({network.inputs}, n)" if network.columns else f"(n, {network.inputs})"
         raise ValueError(
             f"{caller}: x has shape {array.shape} but the network has {network.inputs} inputs: "
             f"it needs shape {forms} or ({network.inputs},)"
