@@ -11,6 +11,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import test_training
 import twins
@@ -18,6 +19,8 @@ import twins
 import fastgrad as fg
 from fastgrad import loops, reference
 from fastgrad.activations import BUILT_IN
+from fastgrad.kernels.units import PACKING
+from fastgrad.layers.kinds import KINDS
 from fastgrad.losses import LOSSES
 from fastgrad.optimizers import OPTIMIZERS
 
@@ -339,6 +342,21 @@ def test_every_optimizer_has_its_other_places(name: str) -> None:
     )
     assert name in {kind for kind, _ in twins.OPTIMIZERS.values()}, (
         f"{name} is not tried: add settings to OPTIMIZERS of tests/twins.py"
+    )
+
+
+@pytest.mark.parametrize("name", list(KINDS))
+def test_every_layer_kind_has_its_other_places(name: str) -> None:
+    kind = KINDS[name]
+    settings = (True,) if name == "dense" else ()
+    layer = kind(3, 3, 0, fg.tanh, *settings)
+    forward, backward, pack = layer.stages("float32")
+    assert forward and backward and forward != backward
+    assert bool(pack) == (name in PACKING)
+    fields, shapes = layer.parameters._fields, layer.shapes()
+    assert len(fields) == len(shapes) == len(layer.init(np.random.default_rng(0))), (
+        f"{name}: fastgrad/layers/kinds.py must say a name, a shape and a beginning of each "
+        "parameter"
     )
 
 

@@ -111,6 +111,20 @@ def test_pieces_change_no_bit(
         np.testing.assert_array_equal(net.predict(params, x), y)
 
 
+@pytest.mark.parametrize("samples", LAYOUTS)
+def test_weights_that_another_thread_is_packing(samples: str, many_threads: None) -> None:
+    """One thread packs the last layer in no time, and must then wait for the first one's."""
+    net, params, x, target = problem((1500, 1400, 40), 300, "float32", samples)
+    fg.set_num_threads(1)
+    expected = net.value_and_grad(params, x, target)
+    fg.set_num_threads(2)
+    for _ in range(5):
+        poison(net)
+        value, grad = net.value_and_grad(params, x, target)
+        assert value == expected[0]
+        np.testing.assert_array_equal(grad, expected[1])
+
+
 # -- how much it is ------------------------------------------------------------------------------
 
 
