@@ -114,6 +114,14 @@ def check_number(function: str, name: str, value: Any) -> float:
         raise ValueError(f"{function}: {name} is too large: give a float64 number") from None
 
 
+def check_limit(function: str, name: str, value: Any) -> float:
+    """Return `value` as a float, or raise unless it is finite and not negative."""
+    number = check_number(function, name, value)
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{function}: {name} is {value!r}: it must be finite and at least 0")
+    return number
+
+
 def random_generator(function: str, seed: Any) -> np.random.Generator:
     """Return NumPy's generator of this seed, or raise by name what NumPy raises."""
     try:

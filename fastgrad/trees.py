@@ -16,7 +16,7 @@ import numpy as np
 
 from fastgrad.arrays import Array, as_array
 
-__all__ = ["Tree", "disjoint_spans", "gradients", "tree_of", "updated"]
+__all__ = ["Tree", "changed", "disjoint_spans", "gradients", "tree_of", "updated"]
 
 DEEPEST = 64  # a list that holds itself has no end
 PREFIXES = ("", "d", "grad_")  # of a gradient's name, before that of its parameter
@@ -141,15 +141,22 @@ def updated(function: str, name: str, tree: Tree, value: Any) -> list[Array]:
             )
         if not array.flags.writeable:
             raise ValueError(f"{function}: {called} is read-only, and is changed in place")
-        if any(
-            step == 0 and size > 1 for step, size in zip(array.strides, array.shape, strict=True)
-        ):
+        repeated = (n > 1 and not step for n, step in zip(array.shape, array.strides, strict=True))
+        if array.size and any(repeated):
             raise ValueError(
                 f"{function}: {called} has elements that share memory (a broadcast view), and is "
                 "changed in place: give a copy"
             )
         found.append(array)
     return found
+
+
+def changed(function: str, name: str, value: Any) -> list[Array]:
+    """Return the arrays of a tree that is changed in place, checked also for sharing memory."""
+    tree = tree_of(function, name, value)
+    arrays = updated(function, name, tree, value)
+    disjoint_spans(function, tree.names(name), arrays, len(arrays))
+    return arrays
 
 
 def gradients(
@@ -242,9 +249,9 @@ def _span(array: Array) -> Span:
 
 
 def disjoint_spans(
-    function: str, names: list[str], arrays: list[Array], changed: int
+    function: str, names: list[str], arrays: list[Array], written: int
 ) -> list[Span]:
-    """Return where each array lies; raise if one of the first `changed` shares memory with any."""
+    """Return where each array lies; raise if one of the first `written` shares memory with any."""
     spans = [_span(array) for array in arrays]
     reaching: list[int] = []  # arrays that begin before the one looked at, and may reach it
     for i in sorted(range(len(spans)), key=spans.__getitem__):
@@ -254,7 +261,7 @@ def disjoint_spans(
         reaching = [j for j in reaching if spans[j][1] > start]
         for j in reaching:
             first, second = min(i, j), max(i, j)
-            if first < changed and np.shares_memory(arrays[first], arrays[second]):
+            if first < written and np.shares_memory(arrays[first], arrays[second]):
                 raise ValueError(
                     f"{function}: {names[first]} and {names[second]} share memory: what is changed "
                     "in place must lie apart, and be given once"

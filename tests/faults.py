@@ -1517,12 +1517,36 @@ _NETWORKS = [
         'kept | {"_state": state}', "a copy of an optimizer shares its memory",
     ),
     Fault(
-        "trees-shared", "trees.py", "if first < changed and np.shares_memory(",
+        "trees-shared", "trees.py", "if first < written and np.shares_memory(",
         "if first < 0 and np.shares_memory(", "arrays that overlap are updated",
     ),
     Fault(
         "trees-order", "trees.py", "for key in tree.keys)\n        extra",
         "for key in grads)\n        extra", "gradients in another order go to other arrays",
+    ),
+    Fault(
+        "update-centered", "kernels/network/update.py", "square -= mean * mean", "pass",
+        "RMSprop, centered",
+    ),
+    Fault(
+        "update-lr-decay", "kernels/network/update.py", "1.0 + steps * settings[LR_DECAY]",
+        "1.0 + (steps + 1) * settings[LR_DECAY]", "Adagrad's rate decays a step too early",
+    ),
+    Fault(
+        "clip-apart", "kernels/calls/clip.py", "if not all_apart(arrays, narrow):", "if False:",
+        "an array given twice is scaled twice",
+    ),
+    Fault(
+        "clip-block", "kernels/calls/clip.py", "least(BLOCK, count - first)", "BLOCK",
+        "squares of what lies behind an array",
+    ),
+    Fault(
+        "clip-nan", "kernels/calls/clip.py", "value = high if value > high else value",
+        "value = value if value <= high else high", "NaN becomes the limit",
+    ),
+    Fault(
+        "clip-overflow", "kernels/calls/clip.py", "if total > LARGEST or ", "if False or ",
+        "the norm of large gradients is inf",
     ),
     Fault(
         "optimizer-powers", "optimizers/optimizer.py", "memory.powers, memory.steps, 1)",

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastgrad as fg
+from fastgrad.optimizers import OPTIMIZERS
 
 Array = NDArray[Any]
 HASHES = Path(__file__).with_name("golden_hashes.json")
@@ -213,6 +214,26 @@ def recurrent(
         yield from (*states, *getattr(fg, f"{cell}_backward")(grad, cache, **more))
 
 
+def steps(
+    name: str, dtype: str, samples: str = "rows", form: Callable[[Array], Array] = as_it_is
+) -> Iterator[Array]:
+    """Yield what five steps make of the arrays of a script, its gradients clipped."""
+    settings: dict[str, dict[str, Any]] = {
+        "SGD": {"momentum": 0.875, "nesterov": True},
+        "RMSprop": {"momentum": 0.5, "centered": True},
+        "Adagrad": {"lr_decay": 0.125},
+    }  # fmt: skip
+    opt = getattr(fg, name)(lr=2.0**-5, weight_decay=2.0**-4, **settings.get(name, {}))
+    shapes = {"W": (37, 21), "b": (21,), "rest": (5, 4)}
+    params = {k: form(turn(numbers(f"step {k}", s, dtype), samples)) for k, s in shapes.items()}
+    for i in range(5):
+        grads = {k: form(numbers(f"step {k} {i}", shape, dtype)) for k, shape in shapes.items()}
+        yield np.array([fg.clip_norm(grads, 2.0)])
+        opt.step(params, {k: form(turn(grad, samples)) for k, grad in grads.items()})
+    for array in params.values():
+        yield turn(array, samples)
+
+
 WORKLOADS: dict[str, Callable[..., Iterator[Array]]] = {}
 for _dtype in DTYPES:
     for _name in fg.activations.BUILT_IN:
@@ -223,6 +244,8 @@ for _dtype in DTYPES:
         WORKLOADS[f"loss {_name} {_dtype}"] = partial(loss, _name, _dtype)
     WORKLOADS[f"network {_dtype}"] = partial(network, _dtype)
     WORKLOADS[f"layer norm {_dtype}"] = partial(network, _dtype, "layer")
+    for _name in OPTIMIZERS:
+        WORKLOADS[f"steps {_name} {_dtype}"] = partial(steps, _name, _dtype)
     for _name in ("tanh", "softmax"):
         WORKLOADS[f"thin {_name} {_dtype}"] = partial(layers, _name, _dtype, THIN)
     for _name in CELLS:

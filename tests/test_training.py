@@ -24,6 +24,8 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "Adam": {"lr": 0.01},
     "Adam decay": {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1},
     "AdamW": {"lr": 0.01, "weight_decay": 0.1},
+    "RMSprop": {"lr": 0.01, "alpha": 0.9, "eps": 1e-6, "weight_decay": 0.01},
+    "Adagrad": {"lr": 0.1, "eps": 1e-6},
 }
 
 
@@ -49,7 +51,10 @@ def first_steps(name: str, p: Array, gradients: list[Array]) -> Array:
             p = p * (1 - s["lr"] * s["weight_decay"])
         else:
             g = g + s["weight_decay"] * p
-        if name.startswith("SGD"):
+        if name in ("RMSprop", "Adagrad"):
+            v = s["alpha"] * v + (1 - s["alpha"]) * g * g if name == "RMSprop" else v + g * g
+            p = p - s["lr"] * (g / (np.sqrt(v) + s["eps"]))
+        elif name.startswith("SGD"):
             m = s["momentum"] * m + g
             p = p - s["lr"] * (g + s["momentum"] * m if s["nesterov"] else m)
         else:

@@ -63,6 +63,19 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "adamw": ("AdamW", {}),
     "adamw_all": ("AdamW", {"lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.3}),
     "adamw_no_decay": ("AdamW", {"lr": 0.1, "weight_decay": 0.0}),
+    "rmsprop": ("RMSprop", {}),
+    "rmsprop_momentum": ("RMSprop", {"lr": 0.1, "alpha": 0.8, "momentum": 0.9}),
+    "rmsprop_all": (
+        "RMSprop",
+        {"lr": 0.1, "eps": 1e-2, "momentum": 0.5, "centered": True, "weight_decay": 0.3},
+    ),
+    "rmsprop_centered": ("RMSprop", {"lr": 0.1, "alpha": 0.5, "eps": 1e-2, "centered": True}),
+    "adagrad": ("Adagrad", {}),
+    "adagrad_all": (
+        "Adagrad",
+        {"lr": 0.1, "lr_decay": 0.5, "weight_decay": 0.3, "initial_accumulator_value": 0.1,
+         "eps": 1e-4},
+    ),
 }  # fmt: skip
 optimizers = pytest.mark.parametrize("case", list(OPTIMIZERS))
 

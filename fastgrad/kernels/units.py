@@ -62,6 +62,7 @@ UNITS = {
     ),
     "recurrent": Unit("calls.recurrent", ("recurrent_forward", "recurrent_backward"), ("steps",)),
     "step": Unit("calls.step", ("optimizer_step",)),
+    "clip": Unit("calls.clip", ("clip_norm", "clip_value")),
     "convert": Unit("calls.convert", ("natives", "converted", "classes")),
     "apply": Unit("calls.apply", ("apply_forward", "apply_backward")),
     "apply_loss": Unit("calls.apply_loss", ("apply_loss",)),

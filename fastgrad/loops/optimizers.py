@@ -15,12 +15,17 @@ from typing import Any
 import numpy as np
 
 from fastgrad import optimizers
+from fastgrad.arguments import check_limit
 from fastgrad.arrays import Array
 from fastgrad.optimizers.tree_state import TreeState
+from fastgrad.trees import changed
 
 from .lists import Row
 
-__all__ = ["SGD", "Adam", "AdamW", "Memory", "Optimizer"]
+__all__ = [
+    *("SGD", "Adagrad", "Adam", "AdamW", "Memory", "Optimizer", "RMSprop"),
+    *("clip_norm", "clip_value"),
+]
 
 Step = Callable[[Array], None]
 
@@ -42,7 +47,7 @@ class Optimizer(optimizers.Optimizer):
 
     def memory(self, params: Array) -> Memory:
         """Return what there is to remember before the first step."""
-        return Memory([[0.0] * len(params) for _ in self.vectors()])
+        return Memory([[self.first_value()] * len(params) for _ in self.vectors()])
 
     def _run(
         self, state: TreeState, params: list[Array], grads: list[Array], spans: Any, own: Any
@@ -154,6 +159,133 @@ class AdamW(Adam, optimizers.AdamW):
     >>> p.tolist()
     [0.875, 1.75]
     """
+
+
+class RMSprop(Optimizer, optimizers.RMSprop):
+    """RMSprop, as PyTorch has it.
+
+    ``g += weight_decay * p``; ``v = alpha * v + (1 - alpha) * g**2``; ``d = g / (sqrt(v) + eps)``;
+    ``p -= lr * d``. If ``centered``, v less the square of the running mean of g stands for v; with
+    ``momentum``, ``u = momentum * u + d; p -= lr * u``. Settings: see `fastgrad.RMSprop`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgrad.loops import RMSprop
+    >>> p = np.array([1.0, 2.0])
+    >>> step = RMSprop(lr=0.5, alpha=0.75).start(p)
+    >>> step(np.array([4.0, -1e3]))
+    >>> p.round(6).tolist()
+    [0.0, 3.0]
+    """
+
+    def start(self, params: Array, memory: Memory | None = None) -> Step:
+        """Return ``step(grad)``."""
+        kept = memory or self.memory(params)
+        zeros = [0.0] * len(params)
+        v, *others = kept.vectors
+        m = others[0] if self.centered else zeros
+        u = others[-1] if self.momentum else zeros
+
+        def step(grad: Array) -> None:
+            p = params.tolist()
+            for i, g in enumerate(grad.tolist()):
+                g += self.weight_decay * p[i]
+                v[i] = self.alpha * v[i] + (1.0 - self.alpha) * (g * g)
+                square = v[i]
+                if self.centered:
+                    m[i] = self.alpha * m[i] + (1.0 - self.alpha) * g
+                    square -= m[i] * m[i]
+                direction = g / (math.sqrt(square) + self.eps)
+                if self.momentum:
+                    u[i] = self.momentum * u[i] + direction
+                    direction = u[i]
+                p[i] -= self.lr * direction
+            _write(params, p)
+
+        return step
+
+
+class Adagrad(Optimizer, optimizers.Adagrad):
+    """Adagrad (Duchi, Hazan and Singer, JMLR 12, 2011).
+
+    ``g += weight_decay * p``; ``s += g**2``;
+    ``p -= lr / (1 + (t - 1) * lr_decay) * g / (sqrt(s) + eps)`` in step t = 1, 2, ...
+    Settings: see `fastgrad.Adagrad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgrad.loops import Adagrad
+    >>> p = np.array([1.0, 2.0])
+    >>> step = Adagrad(lr=0.25).start(p)
+    >>> step(np.array([3.0, -1e3]))
+    >>> p.round(6).tolist()
+    [0.75, 2.25]
+    """
+
+    def start(self, params: Array, memory: Memory | None = None) -> Step:
+        """Return ``step(grad)``."""
+        kept = memory or self.memory(params)
+        (total,) = kept.vectors
+
+        def step(grad: Array) -> None:
+            p = params.tolist()
+            rate = self.lr / (1.0 + kept.steps * self.lr_decay)
+            kept.steps += 1
+            for i, g in enumerate(grad.tolist()):
+                g += self.weight_decay * p[i]
+                total[i] += g * g
+                p[i] -= rate * (g / (math.sqrt(total[i]) + self.eps))
+            _write(params, p)
+
+        return step
+
+
+def clip_norm(grads: Any, max_norm: float) -> float:
+    """Scale gradients in place so that the norm of all arrays as one vector is at most `max_norm`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgrad.loops import clip_norm
+    >>> grads = [np.array([3.0]), np.array([4.0])]
+    >>> clip_norm(grads, 1.0), grads[1].tolist()
+    (5.0, [0.8])
+    """
+    limit = check_limit("clip_norm", "max_norm", max_norm)
+    arrays = changed("clip_norm", "grads", grads)
+    norm = 0.0
+    for array in arrays:
+        for g in array.ravel().tolist():
+            norm = math.hypot(norm, g)  # no square overflows
+    if norm > limit:
+        for array in arrays:
+            scaled = [g * (limit / norm) for g in array.ravel().tolist()]
+            _write(array, np.reshape(scaled, array.shape))
+    return norm
+
+
+def clip_value(grads: Any, limit: float) -> None:
+    """Clip each element of gradients in place to between ``-limit`` and ``limit``; NaN stays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgrad.loops import clip_value
+    >>> grad = np.array([-7.0, 0.5])
+    >>> clip_value(grad, 5.0)
+    >>> grad.tolist()
+    [-5.0, 0.5]
+    """
+    most = check_limit("clip_value", "limit", limit)
+    arrays = changed("clip_value", "grads", grads)
+    for array in arrays:
+        clipped = []
+        for g in array.ravel().tolist():
+            g = most if g > most else g
+            clipped.append(-most if g < -most else g)
+        _write(array, np.reshape(clipped, array.shape))
 
 
 def _write(params: Array, values: Row | Array) -> None:

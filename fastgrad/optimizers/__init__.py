@@ -23,7 +23,7 @@ To add one
 ``tests/test_architecture.py`` names the place that is missing.
 """
 
-from fastgrad.optimizers.kinds import OPTIMIZERS, SGD, Adam, AdamW
+from fastgrad.optimizers.kinds import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, RMSprop
 from fastgrad.optimizers.optimizer import Memory, Optimizer
 
-__all__ = ["OPTIMIZERS", "SGD", "Adam", "AdamW", "Memory", "Optimizer"]
+__all__ = ["OPTIMIZERS", "SGD", "Adagrad", "Adam", "AdamW", "Memory", "Optimizer", "RMSprop"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from fastgrad.optimizers.optimizer import Optimizer
 
-__all__ = ["OPTIMIZERS", "SGD", "Adam", "AdamW"]
+__all__ = ["OPTIMIZERS", "SGD", "Adagrad", "Adam", "AdamW", "RMSprop"]
 
 
 @dataclass(frozen=True)
@@ -146,4 +146,111 @@ class AdamW(Adam):
     decoupled = True
 
 
-OPTIMIZERS = {kind.__name__: kind for kind in (SGD, Adam, AdamW)}
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """RMSprop (Hinton, Neural Networks for Machine Learning, lecture 6e, 2012), as PyTorch has it.
+
+    ``g += weight_decay * p; v = alpha * v + (1 - alpha) * g**2; d = g / (sqrt(v) + eps);``
+    ``p -= lr * d``. If `centered`, v less the square of the running mean of g stands for v; with
+    `momentum`, ``u = momentum * u + d; p -= lr * u``.
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate, positive.
+    alpha : float
+        Decay of the running mean of g**2, from 0 to below 1.
+    eps : float
+        Positive.
+    momentum : float
+        From 0 to below 1.
+    centered : bool
+        Divide by an estimate of the deviation of g (Graves, arXiv:1308.0850, 2013).
+    weight_decay : float
+        Not negative.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a setting outside of these.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.RMSprop().alpha
+    0.99
+    """
+
+    lr: float = 1e-2
+    alpha: float = 0.99
+    eps: float = 1e-8
+    momentum: float = 0.0
+    centered: bool = False
+    weight_decay: float = 0.0
+    kernel = "rmsprop"
+    settings = ("lr", "alpha", "eps", "momentum", "centered", "weight_decay")
+
+    def __post_init__(self) -> None:
+        self._check(lr=(0, math.inf), alpha=(0, 1), eps=(0, math.inf), momentum=(0, 1))
+        self._check(weight_decay=(0, math.inf))
+
+    def vectors(self) -> tuple[str, ...]:
+        """Return the running means of g**2, of g if `centered`, and the velocity if any."""
+        centre = ("mean",) if self.centered else ()
+        return "square", *centre, *(("velocity",) if self.momentum else ())
+
+
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """Adagrad (Duchi, Hazan and Singer, JMLR 12, 2011).
+
+    ``g += weight_decay * p; s += g**2; p -= lr / (1 + (t - 1) * lr_decay) * g / (sqrt(s) + eps)``
+    in step t = 1, 2, ...; s starts at `initial_accumulator_value`.
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate, positive.
+    lr_decay : float
+        Not negative.
+    weight_decay : float
+        Not negative.
+    initial_accumulator_value : float
+        Not negative.
+    eps : float
+        Positive.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a setting outside of these.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.Adagrad(lr=0.1).eps
+    1e-10
+    """
+
+    lr: float = 1e-2
+    lr_decay: float = 0.0
+    weight_decay: float = 0.0
+    initial_accumulator_value: float = 0.0
+    eps: float = 1e-10
+    kernel = "adagrad"
+    settings = ("lr", "lr_decay", "weight_decay", "eps")
+
+    def __post_init__(self) -> None:
+        self._check(lr=(0, math.inf), lr_decay=(0, math.inf), weight_decay=(0, math.inf))
+        self._check(initial_accumulator_value=(0, math.inf), eps=(0, math.inf))
+
+    def vectors(self) -> tuple[str, ...]:
+        """Return the sum of squares."""
+        return ("sum",)
+
+    def first_value(self) -> float:
+        """Return what the sum of squares begins with."""
+        return self.initial_accumulator_value
+
+
+OPTIMIZERS = {kind.__name__: kind for kind in (SGD, Adam, AdamW, RMSprop, Adagrad)}

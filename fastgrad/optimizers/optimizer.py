@@ -44,10 +44,15 @@ class Optimizer:
         """Return the names of the vectors that a step needs of the ones before."""
         raise NotImplementedError
 
+    def first_value(self) -> float:
+        """Return what the elements of these vectors begin with."""
+        return 0.0
+
     # -- steps on a flat vector, for MLP.fit ------------------------------------------------------
     def begin(self, size: int, dtype: str) -> Memory:
         """Return what there is to remember before the first step of `size` parameters."""
-        return Memory([np.zeros(size, dtype) for _ in self.vectors()], [1.0] * self.powers)
+        vectors = [np.full(size, self.first_value(), dtype) for _ in self.vectors()]
+        return Memory(vectors, [1.0] * self.powers)
 
     def table(self, memory: Memory, params: Array, gradient: Array) -> Array:
         """Return the kernel's table, which refers to these arrays and has the memory's powers."""
@@ -230,7 +235,7 @@ class Optimizer:
             decays = [
                 self._decays(tree, path, a) for path, a in zip(tree.paths(), arrays, strict=True)
             ]
-            state = began(tree, arrays, len(self.vectors()), self.powers, decays)
+            state = began(tree, arrays, self.vectors(), self.first_value(), self.powers, decays)
         self._run(state, arrays, slopes, spans, own)
 
     def _run(

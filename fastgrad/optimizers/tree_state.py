@@ -70,11 +70,19 @@ class TreeState:
 
 
 def began(
-    tree: Tree, params: list[Array], count: int, powers: int, decays: list[bool]
+    tree: Tree,
+    params: list[Array],
+    names: tuple[str, ...],
+    first_value: float,
+    powers: int,
+    decays: list[bool],
 ) -> TreeState:
-    """Return what there is to remember before the first step: `count` vectors of each array."""
+    """Return what there is to remember before the first step: of each array vectors so named."""
     vectors = [
-        [np.zeros(p.shape, work_dtype(p.dtype), "F" if fortran(p) else "C") for _ in range(count)]
+        [
+            np.full(p.shape, first_value, work_dtype(p.dtype), "F" if fortran(p) else "C")
+            for _ in names
+        ]
         for p in params
     ]
     shapes, dtypes = [p.shape for p in params], [p.dtype for p in params]

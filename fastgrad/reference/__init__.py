@@ -41,7 +41,7 @@ from .activations import (
 from .dense import DenseGrads, dense, dense_backward, dense_forward
 from .losses import LOSSES
 from .network import MLP, LayerParams, NormParams
-from .optimizers import SGD, Adam, AdamW
+from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, clip_norm, clip_value
 from .recurrent import (
     LstmGrads,
     RecurrentCache,
@@ -59,6 +59,7 @@ __all__ = [
     "LOSSES",
     "MLP",
     "SGD",
+    "Adagrad",
     "Adam",
     "AdamW",
     "DenseGrads",
@@ -67,10 +68,13 @@ __all__ = [
     "LayerParams",
     "LstmGrads",
     "NormParams",
+    "RMSprop",
     "RecurrentCache",
     "RnnGrads",
     "TrainingWarning",
     "activations",
+    "clip_norm",
+    "clip_value",
     "dense",
     "dense_backward",
     "dense_forward",

@@ -19,10 +19,15 @@ from typing import Any
 import numpy as np
 
 from fastgrad import optimizers
+from fastgrad.arguments import check_limit
 from fastgrad.arrays import Array
 from fastgrad.optimizers.tree_state import TreeState, work_dtype
+from fastgrad.trees import changed
 
-__all__ = ["SGD", "Adam", "AdamW", "Memory", "Optimizer"]
+__all__ = [
+    *("SGD", "Adagrad", "Adam", "AdamW", "Memory", "Optimizer", "RMSprop"),
+    *("clip_norm", "clip_value"),
+]
 
 Step = Callable[[Array], None]
 
@@ -44,7 +49,7 @@ class Optimizer(optimizers.Optimizer):
 
     def memory(self, params: Array) -> Memory:
         """Return what there is to remember before the first step."""
-        return Memory([np.zeros_like(params) for _ in self.vectors()])
+        return Memory([np.full_like(params, self.first_value()) for _ in self.vectors()])
 
     def _run(
         self, state: TreeState, params: list[Array], grads: list[Array], spans: Any, own: Any
@@ -168,3 +173,132 @@ class AdamW(Adam, optimizers.AdamW):
     >>> p.tolist()
     [0.875, 1.75]
     """
+
+
+class RMSprop(Optimizer, optimizers.RMSprop):
+    """RMSprop, as PyTorch has it.
+
+    ``g += weight_decay * p``; ``v = alpha * v + (1 - alpha) * g**2``; ``d = g / (sqrt(v) + eps)``;
+    ``p -= lr * d``. If ``centered``, v less the square of the running mean of g stands for v; with
+    ``momentum``, ``u = momentum * u + d; p -= lr * u``. Settings: see `fastgrad.RMSprop`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgrad.reference import RMSprop
+    >>> p = np.array([1.0, 2.0])
+    >>> step = RMSprop(lr=0.5, alpha=0.75).start(p)
+    >>> step(np.array([4.0, -1e3]))
+    >>> p.round(6).tolist()
+    [0.0, 3.0]
+    """
+
+    def start(self, params: Array, memory: Memory | None = None) -> Step:
+        """Return ``step(grad)``."""
+        kept = self.memory(params) if memory is None else memory
+        scratch = np.empty_like(params)
+
+        def step(grad: Array) -> None:
+            nonlocal params  # changed in place
+            square, *others = kept.vectors
+            if self.weight_decay:
+                grad += np.multiply(params, self.weight_decay, out=scratch)
+            square *= self.alpha
+            np.multiply(grad, grad, out=scratch)
+            square += np.multiply(scratch, 1 - self.alpha, out=scratch)
+            scratch[...] = square
+            if self.centered:
+                mean = others[0]
+                mean *= self.alpha
+                mean += grad * (1 - self.alpha)
+                scratch[...] -= mean * mean
+            np.sqrt(scratch, out=scratch)
+            scratch[...] += self.eps
+            grad /= scratch
+            if self.momentum:
+                velocity = others[-1]
+                velocity *= self.momentum
+                velocity += grad
+                grad = velocity
+            params -= np.multiply(grad, self.lr, out=scratch)
+
+        return step
+
+
+class Adagrad(Optimizer, optimizers.Adagrad):
+    """Adagrad (Duchi, Hazan and Singer, JMLR 12, 2011).
+
+    ``g += weight_decay * p``; ``s += g**2``;
+    ``p -= lr / (1 + (t - 1) * lr_decay) * g / (sqrt(s) + eps)`` in step t = 1, 2, ...
+    Settings: see `fastgrad.Adagrad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgrad.reference import Adagrad
+    >>> p = np.array([1.0, 2.0])
+    >>> step = Adagrad(lr=0.25).start(p)
+    >>> step(np.array([3.0, -1e3]))
+    >>> p.round(6).tolist()
+    [0.75, 2.25]
+    """
+
+    def start(self, params: Array, memory: Memory | None = None) -> Step:
+        """Return ``step(grad)``."""
+        kept = self.memory(params) if memory is None else memory
+        scratch = np.empty_like(params)
+
+        def step(grad: Array) -> None:
+            nonlocal params  # changed in place
+            (total,) = kept.vectors
+            rate = self.lr / (1 + kept.steps * self.lr_decay)
+            kept.steps += 1
+            if self.weight_decay:
+                grad += np.multiply(params, self.weight_decay, out=scratch)
+            total += np.multiply(grad, grad, out=scratch)
+            np.sqrt(total, out=scratch)
+            scratch[...] += self.eps
+            grad /= scratch
+            params -= np.multiply(grad, rate, out=scratch)
+
+        return step
+
+
+def clip_norm(grads: Any, max_norm: float) -> float:
+    """Scale gradients in place so that the norm of all arrays as one vector is at most `max_norm`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgrad.reference import clip_norm
+    >>> grads = [np.array([3.0]), np.array([4.0])]
+    >>> clip_norm(grads, 1.0), grads[1].tolist()
+    (5.0, [0.8])
+    """
+    limit = check_limit("clip_norm", "max_norm", max_norm)
+    arrays = changed("clip_norm", "grads", grads)
+    wide = [array.astype(np.longdouble) for array in arrays]  # whose squares do not overflow
+    norm = np.sqrt(sum((array * array).sum() for array in wide))
+    if norm > limit:
+        with np.errstate(all="ignore"):
+            for array, exact in zip(arrays, wide, strict=True):
+                array[...] = exact * (limit / norm)
+    return float(norm)
+
+
+def clip_value(grads: Any, limit: float) -> None:
+    """Clip each element of gradients in place to between ``-limit`` and ``limit``; NaN stays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgrad.reference import clip_value
+    >>> grad = np.array([-7.0, 0.5])
+    >>> clip_value(grad, 5.0)
+    >>> grad.tolist()
+    [-5.0, 0.5]
+    """
+    most = check_limit("clip_value", "limit", limit)
+    arrays = changed("clip_value", "grads", grads)
+    for array in arrays:
+        np.clip(array, -most, most, out=array)

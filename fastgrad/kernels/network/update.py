@@ -91,6 +91,52 @@ def build(dtype_name: str, name: str) -> str:
                 m[i], v[i] = first, second
                 p[i] = p[i] * kept - step * (first / (math.sqrt(second) / correction + eps))
 
-    kernels = {"sgd": sgd, "adam": adam}
+    def rmsprop(table: int) -> None:
+        LR, ALPHA, EPS, MOMENTUM, CENTERED, DECAY = 0, 1, 2, 3, 4, 5
+        SQUARE, MEAN = at.VECTORS, at.VECTORS + 1
+        count_step(table)
+        settings = as_pointer(table + 8 * at.SETTINGS, wide)
+        rate, momentum, eps = dtype(settings[LR]), dtype(settings[MOMENTUM]), dtype(settings[EPS])
+        kept, new = dtype(settings[ALPHA]), dtype(1.0 - settings[ALPHA])
+        centered = settings[CENTERED] != 0
+        VELOCITY = MEAN + 1 if centered else MEAN
+        for r in range(word(table, at.ROWS)):
+            row = table + 8 * (HEADER + r * ROW)
+            p, g, count = vector(row, at.PARAMS), vector(row, at.GRAD), word(row, at.ELEMENTS)
+            v, m, u = vector(row, SQUARE), vector(row, MEAN), vector(row, VELOCITY)
+            decay = dtype(settings[DECAY] if word(row, at.DECAYS) != 0 else 0.0)
+            for i in range(count):
+                slope = decayed(g[i], decay, p[i])
+                square = kept * v[i] + new * (slope * slope)
+                v[i] = square
+                if centered:
+                    mean = kept * m[i] + new * slope
+                    m[i] = mean
+                    square -= mean * mean
+                slope /= math.sqrt(square) + eps
+                if momentum != 0:
+                    slope += momentum * u[i]
+                    u[i] = slope
+                p[i] -= rate * slope
+
+    def adagrad(table: int) -> None:
+        LR, LR_DECAY, DECAY, EPS = 0, 1, 2, 3
+        SUM = at.VECTORS
+        steps = count_step(table)
+        settings = as_pointer(table + 8 * at.SETTINGS, wide)
+        rate = dtype(settings[LR] / (1.0 + steps * settings[LR_DECAY]))
+        eps = dtype(settings[EPS])
+        for r in range(word(table, at.ROWS)):
+            row = table + 8 * (HEADER + r * ROW)
+            p, g, count = vector(row, at.PARAMS), vector(row, at.GRAD), word(row, at.ELEMENTS)
+            s = vector(row, SUM)
+            decay = dtype(settings[DECAY] if word(row, at.DECAYS) != 0 else 0.0)
+            for i in range(count):
+                slope = decayed(g[i], decay, p[i])
+                total = s[i] + slope * slope
+                s[i] = total
+                p[i] -= rate * (slope / (math.sqrt(total) + eps))
+
+    kernels = {"sgd": sgd, "adam": adam, "rmsprop": rmsprop, "adagrad": adagrad}
     functions = {f"update_{name}": (UPDATE, kernels[name])}
     return assemble(dtype_name, functions, parallel=1)
