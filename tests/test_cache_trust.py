@@ -322,7 +322,7 @@ def test_a_note_is_kept_beside_the_code(kept: Path) -> None:
 def test_code_without_its_function_is_compiled_again(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """LLVM calls a symbol that is missing address 0: calling it would end the process."""
+    """Also where LLVM has refused it under the name that the new code would be loaded by."""
     other = library.build(units.unit("interleave"), DTYPE)
     right = library.build(units.unit(UNIT), DTYPE)
     builds: list[bytes] = [right]
@@ -351,6 +351,14 @@ def test_a_call_to_nobody_is_an_error_before_llvm_ends_the_process() -> None:
         library.check_externals(llvm.parse_assembly(text.format(name)))
     with pytest.raises(RuntimeError, match="a kernel calls numba_new_helper"):
         library.check_externals(llvm.parse_assembly(text.format("numba_new_helper")))
+
+
+def test_code_that_calls_nobody_is_not_loaded() -> None:
+    """LLVM's older linker ended the process."""
+    text = "declare void @nobody()\ndefine void @f() { call void @nobody()\nret void }"
+    with pytest.raises(RuntimeError, match="symbols"):
+        library.LIBRARY.add(text, "f")
+    assert library.LIBRARY.add("define i64 @f() { ret i64 7 }", "f") != 0
 
 
 # -- what the name of a file depends on ----------------------------------------------------------
