@@ -74,7 +74,10 @@ def test_reasons() -> None:
         "No matching distribution found for numba==0.62.1, see ..."
     )
     assert neighbours.pip_reason("") == "pip"
-    failed = "..F\nFAILED tests/test_dense.py::b[1] - assert 1 | 2\nFAILED tests/test_dense.py::d\n1 failed in 2 s\n"
+    failed = (
+        "..F\nFAILED tests/test_dense.py::b[1] - assert 1 | 2\n"
+        "FAILED tests/test_dense.py::d\n1 failed in 2 s\n"
+    )
     assert neighbours.pytest_reason(failed) == "tests/test_dense.py::b[1] - assert 1 / 2"
     assert neighbours.pytest_reason("\nSegmentation fault\n\n") == "Segmentation fault"
     assert neighbours.pytest_reason("") == "nothing printed"
