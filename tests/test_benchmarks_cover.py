@@ -135,3 +135,24 @@ def test_a_numpy_that_was_slowed_down_is_not_measured(name, monkeypatch):
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     with pytest.raises(SystemExit, match="OPENBLAS_CORETYPE=Haswell is set: NumPy may run another"):
         command.main()
+
+
+def test_scripts_steps_agree_with_those_by_hand():
+    scripts = importlib.import_module("benchmarks.scripts")
+    steps = [step for group in scripts.GROUPS.values() for step in group()]
+    assert len({step.name for step in steps}) == len(steps) >= 4
+    for step in steps:
+        assert step.agrees(), step.name
+
+
+def test_scripts_say_which_bars_are_missed(capsys, monkeypatch):
+    scripts = importlib.import_module("benchmarks.scripts")
+    command = importlib.import_module("benchmarks.scripts.__main__")
+    one = next(iter(scripts.GROUPS["recurrent"]()))
+    bars = {"never": one._replace(bar=1e9), "always": one._replace(bar=0.0)}
+    groups = {name: functools.partial(iter, [step]) for name, step in bars.items()}
+    monkeypatch.setattr(command, "GROUPS", groups)
+    assert command.main(["--only", "always", "--seconds", "0"]) == 0
+    assert "MISSED" not in capsys.readouterr().out
+    assert command.main(["--only", "never", "--seconds", "0"]) == 1
+    assert "MISSED" in capsys.readouterr().out
