@@ -148,9 +148,12 @@ def test_scripts_steps_agree_with_those_by_hand():
 def test_scripts_say_which_bars_are_missed(capsys, monkeypatch):
     scripts = importlib.import_module("benchmarks.scripts")
     command = importlib.import_module("benchmarks.scripts.__main__")
-    one = next(iter(scripts.GROUPS["recurrent"]()))
-    bars = {"never": one._replace(bar=1e9), "always": one._replace(bar=0.0)}
-    groups = {name: functools.partial(iter, [step]) for name, step in bars.items()}
+
+    def group(bar):
+        yield next(iter(scripts.GROUPS["recurrent"]()))._replace(bar=bar)
+
+    bars = {"never": 1e9, "always": 0.0}
+    groups = {name: functools.partial(group, bar) for name, bar in bars.items()}
     monkeypatch.setattr(command, "GROUPS", groups)
     assert command.main(["--only", "always", "--seconds", "0"]) == 0
     assert "MISSED" not in capsys.readouterr().out

@@ -16,7 +16,7 @@ from conftest import environment, output
 import fastgrad as fg
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-SCRIPTS = sorted(p.stem for p in EXAMPLES.glob("[a-e]_*.py"))
+SCRIPTS = sorted(p.stem for p in EXAMPLES.glob("[a-f]_*.py"))
 # Extrapolated forward differences of 1e-5: six digits of the largest entry, and they show ten.
 SIX_DIGITS = 1e-6
 
@@ -49,8 +49,8 @@ def close(got: Any, expected: Any, eps: float = 1e-14) -> None:
     np.testing.assert_allclose(got, expected, rtol=eps, atol=eps)
 
 
-def test_there_is_one_per_notebook():
-    assert [name[0] for name in SCRIPTS] == list("abcde")
+def test_there_is_one_per_notebook_and_a_recurrent_one():
+    assert [name[0] for name in SCRIPTS] == list("abcdef")
 
 
 SAID = {
@@ -58,6 +58,7 @@ SAID = {
     "b": "reduction='samples': C = 8.690635",
     "c": "the notebook's is of shape (2, 6) and does not fit b",
     "d": "f     = 1.689134   with the flipped sign 0.3556",
+    "f": "dL/dwh against differences: right",
     "e": "[[0.01165623 0.03168492 0.08612854 0.23412166 0.63640865]]",
 }
 
@@ -208,3 +209,14 @@ def test_e_gradients_of_the_rest():
     np.testing.assert_allclose(
         e["net"]["jacobian"], e["net"]["jacobian_numerical"], rtol=0, atol=1e-9
     )
+
+
+# -- F ----------------------------------------------------------------------------------------
+
+
+def test_f_learns_what_it_has_to_remember():
+    f = results("f")
+    assert f["report"].ok
+    assert f["losses"][0] > 1 > 0.3 > f["losses"][-1]
+    assert f["right"] == len(f["lines"]) > 5
+    assert not any(line in f["before"] for line in f["lines"])
