@@ -223,7 +223,8 @@ class _Prediction(Call):
 
     def converted(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Passes) -> Any:
         """See `Call`. A network has a dtype of its own, which nothing promotes."""
-        return how.converted_prediction(*arrays, *outs)
+        params, x = arrays
+        return how.converted_prediction(params, x, outs[0])  # starred, 0.1 us more
 
     def check(self, arrays: tuple[Any, ...], how: Passes) -> tuple[Array | None, ...]:
         """See `Call`. The shapes are for `finish`."""
@@ -245,7 +246,8 @@ class _Gradient(_Prediction):
 
     def converted(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Passes) -> Any:
         """See `Call`."""
-        return how.converted_gradient(*arrays, *outs)
+        params, x, target = arrays
+        return how.converted_gradient(params, x, target, outs[0])
 
     def finish(
         self, arrays: tuple[Any, ...], given: tuple[Any, ...], outs: tuple[Any, ...], how: Passes
