@@ -2,7 +2,7 @@
 
     python -m tests.neighbours                                # every pair: half an hour
     python -m tests.neighbours --python 3.12 --numba 0.62 0.63
-    python -m tests.neighbours --python /opt/python/bin/python3.14t
+    python -m tests.neighbours --python ./build/python3.14t
 
 Each pair gets a virtual environment of its own, with the package built from this tree, one release
 of Numba and what that asks for, and an empty cache of kernels; in it run the tests of TESTS. Exits
