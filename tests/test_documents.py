@@ -14,7 +14,12 @@ import fastgrad as fg
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-DOCUMENTS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    README,
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 SOURCES = [*(ROOT / "fastgrad").rglob("*.py"), *(ROOT / "tests").glob("*.py")]
 SOURCES += [*(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "examples").glob("*.py")]
 
