@@ -109,10 +109,10 @@ def __getattr__(name: str) -> Any:
 
 
 class _Moved(ModuleType):
-    """A module by its name in fastgrad 0.1: pickles of then name it."""
+    """A module under its name in fastgrad 0.1, which old pickles refer to."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # what import and inspection look for is not in the new one
+        if name.startswith("__"):  # import and inspection must not load the new module
             raise AttributeError(name)
         return getattr(importlib.import_module(f"fastgrad.{_MOVED[self.__name__]}"), name)
 

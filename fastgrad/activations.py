@@ -17,9 +17,10 @@ To add one
 ``benchmarks/common.py``
     Its name, to have it timed.
 
-`fastgrad.warmup`, the command line and most tests follow from the row. What is missing elsewhere,
-``tests/test_architecture.py`` and ``tests/test_benchmarks_cover.py`` say; tests with a table of
-their own, of true values or of PyTorch's names, fail until it has the row.
+`fastgrad.warmup`, the command line and most tests follow from the row.
+``tests/test_architecture.py`` and ``tests/test_benchmarks_cover.py`` name what is missing
+elsewhere. Tests with their own table, of true values or of PyTorch's names, fail until it has the
+row.
 """
 
 from __future__ import annotations
@@ -125,8 +126,8 @@ class Activation:
         self._made = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute once: kernels, layers and networks have been made by what it was."""
-        # To ask for __dict__ makes one, and each attribute slower: so not while this is made.
+        """Set an attribute once: kernels, layers and networks rely on its first value."""
+        # Reading __dict__ creates it, which makes each attribute slower: so not in __init__.
         if self._made and name in self.__dict__:
             raise AttributeError(f"activation {self.name!r}: {name} can't be changed")
         super().__setattr__(name, value)
@@ -175,8 +176,8 @@ class Activation:
         Returns
         -------
         ndarray
-            int64, ``(3,)``: forward, forward where something is kept for the way back, and back;
-            zeros for the identity. Read-only, and of the one class that compiled layers take.
+            int64, ``(3,)``: forward, forward that keeps something for the backward pass, and
+            backward; zeros for the identity. Read-only, of the one class that layers accept.
 
         Raises
         ------
@@ -339,7 +340,7 @@ class Activation:
     def backward_from_output(
         self, grad_y: ArrayLike, y: ArrayLike, *, out: Array | None = None, axis: int = LAST_AXIS
     ) -> Array:
-        """Return ``grad_z = dL/dz`` from the output ``y = act(z)``: so z may be forgotten.
+        """Return ``grad_z = dL/dz`` from the output ``y = act(z)``, without z.
 
         Parameters
         ----------
@@ -383,7 +384,7 @@ class Activation:
     def _directly(
         self, kernel: str, grad_y: Any, source: Any, out: Any, axis: int, more: int = 0
     ) -> Array | None:
-        """Run a backward kernel on the arguments as they are, or return None: not taken."""
+        """Run a backward kernel on the arguments as they are; return None if it refuses them."""
         try:
             run, address = self._direct[kernel][source.dtype]
             flags = self._flags if axis is LAST_AXIS else self._axes[type(axis), axis, source.ndim]
@@ -394,7 +395,7 @@ class Activation:
             return None
 
     def _directly_by_output(self, grad_y: Any, z: Any, out: Any, axis: int) -> Array | None:
-        """Run the kernels of y and of grad_z from y, or return None: not taken."""
+        """Compute y, then grad_z from y; return None if a kernel refuses the arguments."""
         try:
             if out is not None and np.may_share_memory(out, z):
                 return None
@@ -406,7 +407,7 @@ class Activation:
             return None
 
     def _entry(self, kernel: str, dtype: np.dtype[Any]) -> tuple[Callable[..., Any], int]:
-        """Return the compiled entry point for a row kernel, and its address; calls know them now.
+        """Return a row kernel's compiled entry point and its address; later calls find both.
 
         Parameters
         ----------
@@ -431,7 +432,7 @@ class Activation:
 
 
 def lookup(name: str) -> Activation:
-    """Return the activation of this name: what its pickles call."""
+    """Return the activation of this name; its pickles call this."""
     if name not in ACTIVATIONS:
         raise ValueError(
             f"unknown activation {name!r}: define it by fg.define_activation before unpickling"
@@ -448,7 +449,7 @@ class DefinedActivation(Activation):
         from fastgrad.kernels.toolchain.front_end import numba_enabled
         from fastgrad.kernels.toolchain.processor import check_processor
 
-        check_processor()  # before Numba asks LLVM, which prints its own words
+        check_processor()  # before Numba asks LLVM, which prints messages of its own
         with numba_enabled():
             from fastgrad.kernels.elementwise.user import frozen_function
         super().__init__(name, f"{getattr(forward, '__name__', 'f')}(z)")
@@ -472,14 +473,14 @@ class DefinedActivation(Activation):
         return self
 
     def _check_made(self) -> None:
-        """Its kernels are its own, also when its name has got another meaning."""
+        """Do nothing: it has kernels of its own, even after its name is redefined."""
 
     def address(self, function: str, dtype: str) -> int:
         """Return the address of a row kernel, compiling it at first use."""
         from fastgrad.kernels.toolchain.front_end import numba_enabled
 
         if (function, dtype) not in self.addresses:
-            with numba_enabled():  # until it is stored: a signal that waits may raise at the end
+            with numba_enabled():  # includes the store: a deferred signal may raise at the end
                 from fastgrad.kernels.elementwise.user import row_kernel
 
                 address = row_kernel(self.name, function, self.functions[function], dtype)
@@ -549,7 +550,7 @@ __all__ += list(BUILT_IN)
 def define_activation(
     name: str, forward: Callable[[float], float], derivative: Callable[[float], float]
 ) -> Activation:
-    """Make an activation of two scalar functions, compiled; it is then known by its name.
+    """Compile an activation from two scalar functions, and register it under its name.
 
     Parameters
     ----------
@@ -558,9 +559,9 @@ def define_activation(
     forward, derivative : callable
         ``act(z)`` and ``act'(z)`` of one number, in the Python and ``math`` that Numba compiles.
         Where one raises, as ``z**-1`` does at 0 and ``TABLE[int(z)]`` beyond its ends, the result
-        is NaN; ``1 / z`` there is inf, as in NumPy. Names of globals and closures, arrays and
-        functions among them, mean what they are now, for every dtype. A `functools.partial` that
-        leaves one argument is a function, too.
+        is NaN; ``1 / z`` at 0 is inf, as in NumPy. Globals and closure variables, including
+        arrays and functions, keep their present values, for every dtype. A `functools.partial`
+        that leaves one argument is accepted, too.
 
     Returns
     -------

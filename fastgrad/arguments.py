@@ -1,7 +1,6 @@
-"""Checks of arguments. A failure says: which function, which argument, and what would be right.
+"""Checks of arguments. An error names the function, the argument, and what would be right.
 
-fastgrad, reference and loops have them in common: what is wrong is wrong for all three, in the
-same words.
+fastgrad, reference and loops share them: all three refuse the same arguments with the same texts.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def check_choice(function: str, name: str, value: Any, choices: tuple[str, ...])
 
 
 def check_normalize(sizes: tuple[int, ...], normalize: Any) -> None:
-    """Raise unless `normalize` is a choice, with which a network of these sizes can learn."""
+    """Raise unless `normalize` is a choice that lets a network of these sizes learn."""
     if normalize is None:
         return
     if not isinstance(normalize, str) or normalize not in NORMALIZATIONS:
@@ -45,7 +44,7 @@ def check_normalize(sizes: tuple[int, ...], normalize: Any) -> None:
 
 
 def check_samples(function: str, name: str, array: Array, samples: str) -> None:
-    """Raise unless an array can hold samples in this layout, of which a vector is one."""
+    """Raise unless an array can hold samples in this layout; a vector is one sample."""
     columns = samples == "columns"
     if array.ndim == 0 or (columns and array.ndim > 2):
         forms = "(d, n) or (d,)" if columns else "(n, d), (..., d) or (d,)"
@@ -81,7 +80,7 @@ def check_same_shape(
 
 
 def native_dtype(caller: str, dtype: Any) -> np.dtype[Any]:
-    """Return NumPy's own object of float32 or float64, with which kernels compare."""
+    """Return NumPy's own float32 or float64 object: kernels compare dtypes by identity."""
     for native in (FLOAT32, FLOAT64):
         try:
             if np.dtype(dtype) == native and dtype is not None:
@@ -123,7 +122,7 @@ def check_limit(function: str, name: str, value: Any) -> float:
 
 
 def random_generator(function: str, seed: Any) -> np.random.Generator:
-    """Return NumPy's generator of this seed, or raise by name what NumPy raises."""
+    """Return NumPy's generator for this seed, or raise NumPy's error with the function's name."""
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
@@ -149,9 +148,9 @@ def check_activation(function: str, activation: Any, known: Iterable[str]) -> No
 def evaluated(
     function: str, callable_: Callable[[Array], Any], z: Array, dtype: np.dtype[Any]
 ) -> Array:
-    """Return a user's elementwise function of a copy of z, as an array of its own.
+    """Call a user's elementwise function on a copy of z; return the result as a new array.
 
-    It may work in place, or return the same buffer each time.
+    The function may work in place, or return the same buffer each time.
     """
     y = as_array(function, "what the activation returned", callable_(z.copy(order="K")))
     if y.shape != z.shape:
@@ -159,7 +158,7 @@ def evaluated(
             f"{function}: activation returned shape {y.shape} for an array of shape {z.shape}: "
             "it must be elementwise"
         )
-    with np.errstate(all="ignore"):  # float64 numbers of a float32 layer
+    with np.errstate(all="ignore"):  # float64 results may overflow in a float32 layer
         return y.astype(dtype)
 
 
@@ -206,7 +205,7 @@ def elementwise_arguments(caller: str, arguments: dict[str, Any]) -> dict[str, A
 
 
 class LossArguments(NamedTuple):
-    """What a loss is called with, checked: arrays as they were given, their dtypes unchanged."""
+    """The checked arguments of a loss: arrays as the caller gave them, with their dtypes."""
 
     pred: Array
     target: Array | None
@@ -215,12 +214,12 @@ class LossArguments(NamedTuple):
 
     @property
     def samples(self) -> int:
-        """How many there are."""
+        """The number of samples."""
         return math.prod(_per_sample(self.pred, self.columns))
 
     @property
     def dtypes(self) -> Dtypes:
-        """What pred and target promote to; the gradient has pred's own where that is a float."""
+        """What pred and target promote to; the gradient has pred's dtype if that is a float."""
         pred, target, classes, _ = self
         own = pred.dtype
         dtypes = promoted(own) if target is None or classes else promoted(own, target.dtype)
@@ -239,7 +238,7 @@ class LossArguments(NamedTuple):
 def loss_arguments(
     caller: str, pred: Any, target: Any, reduction: str, samples: str, rowwise: bool
 ) -> LossArguments:
-    """Return the arguments of a loss, checked; it has no `target` where that is None.
+    """Return the checked arguments of a loss; `target` is None for a loss of one array.
 
     A `rowwise` loss has one term per sample: its target may be classes.
     """
@@ -282,7 +281,7 @@ def _per_sample(pred: Array, columns: bool) -> tuple[int, ...]:
 
 
 def check_target_given(caller: str, target: Any) -> None:
-    """Raise if there is no target: inside, None stands for the losses of one array."""
+    """Raise if there is no target: internally, None means a loss of one array."""
     if target is None:
         raise TypeError(f"{caller}: target is None: give an array like pred")
 
@@ -294,13 +293,13 @@ def one_class(target: Array) -> Array:
 
 
 def use_ravel(target: Array, samples: int) -> str:
-    """Return what to do with classes that stand in a column or row of their own."""
+    """Return a hint for classes given as one column or one row."""
     column = target.ndim == 2 and 1 in target.shape and target.size == samples
     return "; of classes give labels.ravel()" if column and target.dtype.kind in "iu" else ""
 
 
 def use_astype(target: Array, samples: int) -> str:
-    """Return what to do with classes that are floats or bools."""
+    """Return a hint for classes that are floats or bools."""
     return " (labels.astype(int))" if target.shape == (samples,) else ""
 
 
@@ -311,7 +310,7 @@ def are_classes(target: Array, shape: tuple[int, ...]) -> bool:
 
 
 def check_classes(caller: str, target: Array, classes: int, reason: str) -> None:
-    """Raise unless all entries of an integer target are classes, of which there are `classes`."""
+    """Raise unless all entries of an integer target are from 0 to `classes` - 1."""
     if target.size and (target.min() < 0 or target.max() >= classes):
         raise ValueError(
             f"{caller}: target has classes from {target.min()} to {target.max()} but {reason}: "
@@ -320,9 +319,9 @@ def check_classes(caller: str, target: Array, classes: int, reason: str) -> None
 
 
 def check_probabilities(caller: str, loss: str, target: Array) -> None:
-    """Raise unless a target lies between 0 and 1: else the loss has no minimum.
+    """Raise unless all targets are between 0 and 1: else the loss has no minimum.
 
-    Rounding is no reason, and NaN gives NaN.
+    Rounding errors are accepted; NaN is too, and gives NaN.
     """
     if not target.size:
         return
@@ -338,7 +337,7 @@ def check_probabilities(caller: str, loss: str, target: Array) -> None:
 
 # -- names that people know from elsewhere, and what they are called here ----------------------
 
-# By letters and digits alone.
+# Keys are letters and digits only.
 _ELSEWHERE = {
     "linear": "None or 'identity'",
     "none": "None or 'identity'",
@@ -364,7 +363,7 @@ _ELSEWHERE = {
 
 
 def choices(name: str, known: Iterable[str]) -> str:
-    """Return what to choose instead of `name`: what is meant, where that can be told, and all."""
+    """Return what to choose instead of `name`: a guess, where there is one, and all choices."""
     names = list(known)
     plain = _squeezed(name)
     if plain not in _ELSEWHERE:

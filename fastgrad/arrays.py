@@ -1,8 +1,8 @@
-"""What goes in and out: dtypes, layouts, overlap, and the texts of errors.
+"""Arrays that go in and out: dtypes, layouts, overlap, and the texts of errors.
 
-Kernels take aligned native float32 or float64 arrays of any strides. The functions here make
-everything else into that, or say what is wrong: which function, which argument, its shape or
-dtype, and what would be right.
+Kernels accept aligned native float32 or float64 arrays of any strides. The functions here convert
+everything else, or raise an error: which function, which argument, its shape or dtype, and what
+would be right.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ INT64 = np.dtype(np.int64)  # of classes
 MOST_AXES = 64  # of NumPy's arrays
 _NUMBERS = frozenset({float, int, bool, np.float64, np.float32, np.int64})
 _TAKEN = frozenset("?bhilqBHILQefd")  # NumPy's characters of bool, integers and floats
-# Kernels compare dtypes by identity: only NumPy's own objects will do.
+# Kernels compare dtypes by identity, so these are NumPy's own objects.
 _SINGLETONS = {d.itemsize: d for d in (FLOAT16, FLOAT32, FLOAT64)}
 
 
@@ -44,7 +44,7 @@ def as_array(function: str, name: str, value: Any) -> Array:
     dtype = array.dtype
     if dtype.char in _TAKEN:  # an extension's types may be of any kind
         return array
-    if hasattr(value, "toarray"):  # SciPy's sparse matrices, which NumPy takes as one object
+    if hasattr(value, "toarray"):  # a SciPy sparse matrix: NumPy makes one object of it
         kind = type(value).__name__
         raise TypeError(f"{function}: {name} is a sparse {kind}: give {name}.toarray()")
     hint = ""
@@ -59,10 +59,10 @@ def as_array(function: str, name: str, value: Any) -> Array:
 
 
 def _array_of(function: str, name: str, value: Any) -> Array:
-    """Return what is no plain array as one."""
+    """Convert a value that is no plain array into one."""
     kind = masked_class()
     try:
-        _check_depth(value)  # NumPy walks through a list that holds itself twice for ever
+        _check_depth(value)  # NumPy never ends on a list that contains itself twice
         masked = kind and _holds_mask(value, kind)
     except RecursionError:
         raise TypeError(
@@ -79,7 +79,7 @@ def _array_of(function: str, name: str, value: Any) -> Array:
         raise TypeError(f"{function}: {name} is not an array of numbers ({error})") from None
     except (KeyboardInterrupt, MemoryError):
         raise
-    except Exception as error:  # what its __array__ raises: a tensor that needs a gradient, say
+    except Exception as error:  # from its __array__: for example a tensor that needs a gradient
         kind = type(value).__name__
         raise TypeError(
             f"{function}: {name} is a {kind} that cannot be read as a NumPy array ({error}): give "
@@ -88,7 +88,7 @@ def _array_of(function: str, name: str, value: Any) -> Array:
 
 
 def _check_depth(value: Any) -> None:
-    """Raise RecursionError where the first entry of a list is a list, and so on for ever."""
+    """Raise RecursionError if a list's first entry is a list, and so on without end."""
     for _ in range(MOST_AXES + 1):
         if not isinstance(value, list | tuple) or not value:
             return
@@ -97,15 +97,15 @@ def _check_depth(value: Any) -> None:
 
 
 def masked_class() -> Any:
-    """Return what `isinstance` takes for masked arrays."""
-    # Without naming np.ma, which NumPy would import now: 10 ms, and a lock not to fork beside.
+    """Return the class of masked arrays, or what stands for it in `isinstance`."""
+    # `np.ma` would import it: 10 ms, and an import lock that another thread must not fork under.
     return getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())
 
 
 def _holds_mask(value: Any, kind: Any) -> bool:
     """Return whether a value is of the masked `kind`, or a nested list with one in it."""
     if isinstance(value, list | tuple):
-        # A row of numbers has one type or two: a fifth of the time of asking each of them.
+        # A row of numbers has one or two types: checking the types takes a fifth of the time.
         return not _NUMBERS.issuperset(map(type, value)) and any(
             _holds_mask(v, kind) for v in value
         )
@@ -132,7 +132,7 @@ def promoted(*dtypes: np.dtype[Any]) -> Dtypes:
     float64                  float64    float64    float64
     =======================  =========  =========  =========  ============
 
-    But for the last column, where NumPy has integers: sums and slopes have fractions. float16
+    The last column is not NumPy's, which has integers: sums and slopes have fractions. float16
     is computed in float32.
     """
     floating = any(d.kind == "f" for d in dtypes)
@@ -167,9 +167,9 @@ class _Conversions:
         return loaded
 
     def _natives_of_some(self, arrays: tuple[Any, ...], outs: tuple[Any, ...]) -> Any:
-        """Load `natives` when there is something to convert: it may have to be compiled.
+        """Load `natives` only when an array needs converting: loading may compile it.
 
-        Calls of kernels that are not loaded yet come here first, with arrays as kernels take them.
+        The first call of a kernel that is not loaded also comes here, with arrays that need none.
         """
         given = (*arrays, *outs)
         kinds = {a.dtype if type(a) is np.ndarray else None for a in given if a is not None}
@@ -182,7 +182,7 @@ TO_FLOAT32, TO_FLOAT64 = _Conversions(FLOAT32), _Conversions(FLOAT64)
 
 
 def as_native(array: Array, dtype: np.dtype[Any]) -> Array:
-    """Return `array` in a form kernels take: this dtype, native bytes, aligned elements."""
+    """Return `array` in a form that kernels accept: this dtype, native bytes, aligned elements."""
     if array.dtype.kind == "f" and array.dtype != dtype:
         with np.errstate(all="ignore"):  # float64 in a float32 network: inf is a value
             return _native(array, dtype)
@@ -191,7 +191,7 @@ def as_native(array: Array, dtype: np.dtype[Any]) -> Array:
 
 def as_natives(dtype: np.dtype[Any], *arrays: Array | None) -> list[Any]:
     """Return each array (or None) as `as_native` does."""
-    with np.errstate(all="ignore"):  # once for all: it takes 0.9 us
+    with np.errstate(all="ignore"):  # one for all arrays: it takes 0.9 us
         return [a if a is None else _native(a, dtype) for a in arrays]
 
 
@@ -200,7 +200,7 @@ def _native(array: Array, dtype: np.dtype[Any]) -> Array:
         return array.astype(dtype)
     if array.dtype is not dtype:  # equal, but another object: unpickled, or with metadata
         array = array.view(dtype)
-    for stride in array.strides:  # that of a single element may be anything
+    for stride in array.strides:  # a single element may have any stride
         if stride % dtype.itemsize:
             return array.copy(order="K")
     return array if array.flags.aligned else array.copy(order="K")

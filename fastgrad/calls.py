@@ -3,26 +3,26 @@
 `dense`, `dense_forward`, `dense_backward`, the methods of an `Activation` and of a loss,
 `MLP.predict` and `MLP.value_and_grad` take four steps, most calls only the first:
 
-1. **As they are**, in the function's own ``try`` block: a look-up by what was given (layout,
-   activation, dtype) finds a compiled entry point, which gets the arguments as they are, looks at
-   them itself and allocates the result: 0.4 us for an activation, 0.7 us for a layer of one
-   sample. Each further Python call or attribute would cost 5 % of that: so it is written out in
-   each function, and everything else is here. The entry point returns
+1. **As they are**, in the function's own ``try`` block: a look-up by layout, activation and dtype
+   finds a compiled entry point. That gets the arguments unchanged, checks them itself and
+   allocates the result: 0.4 us for an activation, 0.7 us for a layer of one sample. One more
+   Python call or attribute would cost 5 % of that, so each function writes this step out;
+   everything else is here. The entry point returns
 
-   * the result, and the call has ended;
-   * True: it takes the arguments, but the work is worth sharing: step 2;
-   * None: it does not take these arguments, or has found a mistake, of which it says nothing. A
+   * the result: the call has ended;
+   * True: it accepts the arguments, but the work is worth sharing: step 2;
+   * None: it does not accept these arguments, or has found a mistake, without saying which. A
      look-up that fails (`NOT_TAKEN`) means the same: step 3.
 
 2. **Shared**: native arrays whose shapes fit, cut into pieces for threads and for Ctrl-C.
-3. **Converted**: where only dtypes stand in the way, compiled code converts the arrays as NumPy
-   promotes them and the entry point is called again: 1.3 us. It does not know float16: of that
-   Python makes float32, and float16 of the results.
-4. **Checked**: every argument is looked at in Python, 8 us and more. What is wrong raises, in a
-   sentence; lists and what else has an ``__array__`` become arrays, for which step 3 may do; the
-   rest, odd strides and large arrays of another dtype among it, becomes what kernels take.
+3. **Converted**: where only the dtypes do not fit, compiled code converts the arrays as NumPy
+   promotes them, and the entry point is called again: 1.3 us. It does not know float16: Python
+   converts that to float32, and the results back to float16.
+4. **Checked**: Python checks every argument, 8 us and more. A mistake raises an error; lists and
+   other objects with an ``__array__`` become arrays, for which step 3 may be enough; the rest,
+   such as odd strides and large arrays of another dtype, is converted for the kernels.
 
-What differs from function to function are the methods of a `Call`.
+The methods of a `Call` are what differs between functions.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ from fastgrad.results import check_out
 
 __all__ = ["NOT_TAKEN", "Call"]
 
-# What steps 1 and 3 raise where they do not take the arguments: no such row in a table, or not
-# yet, no dtype, no array; a result, or a converted argument, that is larger than memory.
+# What steps 1 and 3 raise if they do not accept the arguments: the table has no such row (yet),
+# no dtype, no array; a result or a converted argument is larger than memory.
 NOT_TAKEN = (AttributeError, KeyError, TypeError, ValueError, MemoryError)
 _FLOATS = "efd"  # NumPy's characters of float16, float32 and float64
 
@@ -65,25 +65,25 @@ _FLOATS = "efd"  # NumPy's characters of float16, float32 and float64
 class Call:
     """Steps 2 to 4 of one public function.
 
-    There is one object for each function. The arguments of a call are passed along: `arrays`, those
-    that are converted together (None where an optional one is missing); `outs`, where the results
-    are to go, None for a new array; `how`, all the rest.
+    There is one object for each function. Its methods pass on the arguments of a call: `arrays`,
+    which are converted together (None for a missing optional one); `outs`, the arrays to write
+    results to, None for a new array; `how`, all the rest.
     """
 
     def complete(
         self, outcome: Any, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Any
     ) -> Any:
-        """Return the result of a call of which step 1 has made `outcome`, True or None."""
+        """Return the result of a call whose step 1 returned `outcome`, True or None."""
         if outcome is True:
             return self.shared(arrays, outs, how)
         made = self.converted(arrays, outs, how)
         return self.checked(arrays, outs, how) if made is None else made
 
     def converted(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Any) -> Any:
-        """Take step 3; return None where that is not enough, or the work is worth sharing."""
+        """Run step 3; return None if that is not enough, or the work is worth sharing."""
         try:
             natives = TO_FLOAT64.natives(arrays, outs) or TO_FLOAT32.natives(arrays, outs)
-            if natives is None:  # float16, it may be
+            if natives is None:  # perhaps float16
                 return self.rounded(arrays, outs, how)
             made = self.run(natives, outs, how)
         except NOT_TAKEN:
@@ -91,7 +91,7 @@ class Call:
         return None if made is True else made
 
     def rounded(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Any) -> Any:
-        """Compute new results in float32, of float16 and what else promotes to it."""
+        """Compute new results in float32 from float16 and other arrays that promote to float32."""
         half = False
         for array in arrays:
             if array is not None:
@@ -114,9 +114,9 @@ class Call:
             return made if dtypes.result is FLOAT32 else self.round(made, dtypes)
 
     def checked(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Any) -> Any:
-        """Take step 4."""
+        """Run step 4."""
         clean = self.check(arrays, how)
-        if any(map(is_not, clean, arrays)):  # lists, say
+        if any(map(is_not, clean, arrays)):  # for example lists
             made = self.converted(clean, outs, how)
             if made is not None:
                 return made
@@ -124,19 +124,19 @@ class Call:
 
     # -- what differs -------------------------------------------------------------------------
     def run(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Any) -> Any:
-        """Call the entry point; return what it does. `arrays` are native, of unknown shapes."""
+        """Call the entry point; return what it returns. `arrays` are native, of any shapes."""
         raise NotImplementedError
 
     def shared(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Any) -> Any:
-        """Take step 2."""
+        """Run step 2."""
         raise NotImplementedError
 
     def dtypes(self, arrays: tuple[Any, ...], how: Any) -> Dtypes:
-        """Return what a call of plain arrays of floats computes in, and returns."""
+        """Return the dtypes in which a call of plain float arrays computes and returns."""
         return common_dtypes(*[a for a in arrays if a is not None])
 
     def round(self, made: Any, dtypes: Dtypes) -> Any:
-        """Return what `run` has made, of float32, in the results' dtype."""
+        """Convert what `run` has made, float32, to the results' dtype."""
         return made.astype(dtypes.result)
 
     def check(self, arrays: tuple[Any, ...], how: Any) -> tuple[Array | None, ...]:
@@ -146,7 +146,7 @@ class Call:
     def finish(
         self, arrays: tuple[Any, ...], given: tuple[Any, ...], outs: tuple[Any, ...], how: Any
     ) -> Any:
-        """Return the result for checked `arrays`, made of what was `given`; check `outs` first."""
+        """Check `outs`; return the result for checked `arrays`, which come from `given`."""
         raise NotImplementedError
 
 
@@ -154,18 +154,18 @@ class Call:
 
 
 class _Last(int):
-    """-1 as the default of an argument: one that is given is another object."""
+    """-1 as an argument's default, so that a -1 given by the caller is another object."""
 
 
 LAST_AXIS = _Last(-1)
-# Flags by (type, axis, dimensions) for axes that kernels go along: the last one, and both of a
-# matrix. The type, because True is 1 for a dictionary.
+# Flags by (type, axis, dimensions) for axes that kernels support: the last one, and both of a
+# matrix. The key has the type because a dictionary takes True for 1.
 ALONG = {(int, axis, n): 0 for n in range(1, MOST_AXES + 1) for axis in (-1, n - 1)}
 ALONG |= {(int, 0, 2): COLUMNS, (int, -2, 2): COLUMNS}
 
 
 class Application(Call):
-    """Of an activation's methods; `how` is (activation, axis).
+    """A call of one of an activation's methods; `how` is (activation, axis).
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ class Application(Call):
     kernel : str
         The row kernel's name: see `Activation.address`.
     names : tuple of str
-        Of the arguments.
+        The arguments' names.
     """
 
     def __init__(self, method: str, kernel: str, names: tuple[str, ...]) -> None:
@@ -231,14 +231,14 @@ class Application(Call):
     def check_out(
         self, arrays: tuple[Any, ...], outs: tuple[Any, ...], activation: Any, dtypes: Dtypes
     ) -> None:
-        """Raise unless the result can be put where it is to go."""
+        """Raise unless `outs` can receive the result."""
         if outs[0] is not None:
             caller, inputs = activation.name + self.method, zip(self.names, arrays, strict=True)
             check_out(caller, "out", outs[0], arrays[0].shape, dtypes.result, dict(inputs))
 
 
 class ApplicationByOutput(Application):
-    """Of the `backward` of a rowwise activation: first y, then the way back from it."""
+    """A call of a rowwise activation's `backward`: compute y, then grad_z from y."""
 
     def run(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Any) -> Any:
         """See `Call`."""
@@ -263,12 +263,12 @@ BACKWARD = Application(".backward", "backward_z", ("grad_y", "z"))
 BACKWARD_BY_OUTPUT = ApplicationByOutput(".backward", "backward_y", ("grad_y", "z"))
 FROM_OUTPUT = Application(".backward_from_output", "backward_y", ("grad_y", "y"))
 
-CODES = {name: code for code, name in enumerate(REDUCTIONS)}  # what kernels call reductions
+CODES = {name: code for code, name in enumerate(REDUCTIONS)}  # the kernels' numbers for reductions
 COLUMNS_IF = {"rows": 0, "columns": COLUMNS}  # flags by layout
 
 
 class Evaluation(Call):
-    """Of a loss's methods; `how` is (loss, reduction, samples, pred as it was given).
+    """A call of one of a loss's methods; `how` is (loss, reduction, samples, pred as given).
 
     Parameters
     ----------
@@ -282,7 +282,7 @@ class Evaluation(Call):
         self.method, self.flags = method, flags
 
     def run(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Any) -> Any:
-        """See `Call`. The gradient is of the dtype of pred, if that is one of floats."""
+        """See `Call`. The gradient has pred's dtype, if that is a float."""
         pred, target = arrays
         loss, reduction, samples, given = how
         if pred is given or self.flags == 0 or type(given) is list or given.dtype is not FLOAT32:
@@ -346,7 +346,7 @@ class Evaluation(Call):
         run, address = loss._entry(dtypes.work)
         flags = self.flags + loss._flags + COLUMNS_IF[samples]
         outcome = run(canonical(pred), native, None, address, CODES[reduction], flags)
-        if outcome is None:  # it has found a target that it does not take
+        if outcome is None:  # the kernel has found a target that it does not accept
             loss.check_target(loss.name + self.method, target)
         if not self.flags:
             return outcome
@@ -354,7 +354,7 @@ class Evaluation(Call):
         return value, deliver(grad, dtypes.result, out)
 
     def _given(self, arrays: tuple[Any, ...], how: Any) -> LossArguments:
-        """Return checked arrays as the arguments of a loss."""
+        """Return checked arrays as `LossArguments`."""
         pred, target = arrays
         classes = target is not None and target.ndim < pred.ndim
         return LossArguments(pred, target, classes, how[2] == "columns" and pred.ndim > 1)

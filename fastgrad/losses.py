@@ -35,7 +35,7 @@ from fastgrad.kernels.flags import PER_SAMPLE, PROBABILITIES, UNCHECKED, WANT_GR
 
 
 class _Loss:
-    """What all losses share: the kernel's address, and calls of it on canonical arrays."""
+    """What all losses share: the kernel's address, and the first step of a call."""
 
     _made = False
 
@@ -58,9 +58,9 @@ class _Loss:
         self._made = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute once: kernels and networks have been made by what it was."""
-        # To ask for __dict__ makes one, and each attribute slower (40 ns of a call of 400): so
-        # not while this is made.
+        """Set an attribute once: kernels and networks rely on its first value."""
+        # Reading __dict__ creates it, which makes each attribute slower (40 ns of a 400 ns call):
+        # so not in __init__.
         if self._made and name in self.__dict__:
             raise AttributeError(f"loss {self.name!r}: {name} can't be changed")
         super().__setattr__(name, value)
@@ -80,7 +80,7 @@ class _Loss:
         return LIBRARY.address(f"loss.{self.name}", f"loss_{self.name}", dtype)
 
     def _entry(self, dtype: np.dtype[Any]) -> tuple[Callable[..., Any], int]:
-        """Return the compiled entry point and the kernel's address; calls know them from now on."""
+        """Return the compiled entry point and the kernel's address; later calls find both."""
         from fastgrad.kernels.calls.entry import entry
 
         found = entry("apply_loss", "apply_loss", dtype.name), self.address(dtype.name)
@@ -93,7 +93,7 @@ class _Loss:
             check_probabilities(caller, self.name, target)
 
     def _reduced(self, terms: float, reduction: str, samples: int, elements: int) -> float:
-        """Return the loss whose terms add up to `terms` (`kernels.elementwise.loss.divisor`)."""
+        """Return the loss, given the sum of its terms (`kernels.elementwise.loss.divisor`)."""
         if reduction == "sum":
             return terms
         count = samples if reduction == "samples" or self.rowwise else elements
@@ -102,7 +102,7 @@ class _Loss:
     def _directly(
         self, pred: Any, target: Any, reduction: str, samples: str, out: Any, flags: int
     ) -> Any:
-        """Take the first step of a call (`fastgrad.calls`): return None if that is not enough."""
+        """Run the first step of a call (`fastgrad.calls`); return None if that is not enough."""
         try:
             run, address = self._direct[pred.dtype]
             flags += self._flags + COLUMNS_IF[samples]
@@ -205,8 +205,8 @@ class Loss(_Loss):
         value : float
             Accumulated in float64.
         grad : ndarray
-            ``dL/dpred``, of the shape and dtype of `pred`; for integers of that which NumPy
-            promotes them and `target` to, float64 beside integers.
+            ``dL/dpred``, of the shape and dtype of `pred`. For integers, of the dtype that NumPy
+            promotes them and `target` to; float64 if both are integers.
 
         Raises
         ------

@@ -1,7 +1,7 @@
-"""What calls return, and `out=`, where they put it.
+"""The result types of calls, and the checks of `out=`.
 
-The types are named tuples of arrays, the same of fastgrad, reference and loops. Nothing is
-computed here.
+The types are named tuples of arrays; fastgrad, reference and loops share them. Nothing is computed
+here.
 """
 
 from __future__ import annotations
@@ -174,8 +174,8 @@ def check_out(
 def own_view(array: Array) -> Array:
     """Return a plain view of an array, with a header that nobody else can change.
 
-    The properties of a subclass may say what they like; another thread, or a callback, may set
-    the caller's ``x.shape`` or ``x.dtype`` after it has been checked.
+    A subclass may override its properties with anything; another thread or a callback may set
+    the caller's ``x.shape`` or ``x.dtype`` after the checks.
     """
     plain: Array = np.ndarray.view(array, np.ndarray)
     return plain

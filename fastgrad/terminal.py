@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 __all__ = ["Progress", "duration", "factor", "table"]
 
-# What streams raise that have no reader or no room, are closed or cannot encode, are no streams.
+# What a stream raises that has no reader or no room, is closed, cannot encode or is no stream.
 NOT_WRITABLE = (OSError, ValueError, AttributeError)
 
 
@@ -75,10 +75,10 @@ def _three_digits(value: float) -> str:
 
 
 class Progress:
-    """A progress bar on standard error where that is a terminal, else a line now and then.
+    """A progress bar if standard error is a terminal, else a line every ten seconds.
 
-    Whatever goes wrong with the stream (it is closed, its reader is gone, its disk is full): there
-    is no progress to see any more, and no error; the work goes on.
+    If the stream fails (it is closed, its reader is gone, its disk is full), the bar disappears
+    without an error, and the work goes on.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ class Progress:
         try:
             self._stream.write(text)
             self._stream.flush()
-        except TimeoutError:  # of an alarm's handler, not of the stream
+        except TimeoutError:  # from an alarm's handler, not from the stream
             raise
         except NOT_WRITABLE:
             self._show = False

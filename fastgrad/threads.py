@@ -1,23 +1,23 @@
-"""How many threads large layers and networks are shared over, and the sharing.
+"""The number of threads for large layers and networks, and how they share the work.
 
-A layer is cut so that no output element is computed by two threads: y and grad_x into tiles, grad_z
-by samples, grad_w by input features, grad_b by outputs (`dense_large`). A network's gradient is
-added up block by block of the batch, in their order, whoever computed them
-(`kernels.network.plan`). So each element is the same chain of operations as with one thread, and
+Two threads never compute the same output element of a layer: y and grad_x are cut into tiles,
+grad_z by samples, grad_w by input features, grad_b by outputs (`dense_large`). A network adds up
+its gradient block by block, in the batch's order, whichever thread computed a block
+(`kernels.network.plan`). So each element has the same chain of operations as with one thread, and
 the bits do not depend on the number of threads.
 
-A thread does its work in slices (SLICE) and looks for Ctrl-C, or an error elsewhere, between
-them: a call into compiled code cannot be stopped.
+A call into compiled code cannot be stopped. So a thread works in slices (SLICE), and looks for
+Ctrl-C, or an error in another thread, between them.
 
-Threads are started and waited for within the call (0.1 ms, against 2 ms of work at least; as
-`threading.Thread`, whose `start` waits for the new thread to run, 0.2 ms), and kernels release the
-GIL: there is no pool to survive a fork, to nest or to deadlock.
+Each call starts its threads and waits for them: 0.1 ms, for at least 2 ms of work. (A
+`threading.Thread`, whose `start` waits until the new thread runs, takes 0.2 ms.) Kernels release
+the GIL. There is no pool that would have to survive a fork, could nest or deadlock.
 
-Whatever ends the call, no thread writes to the caller's arrays afterwards. A signal's handler may
-raise between any two steps of Python in the main thread, also while that waits after an earlier
-one, so no wait written in Python is safe (of 90 calls under an alarm that repeats, 17 left threads
-writing). Hence this thread starts one thread only, which starts the others and waits for them,
-where no handler runs; and after an exception this thread's wait is one call of C.
+However the call ends, no thread writes to the caller's arrays afterwards. A signal's handler may
+raise between any two Python steps of the main thread, also while that waits after an earlier
+exception, so no wait written in Python is safe (17 of 90 calls under a repeating alarm left threads
+writing). Therefore the main thread starts only one thread; that starts the others and waits for
+them, where no handler runs. After an exception the main thread waits in one call of C.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from fastgrad.arguments import check_count
 
 __all__ = ["get_num_threads", "set_num_threads"]
 
-# Multiply-adds below which one thread is as fast: about 2 ms of float32 on one core.
+# With fewer multiply-adds one thread is as fast: about 2 ms of float32 on one core.
 SHARE_FROM = 1 << 26
 # Multiply-adds after which Python looks for signals: 0.03 s of float32, 0.05 s of float64, a few
-# times longer where processes share the cores (with 1 << 31 Ctrl-C once took 0.77 s there). More
-# than the 1.08e9 of a 512x1024x1024 backward pass, which in two slices packs w.T twice (3 %).
+# times longer where processes share the cores (there, with 1 << 31, Ctrl-C once took 0.77 s). More
+# than the 1.08e9 of a 512x1024x1024 backward pass: two slices would pack w.T twice (3 %).
 SLICE = 5 << 28
 
 
 def piece(count: int) -> int:
-    """Return the multiply-adds after which each of `count` threads looks for an end.
+    """Return the multiply-adds after which each of `count` threads checks whether to stop.
 
-    Half a slice where there are several: as long as cores are missing they wait for each other
-    (8 on 2 cores, whole slices of float64: 0.57 s).
+    Half a slice if there are several: threads that share a core wait for each other (8 on 2 cores
+    with whole slices of float64: 0.57 s).
     """
     return SLICE if count == 1 else SLICE // 2
 
@@ -68,8 +68,8 @@ _count = _initial()
 def set_num_threads(n: int) -> None:
     """Share large layers and networks over `n` threads from now on.
 
-    The default is ``FASTGRAD_NUM_THREADS``, else every core this process may use. Results do
-    not depend on it, to the bit.
+    The default is ``FASTGRAD_NUM_THREADS``, else every core this process may use. No bit of a
+    result depends on it.
 
     Parameters
     ----------
@@ -107,12 +107,12 @@ def get_num_threads() -> int:
 
 
 def shares(work: int) -> int:
-    """Return over how many threads `work` multiply-adds are worth sharing."""
+    """Return the number of threads worth using for `work` multiply-adds."""
     return 1 if work < SHARE_FROM else min(_count, work // (SHARE_FROM // 2))
 
 
 def cut(whole: slice, most: int, multiple: int) -> list[slice]:
-    """Cut a range into slices of at most `most`, multiples of `multiple` and at least one of it."""
+    """Cut a range into slices of at most `most`, in multiples (at least one) of `multiple`."""
     if whole.stop - whole.start <= most:
         return [whole]
     step = max(most // multiple, 1) * multiple
@@ -136,7 +136,7 @@ def _c_function(name: str, result: Any, *arguments: Any) -> Any:
     return ctypes.CFUNCTYPE(result, *arguments)((name, ctypes.pythonapi))
 
 
-# Locks of C: unlike those of `_thread`, they can be waited for without running signal handlers.
+# Locks of C: unlike with those of `_thread`, waiting for them runs no signal handlers.
 _new_lock = _c_function("PyThread_allocate_lock", ctypes.c_void_p)
 _acquire = _c_function(
     "PyThread_acquire_lock_timed",
@@ -145,9 +145,9 @@ _acquire = _c_function(
 _release = _c_function("PyThread_release_lock", None, ctypes.c_void_p)
 _FOREVER, _SOME_TIME = -1, 100_000  # microseconds, after which Python looks for signals
 _ACQUIRED = 1
-_gates: list[int] = []  # locked, to be used again
+_gates: list[int] = []  # locked, for later calls
 
-# Not so where gevent or eventlet has put its own in its place: that starts no thread.
+# False where gevent or eventlet has replaced the function: theirs starts no thread.
 _STARTS_THREADS = isinstance(start_new_thread, BuiltinFunctionType)
 
 _forks = 0  # between this process and the first one
@@ -165,11 +165,11 @@ if hasattr(os, "register_at_fork"):
 def run(tasks: Sequence[Steps]) -> None:
     """Run the steps of every task in order, the first task in this thread, the others in their own.
 
-    Where the system gives no more threads, what is left runs in one that there is.
+    If the system refuses more threads, an existing one runs the remaining tasks.
 
-    After an error in any thread, or an exception that a signal's handler raises in this one, no
-    thread begins another step, and the exception leaves when all have ended: nothing still
-    writes to the caller's arrays.
+    After an error in any thread, or an exception from a signal's handler in this one, no thread
+    begins another step, and the exception is raised when all have ended: nothing still writes to
+    the caller's arrays.
     """
     if len(tasks) < 2 or not _STARTS_THREADS:
         for steps in tasks:
@@ -179,10 +179,10 @@ def run(tasks: Sequence[Steps]) -> None:
     gate = _gates.pop() if _gates else _new_gate()
     family = _forks
     errors: list[BaseException] = []
-    # Each is a fact as soon as it holds something.
+    # Flags, each set as soon as its list holds something.
     stop: list[bool] = []
-    begun: list[bool] = []  # the other thread runs: from now on it is waited for
-    refused: list[bool] = []  # there is none
+    begun: list[bool] = []  # the other thread runs: wait for it from now on
+    refused: list[bool] = []  # there is no other thread
     ended: list[bool] = []
 
     def work(steps: Steps) -> None:
@@ -192,7 +192,7 @@ def run(tasks: Sequence[Steps]) -> None:
             step()
 
     def others() -> None:
-        begun.append(True)  # before looking: of two threads, one sees what the other did
+        begun.append(True)  # before reading the others: so one of two threads sees the other's flag
         try:
             if not (refused or stop):
                 _side_by_side(tasks[1:], work, stop, errors)
@@ -207,7 +207,7 @@ def run(tasks: Sequence[Steps]) -> None:
             start_new_thread(others, ())
         except RuntimeError:  # can't start new thread
             refused += [True]
-            if begun:  # it can: this is from the handler of a signal
+            if begun:  # the thread did start: a signal's handler raised this
                 raise
         for steps in tasks if refused else tasks[:1]:
             work(steps)
@@ -222,13 +222,13 @@ def run(tasks: Sequence[Steps]) -> None:
         if errors:
             raise errors[0]
     except BaseException:
-        # Until the wait ends nothing here calls Python or jumps back, so no handler runs.
+        # Until the wait ends nothing here calls Python or loops, so no handler runs.
         stop += [True]
         if begun and not ended and family == _forks:
             _acquire(gate, _FOREVER, False)
         raise
     finally:
-        errors.clear()  # else exception, frame and list keep each other, and the caller's arrays
+        errors.clear()  # else exception, frame and list keep the caller's arrays alive
 
 
 def _side_by_side(
@@ -239,7 +239,7 @@ def _side_by_side(
 ) -> None:
     """Run every task, the first one here, the others in threads of their own; return when all end.
 
-    For a thread that is not the main one: no handler of a signal interrupts this.
+    Call it outside the main thread, where no signal's handler interrupts it.
     """
     locks = [allocate_lock() for _ in tasks]
 

@@ -6,7 +6,7 @@ __all__ = ["FastgradWarning", "SettingsWarning", "TrainingWarning"]
 
 
 class FastgradWarning(UserWarning):
-    """What all warnings of fastgrad are.
+    """The base class of all warnings of fastgrad.
 
     Examples
     --------
@@ -26,7 +26,7 @@ class TrainingWarning(FastgradWarning):
 
 
 class SettingsWarning(FastgradWarning):
-    """Settings that hardly can be meant, though they have a meaning: `MLP` of a softmax twice.
+    """Settings that work but are probably a mistake: `MLP` with softmax applied twice.
 
     Examples
     --------

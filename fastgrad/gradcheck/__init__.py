@@ -1,1 +1,1 @@
-"""Checking gradients: derivatives by differences, and how far they can be trusted."""
+"""Checking gradients: derivatives by differences, and how exact those are."""

@@ -1,4 +1,4 @@
-"""Is this gradient right? `check_grad` holds it against `differences`, which are here, too."""
+"""Is this gradient right? `check_grad` compares it with finite differences (`differences`)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from fastgrad.gradcheck.slopes import Slopes, find_slopes
 
 __all__ = ["GradReport", "check_grad", "deriv", "jacobian", "numerical_grad"]
 
-# What is allowed is at most this part of the largest entry: a gradient of zeros, or doubled, is
-# ten times as far off.
+# The largest tolerance, relative to the largest entry. A gradient of zeros, or a doubled one, has
+# ten times this error.
 TOLD = 0.1
 
 
@@ -36,7 +36,7 @@ class GradReport:
     Attributes
     ----------
     state : {"ok", "wrong", "inconclusive"}
-        Inconclusive: no entry is known to be wrong, but one could be and would not show.
+        Inconclusive: no entry is known to be wrong, but an error could be too small to see.
     ok : bool
         Whether every entry of the gradient is within its tolerance and differences can tell.
     max_abs, max_rel : float
@@ -48,7 +48,7 @@ class GradReport:
     error : ndarray
         How far off the numerical gradient itself may be.
     wrong, doubtful : ndarray
-        Which entries are wrong, and which cannot be told.
+        Which entries are wrong, and which ones differences cannot decide.
     kinks : tuple
         The entries at a kink of f: ``(index, slope to the left, slope to the right)``.
     rtol, atol : float
@@ -119,7 +119,7 @@ class GradReport:
         return "\n".join(lines)
 
     def _doubt(self) -> list[str]:
-        """Return why differences cannot tell."""
+        """Return why differences cannot decide."""
         kinks = {index for index, _, _ in self.kinks}
         entries = [tuple(map(int, i)) for i in np.argwhere(self.doubtful)]
         i = max((e for e in entries if e not in kinks), key=lambda e: self.error[e])
@@ -143,11 +143,11 @@ def check_grad(
 ) -> GradReport:
     """Compare a gradient with differences of the function it belongs to.
 
-    How exactly `f` computes is measured: a network in float32, whose loss is a Python float, is
-    checked like any other function. Each entry is differentiated with two steps, which bound the
-    error together with the rounding of `f`; where the bound is large, or the gradient is not
-    within it, more steps are tried. So it takes four values of `f` for an entry, up to forty for
-    one in question, and two dozen for the rounding.
+    The rounding of `f` is measured first, so a float32 network, whose loss is a Python float, is
+    checked like any other function. Each entry is differentiated with two steps; their difference
+    and the rounding of `f` bound the error. Where the bound is large, or the gradient is not
+    within it, more steps are tried. This takes four values of `f` for an entry, up to forty for
+    one in doubt, and two dozen for the rounding.
 
     Parameters
     ----------
@@ -167,10 +167,10 @@ def check_grad(
     Returns
     -------
     GradReport
-        True if all entries are right; NaN and inf never are. Inconclusive, which is not true,
-        where differences cannot tell: at a kink of `f`, and where more than a tenth of the largest
-        entry would have to be allowed; with an `atol`, where the error bound is larger than what
-        it allows.
+        True if all entries are right; NaN and inf never are. Inconclusive, which counts as False,
+        where differences cannot decide: at a kink of `f`, and where the tolerance would be more
+        than a tenth of the largest entry; with an `atol`, where the error bound is larger than
+        the tolerance.
 
     Raises
     ------
@@ -282,7 +282,7 @@ def _report(
 
 
 def _right(analytic: Array, numerical: Array, tolerance: Array) -> Array:
-    """Return which entries are within their tolerance; none that is not finite is."""
+    """Return which entries are finite and within their tolerance."""
     with np.errstate(all="ignore"):
         finite = np.isfinite(analytic) & np.isfinite(numerical)
         right: Array = finite & (np.abs(analytic - numerical) <= tolerance)

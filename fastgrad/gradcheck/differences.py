@@ -1,8 +1,7 @@
-"""Derivatives by differences, to hold analytic ones against.
+"""Derivatives by differences, to compare analytic ones with.
 
-A difference needs a step. With ``eps`` the relative rounding error of the numbers `f` returns and
-``s`` for ``max(1, |x|)``, the steps that balance the error of the formula against that of the
-arithmetic are
+A difference needs a step. Let ``eps`` be the relative rounding error of the numbers `f` returns,
+and ``s = max(1, |x|)``. These steps balance the error of the formula and that of the arithmetic:
 
 =============  =================================  =================  =====================
 method         derivative                         step ``h``         error, about
@@ -13,8 +12,8 @@ method         derivative                         step ``h``         error, abou
 =============  =================================  =================  =====================
 
 ``eps`` is that of the dtype `f` returns, unless what `noise` measures is 32 times as large: a
-Python float from a float32 network has the digits of float32. Such an `f` is asked at points that
-float32 has, too, as it may round them.
+Python float from a float32 network has the digits of float32. Such an `f` may round its argument
+to float32, so it is evaluated only at points that float32 can represent.
 
 The complex step subtracts nothing, so it is exact to rounding; but `f` must be plain NumPy without
 ``abs``, ``maximum`` or the like, and fastgrad's own functions take no complex numbers.
@@ -39,7 +38,7 @@ __all__ = ["Function", "deriv", "jacobian", "numerical_grad"]
 
 METHODS = ("central", "forward", "complex")
 COMPLEX_STEP = 1e-30
-# From this relative noise on f is taken to compute in float32: 1/2000 of eps of float32.
+# Relative noise from which f is assumed to compute in float32: 1/2000 of eps of float32.
 COARSE = 2.0**-34
 
 
@@ -112,8 +111,8 @@ def numerical_grad(
     x : array_like
         Where to differentiate; never written.
     delta : float, optional
-        The step, the same for all entries. By default that of the module's table, for which a
-        dozen values of `f` near `x` are taken, some more if it is not exact.
+        The step, the same for all entries. By default that of the module's table; choosing it
+        takes a dozen values of `f` near `x`, some more if `f` is not exact.
     method : {"central", "forward", "complex"}
         See the module's table.
 
@@ -126,7 +125,7 @@ def numerical_grad(
     ------
     ValueError
         If `f` does not return one number, or not a complex one for the complex step; if it
-        ignores its argument, as one does that reads the array from outside; if `delta` is not
+        ignores its argument, as a function does that reads a global array; if `delta` is not
         positive or too small to change `x`; if `method` is unknown.
     TypeError
         If `x` is not of real numbers, or is more than one array.
@@ -170,7 +169,7 @@ def jacobian(
     Raises
     ------
     ValueError
-        If `f` does not keep to one shape, or to complex numbers for the complex step; if it
+        If `f` does not always return one shape, and complex numbers for the complex step; if it
         ignores its argument; if `delta` is not positive or too small to change `x`; if `method`
         is unknown.
     TypeError
@@ -186,7 +185,7 @@ def jacobian(
     return _differences("jacobian", f, x, delta, method)
 
 
-# -- what they share --------------------------------------------------------------------------
+# -- shared -----------------------------------------------------------------------------------
 
 
 class Function:
@@ -201,9 +200,9 @@ class Function:
     noise : ndarray
         The rounding error of y, root mean square; until `measure` that of its dtype.
     eps : float
-        The same, relative: what the module's table calls so.
+        The same, relative: ``eps`` of the module's table.
     coarse : bool
-        Whether it computes in float32, or no better than that, whatever dtype it returns.
+        Whether it computes in float32 or worse, whatever dtype it returns.
     """
 
     def __init__(
@@ -241,7 +240,7 @@ class Function:
         return slope
 
     def check_used(self) -> None:
-        """Raise ValueError if f gives the same whatever its argument is."""
+        """Raise ValueError if f does not depend on its argument."""
         if ignores_argument(self, self.point, self.y):
             raise ValueError(
                 f"{self.caller}: f ignores its argument: it returns the same for any. It is given "
@@ -250,12 +249,12 @@ class Function:
             )
 
     def measure(self) -> None:
-        """Find out how exact f is; if not more than float32, round the point to float32."""
+        """Measure how exact f is; if not more exact than float32, round the point to float32."""
         self.noise = measured_noise(self, self.point, self.y, self.unit)
         if not np.isfinite(self.y).all():
             return
         noise, size = (float(np.max(np.abs(a), initial=0.0)) for a in (self.noise, self.y))
-        if noise > COARSE * size:  # or y is near a root: what counts is how far it moves
+        if noise > COARSE * size:  # or y is near a root: then compare with how far f moves
             size = max(size, self._reach())
         if noise <= 32 * self.unit * size:
             return
@@ -274,7 +273,7 @@ class Function:
         return float(self.eps ** powers[method]) if method in powers else COMPLEX_STEP
 
     def _reach(self) -> float:
-        """Return how far f moves over a sixteenth of the scale of x, 0 where it cannot be asked."""
+        """Return how far f moves over a sixteenth of the scale of x, or 0 if f fails there."""
         step = scales(self.point) / 16
         with suppress(Exception), np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -313,7 +312,7 @@ def check_method(caller: str, delta: float | None, method: str) -> float | None:
 
 
 def one_array(caller: str, name: str, value: Any) -> Array:
-    """Return `value` as an array of real numbers, or say that it is several arrays."""
+    """Return `value` as an array of real numbers; raise if it is several arrays."""
     several = isinstance(value, dict)
     if isinstance(value, list | tuple) and any(isinstance(v, np.ndarray | dict) for v in value):
         several = len({np.shape(v) for v in value}) > 1 or isinstance(value[0], dict)

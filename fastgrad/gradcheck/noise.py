@@ -1,10 +1,10 @@
 """How exactly a function computes: the rounding in its values, measured.
 
 A float says nothing about how it was made: the loss of a float32 network is a Python float with
-seven right digits. So the function is asked, as Moré and Wild do (*Estimating computational
-noise*, SIAM Journal on Scientific Computing 33, 2011): at equally spaced points close together a
-smooth function is a polynomial, whose sixth differences vanish; those of independent errors of
-size ``e`` are ``e * sqrt(924)``.
+seven right digits. So the function is evaluated at equally spaced points close together, as in
+Moré and Wild (*Estimating computational noise*, SIAM Journal on Scientific Computing 33, 2011).
+There a smooth function is almost a polynomial, whose sixth differences vanish; the sixth
+differences of independent errors of size ``e`` are ``e * sqrt(924)``.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ __all__ = ["ignores_argument", "measured_noise", "scales", "unit_of"]
 
 ORDER, COMBINATIONS = 6, 924.0  # 924 = (12 choose 6)
 POINTS = 10
-# Of the scale of x: some units in the last place of float32, so that f sees each step even if it
-# rounds its argument; the sixth power leaves 2e-38 of the sixth derivative. Where f is the same
-# number at all points it is too coarse, or too flat, for that, and they lie further apart.
+# Relative to the scale of x: some units in the last place of float32, so that f sees each step
+# even if it rounds its argument; the sixth power leaves 2e-38 of the sixth derivative. Where f is
+# constant over these points, it is too coarse or too flat for them, and larger steps are used.
 SPACINGS = (2.0**-24, 2.0**-16, 2.0**-9)
-# Odd: an f that rounds sums of float32 would be exact at round numbers. Integers: its argument,
-# if one of float32, moves to others.
+# Odd: an f that sums in float32 would be exact at round numbers. Integers: an argument that
+# float32 can represent moves to others that it can.
 ODD = np.array([5.0, -7.0, 3.0, -5.0, 7.0, 3.0, -3.0, 5.0, -3.0, -5.0, 7.0, -7.0, -5.0])
-# The root mean square error of rounding, in eps of the number: evenly spread over at most one.
+# The root mean square error of rounding, in eps of the number: uniform over at most one eps.
 ROUNDED = 0.3
 
 
@@ -50,9 +50,9 @@ def measured_noise(f: Callable[[Array], Array], point: Array, y: Array, unit: fl
     Parameters
     ----------
     f : callable
-        From float64 arrays to float64 arrays of one shape.
+        It maps float64 arrays to float64 arrays of one shape.
     point, y : ndarray
-        Where, and ``f(point)``.
+        Where to measure, and ``f(point)``.
     unit : float
         eps of the dtype that `f` returns: no number in it is more exact.
 
@@ -72,7 +72,7 @@ def measured_noise(f: Callable[[Array], Array], point: Array, y: Array, unit: fl
             break
     noise = np.fmax(least, found)
     if np.any(noise > 32 * least):
-        # A kink within the points looks like noise: one on the other side is another.
+        # A kink between the points looks like noise; the other side does not have the same kink.
         noise = np.fmax(least, np.fmin(noise, _along(f, point, -spacing * direction)[0]))
     return noise
 
@@ -87,14 +87,14 @@ def _along(f: Callable[[Array], Array], point: Array, step: Array) -> tuple[Arra
 
 
 def ignores_argument(f: Callable[[Array], Array], point: Array, y: Array) -> bool:
-    """Return whether `f` gives `y` whatever its argument: far away, and for NaN."""
+    """Return whether `f` gives `y` even far away and for NaN."""
     if not point.size or not np.isfinite(y).all():
         return False
     step = scales(point)
     probes = (point + step, point - step, point + 0.37 * step, np.full_like(point, np.nan))
     with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what f thinks of such numbers is of no interest
+        warnings.simplefilter("ignore")  # f may warn about such numbers
         try:
             return all(np.array_equal(f(probe), y) for probe in probes)
         except Exception:
-            return False  # it looked at its argument
+            return False  # f has read its argument

@@ -1,7 +1,7 @@
 """The slope of a function along one entry, with a bound for its error and for a kink's jump.
 
 Values at ``x - 2h, x - h, x, x + h, x + 2h`` give two slopes of each kind: ``D(h)`` and ``D(2h)``
-to both sides, ``R`` to the right, ``L`` to the left. With ``e`` the rounding of the values the
+to both sides, ``R`` to the right, ``L`` to the left. If ``e`` is the rounding of the values, the
 error of ``D(h)`` is at most about
 
     ``8 e / h  +  |D(2h) - D(h)|  +  |K| / 2``,      ``K = 2 (R(h) - L(h)) - (R(2h) - L(2h))``
@@ -10,8 +10,8 @@ The second term is three times the error where f is smooth. There K is of third 
 the slope jumps by J at ``x + t`` it is ``J (1 - 1.5 t/h)``, and the two terms together are never
 less than the error ``J/2 (1 - t/h)``. At a kink, and only there, K stays as h gets smaller.
 
-`Line.best` tries steps until the bound is small: a smaller one beside a kink or where f curves, a
-larger one where all is noise.
+`Line.best` tries steps until the bound is small: smaller ones near a kink or where f curves,
+larger ones where noise dominates.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from fastgrad.gradcheck.noise import ROUNDED, scales
 
 __all__ = ["Slopes", "find_slopes"]
 
-# Of the root mean square: D(h) has 0.7 of e / h, so this is eleven times its own.
+# Times the root mean square. The error of D(h) is 0.7 e / h, so this is eleven times that.
 SURE = 8.0
-SMALLEST, SMALLEST_COARSE, LARGEST = 2.0**-40, 2.0**-20, 0.5  # steps, of the scale of x
-RATIO = 8.0  # between steps tried
+SMALLEST, SMALLEST_COARSE, LARGEST = 2.0**-40, 2.0**-20, 0.5  # steps, relative to the scale of x
+RATIO = 8.0  # between one step and the next
 TINY = float(np.finfo(np.float64).smallest_subnormal)
-LOST = 1e-290  # a gradient below it is lost among subnormal numbers, and counts as zero
+LOST = 1e-290  # a smaller gradient drowns in subnormal numbers, and counts as zero
 
 
 class Slope(NamedTuple):
@@ -43,7 +43,7 @@ class Slope(NamedTuple):
     left: float
     right: float
     jump: float  # K above
-    noise: float  # the part of the error, and of all others, that is rounding
+    noise: float  # the part of the error that is rounding
     step: float
     move: float  # how far f moves within a step, per step
 
@@ -80,7 +80,7 @@ class Line:
         both = (values[2] - values[1]) / (points[2] - points[1])
         both2 = (values[3] - values[0]) / (points[3] - points[0])
         jump = 2 * (right - left) - (right2 - left2)
-        jump = float(jump) if np.isfinite(jump) else 0.0  # the end of f's domain
+        jump = float(jump) if np.isfinite(jump) else 0.0  # f's domain ends here
         if self._forward:
             value, change = right, 2 * abs(right2 - right)
             noise *= 1.5
@@ -108,11 +108,11 @@ class Line:
         best = last = first
         kink: Slope | None = None
         h = first.step / RATIO
-        # Down, as long as rounding leaves hope: a kink close to x is passed only by steps shorter
-        # than its distance.
+        # Smaller steps, while rounding allows: a step avoids a kink near x only if it is shorter
+        # than the distance to the kink.
         while best.error > goal and 2 * RATIO * last.noise < best.error and h >= self._smallest:
             slope = self.slope(h)
-            if 10 * slope.noise < abs(last.jump):  # else a jump cannot be seen any more
+            if 10 * slope.noise < abs(last.jump):  # else rounding hides the jump
                 stays = abs(slope.jump) >= 0.25 * abs(last.jump)
                 kink = slope if last.kinked and slope.kinked and stays else None
             best = min(best, slope, key=_bound)
@@ -153,7 +153,7 @@ class Slopes(NamedTuple):
         for name in self._fields[:-1]:
             getattr(self, name)[index] = getattr(slope, name)
         self.kinked[index] = kinked
-        if kinked:  # any slope between the two may be meant
+        if kinked:  # any slope between the two is right
             self.value[index] = (slope.left + slope.right) / 2
             self.error[index] = slope.noise + abs(slope.right - slope.left) / 2
 
@@ -161,7 +161,7 @@ class Slopes(NamedTuple):
 def find_slopes(
     f: Function, analytic: Array, delta: float | None, method: str, rtol: float
 ) -> Slopes:
-    """Return the slope of each entry, found with more care where it is in question.
+    """Return the slope of each entry, found with more steps where it is in doubt.
 
     Parameters
     ----------
@@ -172,9 +172,9 @@ def find_slopes(
     delta : float or None
         The one step to take; None for those of the module.
     method : {"central", "forward", "complex"}
-        The complex step gives values; that f has no kink there central differences say.
+        The complex step gives the values; central differences still look for kinks.
     rtol : float
-        The error that is of no interest, relative to the largest entry.
+        The error to ignore, relative to the largest entry.
     """
     shape = f.point.shape
     kinked = np.zeros(shape, bool)
