@@ -1860,6 +1860,13 @@ _RECURRENT = [
         "PyTorch's order of gates is taken for CS231n's",
     ),
     Fault(
+        "recurrent-nn",
+        "nn/recurrent.py",
+        "for gradient in made._fields[1:]:",
+        "for gradient in made._fields[2:]:",
+        "the first state's gradient is that of a former call",
+    ),
+    Fault(
         "recurrent-bias",
         "layers/recurrent.py",
         "b[0, : 2 * k] + b[1, : 2 * k]",

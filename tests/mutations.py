@@ -132,6 +132,7 @@ LIKELY = {
     "kernels/network/recurrent.py": ("test_recurrent.py", "test_golden.py"),
     "kernels/calls/recurrent.py": ("test_recurrent.py",),
     "layers/recurrent.py": ("test_recurrent.py",),
+    "nn/recurrent.py": ("test_nn_recurrent.py",),
     "kernels/network/layer_norm.py": ("test_layer_norm.py",),
     "layers/kinds.py": ("test_flat_vector.py", *_NETWORK, "test_layer_norm.py"),
     "kernels/calls/network.py": _NETWORK,

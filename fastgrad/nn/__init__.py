@@ -23,9 +23,10 @@ from fastgrad.nn.activation import Activation, ReLU, Sigmoid, Softmax, Tanh
 from fastgrad.nn.dense import Dense, Linear
 from fastgrad.nn.layer import Layer
 from fastgrad.nn.mse import MSE
+from fastgrad.nn.recurrent import GRU, LSTM, RNN
 from fastgrad.nn.sequential import Sequential
 
 __all__ = [
-    "MSE", "Activation", "Dense", "Layer", "Linear", "ReLU", "Sequential", "Sigmoid", "Softmax",
-    "Tanh",
+    "GRU", "LSTM", "MSE", "RNN", "Activation", "Dense", "Layer", "Linear", "ReLU", "Sequential",
+    "Sigmoid", "Softmax", "Tanh",
 ]  # fmt: skip
