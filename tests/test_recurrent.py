@@ -230,6 +230,19 @@ def test_a_sample_alone(cell: str, setting: Any, dtype: str) -> None:
     assert all(same_bits(s, w[:, 4]) for s, w in zip(states, whole, strict=True))
 
 
+@dtypes
+@main_cells
+def test_weights_of_any_order(cell: str, setting: Any, dtype: str) -> None:
+    """A step, or a sample, reads weights where they lie, or packed: the same bits."""
+    for shape in ((1, 1, 300, 290), (1, 40, 30, 33), (4, 1, 30, 70)):
+        a = data(cell, setting, shape, dtype)
+        turned = a | {name: np.asfortranarray(a[name]) for name in ("wx", "wh")}
+        for one, other in zip(
+            both(fg, cell, setting, turned), both(fg, cell, setting, a), strict=True
+        ):
+            assert same_bits(one, other)
+
+
 @main_cells
 def test_steps_in_pieces(cell: str, setting: Any) -> None:
     """Later steps from the state of earlier ones have the same bits."""

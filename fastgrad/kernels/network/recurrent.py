@@ -17,7 +17,7 @@ from numba import types
 from fastgrad.kernels.elementwise import cells
 from fastgrad.kernels.elementwise.rows import FORWARD
 from fastgrad.kernels.network import recurrent_table as at
-from fastgrad.kernels.network.layer import MULTIPLY
+from fastgrad.kernels.network.layer import LAYER_FORWARD, MULTIPLY
 from fastgrad.kernels.product.gemm import GEMM, PACK_B
 from fastgrad.kernels.product.microkernel import ADD
 from fastgrad.kernels.toolchain.compile import assemble, external, kernel
@@ -81,6 +81,7 @@ def build(dtype_name: str) -> str:
     IN_CACHE = 16 * 1024
     gemm = external("gemm", dtype_name, GEMM)
     pack_b = external("pack_b", dtype_name, PACK_B)
+    layer_forward = external("layer_forward", dtype_name, LAYER_FORWARD)
     multiply = external("multiply", dtype_name, MULTIPLY)
     sigmoid = external("forward_sigmoid", dtype_name, FORWARD)
     tanh = external("forward_tanh", dtype_name, FORWARD)
@@ -131,27 +132,33 @@ def build(dtype_name: str) -> str:
         )  # fmt: skip
         a_space, b_space = word(table, at.A_SPACE), word(table, at.B_SPACE)
         wx, wx_row, wx_col = word(table, at.WX), word(table, at.WX_ROW), word(table, at.WX_COL)
-        panel, pack = NR, b_space if d * width * size > DIRECT_B else 0
-        if wx_col != 1:
+        rows, panel, pack = steps * n, NR, b_space if d * width * size > DIRECT_B else 0
+        if wx_col != 1 and rows > 1:
             pack_b(d, width, wx, wx_row, wx_col, b_space)
-            wx, wx_row, panel, pack = b_space, NR, d * NR, 0
-        gemm(
-            steps * n, width, d, word(table, at.X), d, 1, wx, wx_row, panel, pack,
-            a, width, 0, word(table, at.B), a_space,
+            wx, wx_row, wx_col, panel, pack = b_space, NR, 1, greatest(d, 1) * NR, 0
+        layer_forward(
+            rows, d, width, word(table, at.X), d, 1, wx, wx_row, wx_col, panel, pack,
+            word(table, at.B), a, width, 0, 0, 0, a_space,
         )  # fmt: skip
         wh, wh_row, wh_col = word(table, at.WH), word(table, at.WH_ROW), word(table, at.WH_COL)
         packed, lengths = word(table, at.W_SPACE), word(table, at.LENGTHS)
         first = width if cell < at.GRU_BEFORE else 2 * k
         second = packed + k * round_up(first, NR) * size
-        pack_b(k, first, wh, wh_row, wh_col, packed)
-        if first != width:
-            pack_b(k, k, wh + first * wh_col * size, wh_row, wh_col, second)
+        w_row, w_panel = NR, k * NR
+        # A single row reads weights as fast where they lie, and so does a single step: packing
+        # would be most of its time (one step of one sample, 512 states: 340 us, not 90).
+        if wh_col == 1 and (n == 1 or steps == 1):
+            packed, second, w_row, w_panel = wh, wh + first * size, wh_row, NR
+        else:
+            pack_b(k, first, wh, wh_row, wh_col, packed)
+            if first != width:
+                pack_b(k, k, wh + first * wh_col * size, wh_row, wh_col, second)
         activation, bn = word(table, at.ACTIVATION), word(table, at.BN)
         states = n * k * size
         for t in range(steps):
             gates, before, now = a + t * n * width * size, h + t * states, h + (t + 1) * states
             gemm(
-                n, first, k, before, k, 1, packed, NR, k * NR, 0,
+                n, first, k, before, k, 1, packed, w_row, w_panel, 0,
                 gates, width, ADD, 0, a_space,
             )  # fmt: skip
             new, q = gates + first * size, kept + t * states
@@ -167,9 +174,9 @@ def build(dtype_name: str) -> str:
                 sigmoid(gates, width, gates, width, n, first)
                 if cell == at.GRU_BEFORE:
                     gated(n, k, gates, width, before, q)
-                    gemm(n, k, k, q, k, 1, second, NR, k * NR, 0, new, width, ADD, 0, a_space)
+                    gemm(n, k, k, q, k, 1, second, w_row, w_panel, 0, new, width, ADD, 0, a_space)
                 else:
-                    gemm(n, k, k, before, k, 1, second, NR, k * NR, 0, q, k, 0, bn, a_space)
+                    gemm(n, k, k, before, k, 1, second, w_row, w_panel, 0, q, k, 0, bn, a_space)
                     add_gated(n, k, gates, width, q, new)
                 tanh(new, width, new, width, n, k)
                 gru_state(n, k, gates, before, now)
