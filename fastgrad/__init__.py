@@ -57,6 +57,7 @@ _LATER = {
     "AdamW": "optimizers",
     "RMSprop": "optimizers",
     "Adagrad": "optimizers",
+    "schedules": "optimizers",
     "clip_norm": "optimizers.clip",
     "clip_value": "optimizers.clip",
     "EarlyStopping": "networks.shared.training",

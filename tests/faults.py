@@ -1509,8 +1509,8 @@ _NETWORKS = [
         "a strided array is updated in its buffer alone",
     ),
     Fault(
-        "step-decays", "optimizers/optimizer.py", 'return tree.kind == "array" or array.ndim > 1',
-        "return True", "biases decay",
+        "step-decays", "optimizers/optimizer.py", "path, a, a.ndim > 1 or not path)",
+        "path, a, True)", "biases decay",
     ),
     Fault(
         "step-copied", "optimizers/optimizer.py", 'kept | {"_state": state.copy()}',
@@ -1549,8 +1549,24 @@ _NETWORKS = [
         "the norm of large gradients is inf",
     ),
     Fault(
-        "optimizer-powers", "optimizers/optimizer.py", "memory.powers, memory.steps, 1)",
-        "[1.0] * self.powers, memory.steps, 1)", "resumed, Adam counts its steps from 0",
+        "update-rate", "kernels/network/update.py", "step - word(table, at.FIRST_RATE)", "step",
+        "resumed, or in its second job, training reads rates behind its schedule",
+    ),
+    Fault(
+        "fit-decays", "networks/shared/architecture.py", "view, len(shape) > 1)", "view, True)",
+        "biases of a network decay",
+    ),
+    Fault(
+        "fit-ranges", "networks/shared/architecture.py", "first = found.pop()[0]", "found.pop()",
+        "neighbours that decay alike are not updated",
+    ),
+    Fault(
+        "step-rate", "optimizers/optimizer.py", "        compiled.take_rate()\n", "        pass\n",
+        "a schedule's rate is that of the first step",
+    ),
+    Fault(
+        "optimizer-powers", "optimizers/optimizer.py", "memory.powers, memory.steps, count)",
+        "[1.0] * self.powers, memory.steps, count)", "resumed, Adam counts its steps from 0",
     ),
     Fault(
         "terminal-broken", "terminal.py", "            self._show = False", "            raise",

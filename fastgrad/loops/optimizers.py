@@ -56,7 +56,7 @@ class Optimizer(optimizers.Optimizer):
         for i, (p, grad) in enumerate(zip(params, grads, strict=True)):
             flat = p.flatten()
             memory = Memory([vector.ravel().tolist() for vector in state.vectors[i]], state.steps)
-            self._for_array(state.decays[i]).start(flat, memory)(grad.ravel())
+            self.at_step(state.steps, state.decays[i]).start(flat, memory)(grad.ravel())
             p[...] = flat.reshape(p.shape)
             for vector, row in zip(state.vectors[i], memory.vectors, strict=True):
                 _write(vector, np.reshape(row, vector.shape))

@@ -284,6 +284,8 @@ class MLP(BaseMLP):
             samples at a time; classes that are not contiguous int64 always once.
         optimizer : Optimizer, optional
             One of `optimizers`. Default: ``Adam()``; with `resume` that of the result.
+            Its weight decay is for weights, not for biases, gains and shifts, or for those of
+            which ``decay(key, array)`` is true: keys are "W1", "b1", "gain1", "shift1", "W2" ...
         epochs : int
             Passes over all samples; with `resume` how many more.
         batch_size : int

@@ -85,7 +85,8 @@ class Training:
         self.n, self.batch, self.shuffle = len(data.x), batch, shuffle
         self.optimizer, self.memory, self.rng = optimizer, memory, rng
         self.gradient = np.empty(network.size, network.dtype)
-        self.table = optimizer.table(memory, self.p, self.gradient)
+        ranges = network.ranges(optimizer, self.p)
+        self.table = optimizer.table(memory, self.p, self.gradient, ranges)
         if begun is not None:
             self.gradient[:] = begun.gradient
         self.order: Array | None = None
@@ -192,6 +193,8 @@ class Training:
         elif self.shuffle:
             self.drawn = len(self.losses), self.rng.bit_generator.state
             order = self._orders(passes)
+        steps = passes * -(-self.n // self.batch)
+        self.rates = self.optimizer.take_rates(self.table, steps)
         job.begin(passes, order, start)
         self.first = len(self.losses)
 

@@ -23,7 +23,18 @@ To add one
 ``tests/test_architecture.py`` names the place that is missing.
 """
 
+from fastgrad.optimizers import schedules
 from fastgrad.optimizers.kinds import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, RMSprop
 from fastgrad.optimizers.optimizer import Memory, Optimizer
 
-__all__ = ["OPTIMIZERS", "SGD", "Adagrad", "Adam", "AdamW", "Memory", "Optimizer", "RMSprop"]
+__all__ = [
+    "OPTIMIZERS",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Memory",
+    "Optimizer",
+    "RMSprop",
+    "schedules",
+]

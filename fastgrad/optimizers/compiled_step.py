@@ -80,15 +80,12 @@ class CompiledStep:
         row[at.ORDER] = F_ORDER if self.orders[i] == "F" else C_ORDER
         row[at.SHAPE] = shape.ctypes.data
 
-    def run(
-        self, params: list[Array], grads: list[Array], spans: list[Span], rate: float | None
-    ) -> None:
+    def run(self, params: list[Array], grads: list[Array], spans: list[Span]) -> None:
         """Update checked parameters, which lie in these spans."""
+        self.take_rate()
         with np.errstate(all="ignore"):  # float64 gradients of float32 arrays: inf is a value
             native = tuple(self._native(0, i, p) for i, p in enumerate(params))
             slopes = tuple(self._native(1, i, g) for i, g in enumerate(grads))
-            if rate is not None:
-                self.set_rate(rate)
             self.spans = np.array(sorted(span for span in spans if span[0] < span[1]), np.int64)
             self.first[at.SPANS], self.first[at.COUNT] = self.spans.ctypes.data, len(self.spans)
             if self.call(native, slopes, self.first, True) is None:
@@ -98,8 +95,10 @@ class CompiledStep:
                 if p is not taken:
                     p[...] = taken
 
-    def set_rate(self, rate: float) -> None:
-        """Take this learning rate for the next step."""
+    def take_rate(self) -> None:
+        """Take the learning rate of the next step."""
+        name = type(self.optimizer).__name__
+        rate = self.optimizer.rate(f"{name}.step", int(self.first[at.STEPS]))
         for table in self.tables:
             table.view(np.float64)[at.SETTINGS] = rate
 

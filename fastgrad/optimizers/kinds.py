@@ -6,12 +6,17 @@ See `fastgrad.optimizers` for what to do to add one.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
+from fastgrad.arrays import Array
 from fastgrad.optimizers.optimizer import Optimizer
 
 __all__ = ["OPTIMIZERS", "SGD", "Adagrad", "Adam", "AdamW", "RMSprop"]
+
+Rate = Any  # a number, or a callable of the step
+Decay = Callable[[Any, Array], Any] | None
 
 
 @dataclass(frozen=True)
@@ -23,14 +28,17 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    lr : float
-        Learning rate, positive.
+    lr : float or callable
+        Learning rate, positive; or a schedule: ``lr(step)``, at least 0, where the first step is 0.
     momentum : float
         From 0 to below 1.
     nesterov : bool
         Look ahead along v (Sutskever et al., ICML 2013, as PyTorch writes it).
     weight_decay : float
         Not negative.
+    decay : callable, optional
+        ``decay(key, array)``: whether `weight_decay` is for an array. By default for weights, not
+        for biases: see `step`.
 
     Raises
     ------
@@ -44,14 +52,16 @@ class SGD(Optimizer):
     SGD(lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0)
     """
 
-    lr: float
+    lr: Rate
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
+    decay: Decay = field(default=None, repr=False)
     kernel = "sgd"
     settings = ("lr", "momentum", "nesterov", "weight_decay")
 
     def __post_init__(self) -> None:
+        self._check_decay()
         self._check(lr=(0, math.inf), momentum=(0, 1), weight_decay=(0, math.inf))
         if self.nesterov and not self.momentum:
             raise ValueError("SGD: nesterov=True needs a momentum above 0")
@@ -70,14 +80,17 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    lr : float
-        Learning rate, positive.
+    lr : float or callable
+        Learning rate, positive; or a schedule: ``lr(step)``, at least 0, where the first step is 0.
     betas : tuple of two floats
         Decay of the running means of g and of its square, each from 0 to below 1.
     eps : float
         Positive.
     weight_decay : float
         Not negative.
+    decay : callable, optional
+        ``decay(key, array)``: whether `weight_decay` is for an array. By default for weights, not
+        for biases: see `step`.
 
     Raises
     ------
@@ -91,16 +104,18 @@ class Adam(Optimizer):
     (0.9, 0.999)
     """
 
-    lr: float = 1e-3
+    lr: Rate = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
+    decay: Decay = field(default=None, repr=False)
     kernel = "adam"
     settings = ("lr", "betas", "eps", "weight_decay", "decoupled")
     powers = 2  # of the betas
     decoupled = False  # whether weights decay by themselves, not through the gradient
 
     def __post_init__(self) -> None:
+        self._check_decay()
         name = type(self).__name__
         betas: Any = self.betas
         if not isinstance(betas, tuple | list) or len(betas) != 2:
@@ -121,14 +136,17 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    lr : float
-        Learning rate, positive.
+    lr : float or callable
+        Learning rate, positive; or a schedule: ``lr(step)``, at least 0, where the first step is 0.
     betas : tuple of two floats
         Decay of the running means of g and of its square, each from 0 to below 1.
     eps : float
         Positive.
     weight_decay : float
         Not negative; 0.01 by default.
+    decay : callable, optional
+        ``decay(key, array)``: whether `weight_decay` is for an array. By default for weights, not
+        for biases: see `step`.
 
     Raises
     ------
@@ -156,8 +174,8 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
-    lr : float
-        Learning rate, positive.
+    lr : float or callable
+        Learning rate, positive; or a schedule: ``lr(step)``, at least 0, where the first step is 0.
     alpha : float
         Decay of the running mean of g**2, from 0 to below 1.
     eps : float
@@ -168,6 +186,9 @@ class RMSprop(Optimizer):
         Divide by an estimate of the deviation of g (Graves, arXiv:1308.0850, 2013).
     weight_decay : float
         Not negative.
+    decay : callable, optional
+        ``decay(key, array)``: whether `weight_decay` is for an array. By default for weights, not
+        for biases: see `step`.
 
     Raises
     ------
@@ -181,16 +202,18 @@ class RMSprop(Optimizer):
     0.99
     """
 
-    lr: float = 1e-2
+    lr: Rate = 1e-2
     alpha: float = 0.99
     eps: float = 1e-8
     momentum: float = 0.0
     centered: bool = False
     weight_decay: float = 0.0
+    decay: Decay = field(default=None, repr=False)
     kernel = "rmsprop"
     settings = ("lr", "alpha", "eps", "momentum", "centered", "weight_decay")
 
     def __post_init__(self) -> None:
+        self._check_decay()
         self._check(lr=(0, math.inf), alpha=(0, 1), eps=(0, math.inf), momentum=(0, 1))
         self._check(weight_decay=(0, math.inf))
 
@@ -209,8 +232,8 @@ class Adagrad(Optimizer):
 
     Parameters
     ----------
-    lr : float
-        Learning rate, positive.
+    lr : float or callable
+        Learning rate, positive; or a schedule: ``lr(step)``, at least 0, where the first step is 0.
     lr_decay : float
         Not negative.
     weight_decay : float
@@ -219,6 +242,9 @@ class Adagrad(Optimizer):
         Not negative.
     eps : float
         Positive.
+    decay : callable, optional
+        ``decay(key, array)``: whether `weight_decay` is for an array. By default for weights, not
+        for biases: see `step`.
 
     Raises
     ------
@@ -232,15 +258,17 @@ class Adagrad(Optimizer):
     1e-10
     """
 
-    lr: float = 1e-2
+    lr: Rate = 1e-2
     lr_decay: float = 0.0
     weight_decay: float = 0.0
     initial_accumulator_value: float = 0.0
     eps: float = 1e-10
+    decay: Decay = field(default=None, repr=False)
     kernel = "adagrad"
     settings = ("lr", "lr_decay", "weight_decay", "eps")
 
     def __post_init__(self) -> None:
+        self._check_decay()
         self._check(lr=(0, math.inf), lr_decay=(0, math.inf), weight_decay=(0, math.inf))
         self._check(initial_accumulator_value=(0, math.inf), eps=(0, math.inf))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from copy import copy
+from collections.abc import Callable
+from numbers import Real
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from fastgrad.arguments import check_number
 from fastgrad.arrays import Array, as_array
 from fastgrad.optimizers.tree_state import TreeState, began, fortran, work_dtype
 from fastgrad.trees import Span, disjoint_spans, gradients, tree_of, updated
+
+Range = tuple[int, int, bool]  # of a flat vector: first, one behind the last, whether it decays
 
 
 class Memory(NamedTuple):
@@ -35,6 +38,9 @@ class Optimizer:
 
     kernel: ClassVar[str]  # update_KERNEL in kernels/network/update.py
     settings: ClassVar[tuple[str, ...]]  # attributes that the kernel is given, as float64
+    lr: Any  # a number, or a callable of the step
+    weight_decay: float
+    decay: Callable[[Any, Array], Any] | None
     powers: ClassVar[int] = 0  # of how many settings it keeps the power to the number of steps
     _state: TreeState | None = None
     _compiled: Any = None  # the CompiledStep of the state
@@ -54,17 +60,31 @@ class Optimizer:
         vectors = [np.full(size, self.first_value(), dtype) for _ in self.vectors()]
         return Memory(vectors, [1.0] * self.powers)
 
-    def table(self, memory: Memory, params: Array, gradient: Array) -> Array:
+    def table(self, memory: Memory, params: Array, gradient: Array, ranges: list[Range]) -> Array:
         """Return the kernel's table, which refers to these arrays and has the memory's powers."""
         from fastgrad.kernels.network import update_table as at
         from fastgrad.optimizers.compiled_step import rows_of, table_of
 
-        table = table_of(self, params.dtype.name, memory.powers, memory.steps, 1)
-        (row,) = rows_of(table)
-        row[at.PARAMS], row[at.GRAD] = params.ctypes.data, gradient.ctypes.data
-        row[at.ELEMENTS], row[at.DECAYS] = params.size, 1
-        row[at.VECTORS : at.VECTORS + len(memory.vectors)] = [v.ctypes.data for v in memory.vectors]
+        count, size = len(ranges), params.itemsize
+        table = table_of(self, params.dtype.name, memory.powers, memory.steps, count)
+        for row, (first, last, decays) in zip(rows_of(table), ranges, strict=True):
+            vectors = [vector.ctypes.data + first * size for vector in memory.vectors]
+            row[at.PARAMS] = params.ctypes.data + first * size
+            row[at.GRAD] = gradient.ctypes.data + first * size
+            row[at.ELEMENTS], row[at.DECAYS] = last - first, decays
+            row[at.VECTORS : at.VECTORS + len(vectors)] = vectors
         return table
+
+    def take_rates(self, table: Array, count: int) -> Array | None:
+        """Give a table the learning rates of so many steps to come; return who holds them."""
+        from fastgrad.kernels.network import update_table as at
+
+        if not callable(self.lr):
+            return None
+        first = int(table[at.STEPS])
+        rates = np.array([self.rate("MLP.fit", first + i) for i in range(count)])
+        table[at.RATES], table[at.FIRST_RATE] = rates.ctypes.data, first
+        return rates
 
     def memory_of(self, table: Array, vectors: list[Array]) -> Memory:
         """Return what there is to remember after the steps that were made by a table."""
@@ -74,9 +94,25 @@ class Optimizer:
         powers = table.view(np.float64)[first : first + self.powers].tolist()
         return Memory(vectors, powers, int(table[at.STEPS]))
 
+    def rate(self, function: str, step: int) -> float:
+        """Return the learning rate of a step, the first of which is 0, checked."""
+        if not callable(self.lr):
+            return float(self.lr)
+        value: Any = self.lr(step)
+        kind = type(value).__name__
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise TypeError(f"{function}: lr({step}) is a {kind}: a schedule returns a number")
+        if not 0 <= float(value) < math.inf:
+            raise ValueError(
+                f"{function}: lr({step}) is {value!r}: a schedule returns what is finite and at "
+                "least 0"
+            )
+        return float(value)
+
     def numbers(self) -> list[float]:
         """Return the settings' values, a pair's one after the other."""
         values = [getattr(self, name) for name in self.settings]
+        values = [0.0 if callable(value) else value for value in values]  # a schedule
         return [float(x) for v in values for x in (v if isinstance(v, tuple) else (v,))]
 
     # -- steps on the arrays of a script ----------------------------------------------------------
@@ -102,6 +138,10 @@ class Optimizer:
 
         Notes
         -----
+        Weight decay is for arrays of two axes or more and for an array that is the whole tree; or
+        for those of which ``decay(key, array)`` is true, where the key of a nested array is the
+        tuple of all keys that lead to it. It is asked in the first step.
+
         What is remembered lies in the optimizer, in arrays like `params`, by their place in the
         tree. After the first step no array is made any more. An array that lies in one piece is
         updated where it is; others through buffers that are kept.
@@ -233,7 +273,8 @@ class Optimizer:
         spans = disjoint_spans(caller, names, [*arrays, *slopes], len(arrays))[: len(arrays)]
         if state is None:
             decays = [
-                self._decays(tree, path, a) for path, a in zip(tree.paths(), arrays, strict=True)
+                self.decays(path[0] if len(path) == 1 else path, a, a.ndim > 1 or not path)
+                for path, a in zip(tree.paths(), arrays, strict=True)
             ]
             state = began(tree, arrays, self.vectors(), self.first_value(), self.powers, decays)
         self._run(state, arrays, slopes, spans, own)
@@ -247,25 +288,34 @@ class Optimizer:
         compiled = self._compiled
         if compiled is None or compiled.state is not state:
             compiled = CompiledStep(self, state, params)
-        compiled.run(params, grads, spans, None)
-        self._keep(state, compiled, _again(compiled, state.tree.gatherer(), own.gatherer()))
+        compiled.run(params, grads, spans)
+        again = _again(compiled, state.tree.gatherer(), own.gatherer())
+        self._keep(state, compiled, again if not callable(self.lr) else _scheduled(compiled, again))
 
-    def _for_array(self, decays: bool) -> Any:
-        """Return the same optimizer, without weight decay unless an array `decays`."""
-        rule = copy(self)
-        rule.reset()
+    def at_step(self, step: int, decays: bool) -> Any:
+        """Return the same optimizer with this step's learning rate, and without decay if so."""
+        rule = object.__new__(type(self))
+        rule.__dict__.update({k: v for k, v in self.__dict__.items() if not k.startswith("_")})
+        rule.__dict__["lr"] = self.rate(f"{type(self).__name__}.step", step)
         if not decays:
-            object.__setattr__(rule, "weight_decay", 0.0)
+            rule.__dict__["weight_decay"] = 0.0
         return rule
 
-    def _decays(self, tree: Any, path: tuple[Any, ...], array: Array) -> bool:
-        """Return whether the weight decay is for an array: by default not for biases."""
-        return tree.kind == "array" or array.ndim > 1
+    def decays(self, key: Any, array: Array, default: bool) -> bool:
+        """Return whether the weight decay is for an array: as `decay` says, if given."""
+        return default if self.decay is None else bool(self.decay(key, array))
+
+    def _check_decay(self) -> None:
+        if self.decay is not None and not callable(self.decay):
+            kind, given = type(self).__name__, type(self.decay).__name__
+            raise TypeError(f"{kind}: decay is a {given}: give a function of key and array")
 
     def _check(self, **bounds: tuple[float, float]) -> None:
         """Raise unless each named setting is a number from its first bound to below its second."""
         for name, (low, high) in bounds.items():
             value = getattr(self, name)
+            if name == "lr" and callable(value):
+                continue
             for number in value if isinstance(value, tuple) else (value,):
                 kind = type(self).__name__
                 check_number(kind, name, number)
@@ -287,3 +337,13 @@ def _again(compiled: Any, gather: Any, gather_grads: Any) -> Any:
             return None
 
     return again
+
+
+def _scheduled(compiled: Any, again: Any) -> Any:
+    """Return what `_again` does, with the learning rate of each step."""
+
+    def scheduled(params: Any, grads: Any) -> Any:
+        compiled.take_rate()
+        return again(params, grads)
+
+    return scheduled

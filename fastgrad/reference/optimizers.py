@@ -59,7 +59,9 @@ class Optimizer(optimizers.Optimizer):
             with np.errstate(all="ignore"):  # rounding may give inf; that is the right answer
                 work = p.astype(work_dtype(p.dtype), copy=False)  # float16 is computed in float32
                 memory = Memory(state.vectors[i], state.steps)
-                self._for_array(state.decays[i]).start(work, memory)(grad.astype(work.dtype))
+                self.at_step(state.steps, state.decays[i]).start(work, memory)(
+                    grad.astype(work.dtype)
+                )
                 if work is not p:
                     p[...] = work
         state.steps += 1

@@ -42,13 +42,21 @@ def build(dtype_name: str, name: str) -> str:
         steps[0] += 1
         return steps[0] - 1
 
+    @inlined
+    def rate_of(table: Any, step: Any) -> Any:
+        """Return the learning rate of a step: the first setting, or the schedule's."""
+        rates, place = word(table, at.RATES), step - word(table, at.FIRST_RATE)
+        if rates == 0:
+            rates, place = table, at.SETTINGS
+        return as_pointer(rates, wide)[place]
+
     def sgd(table: int) -> None:
-        LR, MOMENTUM, NESTEROV, DECAY = 0, 1, 2, 3
+        MOMENTUM, NESTEROV, DECAY = 1, 2, 3
         VELOCITY = at.VECTORS
-        count_step(table)
+        lr = rate_of(table, count_step(table))
         settings = as_pointer(table + 8 * at.SETTINGS, wide)
         rate, momentum, nesterov = (
-            dtype(settings[LR]), dtype(settings[MOMENTUM]), settings[NESTEROV] != 0
+            dtype(lr), dtype(settings[MOMENTUM]), settings[NESTEROV] != 0
         )  # fmt: skip
         for r in range(word(table, at.ROWS)):
             row = table + 8 * (HEADER + r * ROW)
@@ -66,14 +74,14 @@ def build(dtype_name: str, name: str) -> str:
                 p[i] -= rate * (slope + momentum * velocity if nesterov else velocity)
 
     def adam(table: int) -> None:
-        LR, BETA1, BETA2, EPS, DECAY, DECOUPLED, POWER1, POWER2 = 0, 1, 2, 3, 4, 5, 6, 7
+        BETA1, BETA2, EPS, DECAY, DECOUPLED, POWER1, POWER2 = 1, 2, 3, 4, 5, 6, 7
         MEAN, SQUARE = at.VECTORS, at.VECTORS + 1
-        count_step(table)
+        lr = rate_of(table, count_step(table))
         settings = as_pointer(table + 8 * at.SETTINGS, wide)
         beta1, beta2 = settings[BETA1], settings[BETA2]
         settings[POWER1] *= beta1
         settings[POWER2] *= beta2
-        step = dtype(settings[LR] / (1.0 - settings[POWER1]))
+        step = dtype(lr / (1.0 - settings[POWER1]))
         correction = dtype(math.sqrt(1.0 - settings[POWER2]))
         decoupled, eps = settings[DECOUPLED] != 0, dtype(settings[EPS])
         b1, b2, c1, c2 = dtype(beta1), dtype(beta2), dtype(1.0 - beta1), dtype(1.0 - beta2)
@@ -83,7 +91,7 @@ def build(dtype_name: str, name: str) -> str:
             m, v = vector(row, MEAN), vector(row, SQUARE)
             weight_decay = settings[DECAY] if word(row, at.DECAYS) != 0 else 0.0
             decay = dtype(0.0 if decoupled else weight_decay)
-            kept = dtype(1.0 - settings[LR] * weight_decay if decoupled else 1.0)
+            kept = dtype(1.0 - lr * weight_decay if decoupled else 1.0)
             for i in range(count):
                 slope = decayed(g[i], decay, p[i])
                 first = b1 * m[i] + c1 * slope
@@ -92,11 +100,11 @@ def build(dtype_name: str, name: str) -> str:
                 p[i] = p[i] * kept - step * (first / (math.sqrt(second) / correction + eps))
 
     def rmsprop(table: int) -> None:
-        LR, ALPHA, EPS, MOMENTUM, CENTERED, DECAY = 0, 1, 2, 3, 4, 5
+        ALPHA, EPS, MOMENTUM, CENTERED, DECAY = 1, 2, 3, 4, 5
         SQUARE, MEAN = at.VECTORS, at.VECTORS + 1
-        count_step(table)
+        lr = rate_of(table, count_step(table))
         settings = as_pointer(table + 8 * at.SETTINGS, wide)
-        rate, momentum, eps = dtype(settings[LR]), dtype(settings[MOMENTUM]), dtype(settings[EPS])
+        rate, momentum, eps = dtype(lr), dtype(settings[MOMENTUM]), dtype(settings[EPS])
         kept, new = dtype(settings[ALPHA]), dtype(1.0 - settings[ALPHA])
         centered = settings[CENTERED] != 0
         VELOCITY = MEAN + 1 if centered else MEAN
@@ -120,11 +128,12 @@ def build(dtype_name: str, name: str) -> str:
                 p[i] -= rate * slope
 
     def adagrad(table: int) -> None:
-        LR, LR_DECAY, DECAY, EPS = 0, 1, 2, 3
+        LR_DECAY, DECAY, EPS = 1, 2, 3
         SUM = at.VECTORS
         steps = count_step(table)
+        lr = rate_of(table, steps)
         settings = as_pointer(table + 8 * at.SETTINGS, wide)
-        rate = dtype(settings[LR] / (1.0 + steps * settings[LR_DECAY]))
+        rate = dtype(lr / (1.0 + steps * settings[LR_DECAY]))
         eps = dtype(settings[EPS])
         for r in range(word(table, at.ROWS)):
             row = table + 8 * (HEADER + r * ROW)

@@ -13,8 +13,9 @@ from __future__ import annotations
     STEPS,  # done so far
     BUSY,  # whether a call is under way that has released Python's lock
     SPANS, COUNT,  # address of (start, end) of each array that is updated, sorted; how many
+    RATES, FIRST_RATE,  # address of float64 learning rates, or 0; the step of the first of them
     SETTINGS,  # float64, in the order in which an optimizer's class names them; then its powers
-) = range(8)  # fmt: skip
+) = range(10)  # fmt: skip
 HEADER = 24
 (
     PARAMS, GRAD,  # addresses

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastgrad.arrays import FLOAT64, Array
 from fastgrad.layers.kinds import Dense, Layer, LayerNorm
+from fastgrad.optimizers.optimizer import Optimizer, Range
 
 
 def lay_out(
@@ -55,6 +56,25 @@ class Architecture:
                 if view is not None:
                     view[...] = np.transpose(value) if self.columns else value
         return params
+
+    def ranges(self, optimizer: Optimizer, params: Array) -> list[Range]:
+        """Return the pieces of a flat vector that an optimizer's weight decay is for, or is not."""
+        if not optimizer.weight_decay:
+            return [(0, self.size, False)]
+        found: list[Range] = []
+        number = end = 0
+        for layer, views in zip(self.layers, self.views(params), strict=True):
+            number += isinstance(layer, Dense)
+            for name, view, shape in zip(views._fields, views, layer.shapes(), strict=True):
+                if view is None or shape is None:
+                    continue
+                key = f"{'W' if name == 'w' else name}{number}"
+                decays = optimizer.decays(key, view, len(shape) > 1)
+                first, end = end, end + view.size
+                if found and found[-1][2] == decays:
+                    first = found.pop()[0]
+                found.append((first, end, decays))
+        return found
 
     def turned(self, rows: Array) -> Array:
         """Return an array of one sample a row as callers have it, or one of theirs in rows."""

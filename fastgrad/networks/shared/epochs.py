@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from fastgrad.arguments import random_generator
 from fastgrad.arrays import Array
+from fastgrad.networks.shared.architecture import Architecture
 from fastgrad.networks.shared.fit_arguments import CALLER, FitOptions, is_true, optimizer_of
 from fastgrad.networks.shared.training import EarlyStopping, FitResult, FitState
 from fastgrad.warning_categories import TrainingWarning
@@ -31,6 +33,19 @@ class State(NamedTuple):
     rng: np.random.Generator  # of the orders to come
 
 
+def make_step(
+    rule: Any, memory: Any, params: Array, grad: Array, ranges: list[tuple[int, int, bool]]
+) -> None:
+    """Make a step by `grad`, which is used up, on each of these pieces of the flat vectors."""
+    for first, last, decays in ranges:
+        piece = slice(first, last)
+        part = replace(memory, vectors=[vector[piece] for vector in memory.vectors])
+        rule.at_step(memory.steps, decays).start(params[piece], part)(grad[piece])
+        for vector, changed in zip(memory.vectors, part.vectors, strict=True):
+            vector[piece] = changed  # of lists, these are copies
+    memory.steps += 1
+
+
 def train(
     params: Array,
     count: int,
@@ -38,6 +53,7 @@ def train(
     averaged: bool,
     kind: type[Any],
     default: Any,
+    network: Architecture,
     options: FitOptions,
 ) -> FitResult:
     """Train `params` in place on `count` samples; the rest is documented at `MLP.fit`.
@@ -45,7 +61,8 @@ def train(
     ``value_and_grad(batch)`` returns the loss of the samples with these numbers and its gradient
     with respect to `params`, which is used up. `averaged` says that it is a mean, not a sum. `kind`
     is the package's `Optimizer`, whose ``memory(params)`` is what there is to remember before the
-    first step, and whose ``start(params, memory)`` returns ``step(grad)``.
+    first step, and whose ``start(params, memory)`` returns ``step(grad)``; `network` says which
+    parameters the weight decay is for.
     """
     options = options.checked()
     resume, batch_size, callback = options.resume, options.batch_size, options.callback
@@ -58,7 +75,7 @@ def train(
         for vector, kept in zip(memory.vectors, before.memory.vectors, strict=False):
             vector[:] = kept
 
-    step, stopped = rule.start(params, memory), None
+    stopped, ranges = None, network.ranges(rule, params)
     end = len(losses) + options.epochs
     finite = np.isfinite(params).all()  # some may be infinite from the start, on purpose
     while len(losses) < end and stopped is None:
@@ -72,7 +89,7 @@ def train(
                 value, grad = value_and_grad(batch)
                 # Undo the batch's mean, over samples or over elements: k per sample.
                 total += value * len(batch) if averaged else value
-                step(grad)
+                make_step(rule, memory, params, grad, ranges)
         loss = total / count if averaged else total
         if not np.isfinite(loss) or (finite and not np.isfinite(params).all()):
             params[:], memory, rng.bit_generator.state = kept

@@ -192,4 +192,6 @@ class PlainMLP(BaseMLP):
             optimizer, epochs, batch_size, shuffle, seed, progress, callback, resume
         )
         averaged = self.reduction != "sum"
-        return train(p, len(data.x), value_and_grad, averaged, self.kind, self.default, options)
+        return train(
+            p, len(data.x), value_and_grad, averaged, self.kind, self.default, network, options
+        )
