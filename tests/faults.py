@@ -1549,6 +1549,14 @@ _NETWORKS = [
         "the norm of large gradients is inf",
     ),
     Fault(
+        "update-quotient", "kernels/network/update.py", "return q if a < math.inf else a",
+        "return q", "an infinite second moment makes parameters NaN",
+    ),
+    Fault(
+        "update-inverse", "kernels/network/update.py", "        q = a * inverse\n",
+        "        return a * inverse\n", "the second moment is off by a unit",
+    ),
+    Fault(
         "update-rate", "kernels/network/update.py", "step - word(table, at.FIRST_RATE)", "step",
         "resumed, or in its second job, training reads rates behind its schedule",
     ),

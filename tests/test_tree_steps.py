@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 import threading
 import tracemalloc
@@ -104,6 +105,27 @@ def test_a_step_is_that_of_fit(case: str, dtype: str) -> None:
     for _ in range(5):
         opt.step(net.layers(p), net.layers(net.value_and_grad(p, x, target)[1]))
     assert np.array_equal(p, fitted.params)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_quotients_are_divisions_to_the_bit(dtype: str) -> None:
+    """The second moment's correction divides without a division: any number gives its quotient."""
+    rng, kind = rng_of("quotients"), np.dtype(dtype).type
+    grad = (rng.standard_normal(100_000) * 10.0 ** rng.integers(-18, 18, 100_000)).astype(dtype)
+    for beta2 in (0.999, 0.9, 0.5, 1 - 2.0**-50):
+        p, opt = np.zeros(len(grad), dtype), fg.Adam(2.0**-10, (0.5, beta2))
+        opt.step(p, grad)
+        square = kind(1 - beta2) * (grad * grad)
+        root = np.sqrt(square) / kind(math.sqrt(1 - beta2))
+        expected = -(kind(2.0**-9) * (kind(0.5) * grad / (root + kind(1e-8))))
+        assert np.array_equal(p, expected)
+
+
+def test_squares_beyond_the_largest_number() -> None:
+    """A second moment that is infinite moves nothing, as in PyTorch."""
+    p, opt = np.ones(20, np.float32), fg.Adam(0.1)
+    opt.step(p, np.full(20, 1e25, np.float32))
+    assert p.tolist() == [1.0] * 20
 
 
 def nested(params: dict[str, Array]) -> Any:

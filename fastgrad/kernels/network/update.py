@@ -16,6 +16,7 @@ from numba import types
 from fastgrad.kernels.network import update_table as at
 from fastgrad.kernels.network.update_table import HEADER, ROW
 from fastgrad.kernels.toolchain.compile import assemble, inlined
+from fastgrad.kernels.toolchain.intrinsics import fma
 from fastgrad.kernels.toolchain.pointers import as_pointer, word
 
 UPDATE = types.void(types.intp)
@@ -34,6 +35,19 @@ def build(dtype_name: str, name: str) -> str:
     def vector(row: Any, place: Any) -> Any:
         """Return a vector whose address a row holds."""
         return as_pointer(word(row, place), dtype)
+
+    @inlined
+    def quotient(a: Any, divisor: Any, inverse: Any) -> Any:
+        """Return a / divisor, to the bit, without a division: `inverse` is 1 / divisor, rounded.
+
+        Two corrections by the remainder, which an fma gives exactly: after the first the quotient
+        is off by less than a unit, and the second rounds it rightly (Markstein, IBM Journal 34,
+        1990). Divisions and roots are what an update waits for; multiplications are idle.
+        """
+        q = a * inverse
+        q = fma(fma(-divisor, q, a), inverse, q)
+        q = fma(fma(-divisor, q, a), inverse, q)
+        return q if a < math.inf else a
 
     @inlined
     def count_step(table: Any) -> Any:
@@ -83,6 +97,7 @@ def build(dtype_name: str, name: str) -> str:
         settings[POWER2] *= beta2
         step = dtype(lr / (1.0 - settings[POWER1]))
         correction = dtype(math.sqrt(1.0 - settings[POWER2]))
+        inverse = dtype(1.0) / correction
         decoupled, eps = settings[DECOUPLED] != 0, dtype(settings[EPS])
         b1, b2, c1, c2 = dtype(beta1), dtype(beta2), dtype(1.0 - beta1), dtype(1.0 - beta2)
         for r in range(word(table, at.ROWS)):
@@ -97,7 +112,9 @@ def build(dtype_name: str, name: str) -> str:
                 first = b1 * m[i] + c1 * slope
                 second = b2 * v[i] + c2 * (slope * slope)
                 m[i], v[i] = first, second
-                p[i] = p[i] * kept - step * (first / (math.sqrt(second) / correction + eps))
+                p[i] = p[i] * kept - step * (
+                    first / (quotient(math.sqrt(second), correction, inverse) + eps)
+                )
 
     def rmsprop(table: int) -> None:
         ALPHA, EPS, MOMENTUM, CENTERED, DECAY = 1, 2, 3, 4, 5
