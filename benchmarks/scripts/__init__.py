@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterator
 
 from .recurrent import recurrent
 from .step import Step
+from .trained import trained
 
 __all__ = ["GROUPS", "Step"]
 
-GROUPS: dict[str, Callable[[], Iterator[Step]]] = {"recurrent": recurrent}
+GROUPS: dict[str, Callable[[], Iterator[Step]]] = {
+    "recurrent": recurrent,
+    "trained": trained,
+}
