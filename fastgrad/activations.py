@@ -14,13 +14,14 @@ To add one
 ``fastgrad/__init__.py``, ``fastgrad/reference/__init__.py``, ``fastgrad/loops/__init__.py``
     Its name, to make it public; in the first twice, among the imports and in ``__all__``: type
     checkers and editors read both as they are written.
+``tests/truth.py``
+    Its true values, slopes and limits, and its name in PyTorch.
 ``benchmarks/common.py``
     Its name, to have it timed.
 
 `fastgrad.warmup`, the command line and most tests follow from the row.
 ``tests/test_architecture.py`` and ``tests/test_benchmarks_cover.py`` name what is missing
-elsewhere. Tests with their own table, of true values or of PyTorch's names, fail until it has the
-row.
+elsewhere.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ To add one
     Its terms.
 ``fastgrad/reference/losses.py``, ``fastgrad/loops/losses.py``
     Its twins.
+``tests/truth.py``
+    Its true terms, and its name in PyTorch.
 ``benchmarks/common.py``
     Its name, to have it timed.
 

@@ -25,7 +25,7 @@ import mpmath as mp
 import numpy as np
 import wide
 from conftest import DTYPES, Array, rng_of, ulp
-from truth import DIGITS, TABLE, TRUTH
+from truth import DIGITS, ELEMENTWISE, TABLE, TRUTH
 
 import fastgrad as fg
 
@@ -71,7 +71,7 @@ def errors(name: str, z: Array) -> tuple[Array, Array]:
     Special: NaN or infinite after correct rounding, or a zero, whose sign must be that of the
     exact result.
     """
-    got, exact = TABLE[name](z), wide.evaluate(name, z)
+    got, exact = TABLE[name](z), wide.evaluate(TRUTH[name].wide, z)
     with np.errstate(all="ignore"):
         rounded = exact.astype(z.dtype)
         spacing = ulp(rounded.astype(np.float64), z.dtype.name)
@@ -129,7 +129,7 @@ def hard_points(name: str, z: Array, count: int) -> list[Hard]:
         at = z[i : i + 1]
         got = mp.mpf(float(TABLE[name](at)[0]))
         with mp.workdps(DIGITS):
-            exact = TRUTH[name][0](mp.mpf(float(at[0])))
+            exact = TRUTH[name].value(mp.mpf(float(at[0])))
             spacing = ulp(np.array([float(exact)]), z.dtype.name)[0]
             found.append(Hard(float(at[0]), float(abs(got - exact) / spacing), float(error[i])))
     return found
@@ -182,7 +182,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.products:
         products()
         return 0
-    for name in (n for n in wide.WIDE if options.only in n):
+    for name in (n for n in ELEMENTWISE if options.only in n):
         if options.hard:
             found = hard_points(name, log_uniform(300_000, "hard points"), HARD)
             off = max(abs(hard.error - hard.by_oracle) for hard in found)

@@ -37,7 +37,7 @@ def shapes(rng: Rng, options: dict[str, Any]) -> Shapes:
         activations[-1] = "tanh"
     for i, width in enumerate(widths[1:]):
         if activations[i] == "softmax" and width == 1:  # refused
-            activations[i] = "softsign"
+            activations[i] = "tanh"
     options |= {
         "sizes": tuple(widths),
         "activations": activations,

@@ -3,6 +3,7 @@
 import mpmath as mp
 import numpy as np
 import pytest
+from truth import TRUTH
 from twins import ELEMENTWISE, FROM_OUTPUT, NAMES, assert_close, dtypes, impls, random
 
 from fastgrad.loops import activations as loop_activations
@@ -47,36 +48,6 @@ def test_backward_from_output_refuses(impl, name):
         impl.ACTIVATIONS[name].backward_from_output([1.0], [1.0])
 
 
-def _cdf(z):
-    return mp.erfc(-z / mp.sqrt(2)) / 2
-
-
-TRUTH = {  # formula and derivative
-    "identity": (lambda z: z, lambda z: 1),
-    "sigmoid": (
-        lambda z: 1 / (1 + mp.exp(-z)),
-        lambda z: 1 / (1 + mp.exp(-z)) / (1 + mp.exp(z)),
-    ),
-    "tanh": (mp.tanh, lambda z: mp.sech(z) ** 2),
-    "relu": (lambda z: max(z, 0), lambda z: int(z > 0)),
-    "gelu": (
-        lambda z: z * _cdf(z),
-        lambda z: _cdf(z) + z * mp.exp(-z * z / 2) / mp.sqrt(2 * mp.pi),
-    ),
-    "gelu_tanh": (
-        lambda z: z * (1 + mp.tanh(mp.sqrt(2 / mp.pi) * (z + mp.mpf("0.044715") * z**3))) / 2,
-        None,
-    ),
-    "silu": (lambda z: z / (1 + mp.exp(-z)), None),
-    "elu": (lambda z: z if z > 0 else mp.expm1(z), lambda z: 1 if z >= 0 else mp.exp(z)),
-    "leaky_relu": (
-        lambda z: z if z > 0 else mp.mpf(0.01) * z,
-        lambda z: 1 if z > 0 else mp.mpf(0.01),
-    ),
-    "softplus": (lambda z: mp.log1p(mp.exp(z)), lambda z: 1 / (1 + mp.exp(-z))),
-    "softsign": (lambda z: z / (1 + abs(z)), lambda z: 1 / (1 + abs(z)) ** 2),
-    "exp": (mp.exp, mp.exp),
-}
 POINTS = [
     0.0,
     1e-300,
@@ -104,14 +75,11 @@ def test_activation_is_true(name, dtype):
     act = activations.ACTIVATIONS[name]
     info = np.finfo(dtype)
     eps, smallest = float(info.eps), float(info.smallest_subnormal)
-    formula, derivative = TRUTH[name]
     points = np.array(POINTS, dtype=dtype)
     with mp.workdps(500):
         exact = [mp.mpf(z) for z in points.tolist()]
-        values = np.array([float(formula(z)) for z in exact])
-        slopes = np.array(
-            [float((derivative or (lambda z: mp.diff(formula, z)))(z)) for z in exact]
-        )
+        values = np.array([float(TRUTH[name].value(z)) for z in exact])
+        slopes = np.array([float(TRUTH[name].slope(z)) for z in exact])
     with np.errstate(over="ignore"):
         expect_inf = np.isinf(values.astype(dtype))
     # exp magnifies the rounding of its argument, which only gelu_tanh has to compute.
@@ -138,7 +106,7 @@ def test_gelu_tail_keeps_its_digits():
     with mp.workdps(40):
         for dtype in (np.float64, np.float32):
             points = z.astype(dtype)
-            truth = np.array([float(v * _cdf(v)) for v in map(mp.mpf, points.tolist())])
+            truth = np.array([float(TRUTH["gelu"].value(v)) for v in map(mp.mpf, points.tolist())])
             got = activations.gelu(points).astype(np.float64)
             tiny = np.finfo(dtype).tiny * 4
             error = np.abs(got - truth) / np.maximum(np.abs(truth), tiny)
@@ -155,28 +123,13 @@ def test_kinks_belong_to_the_left(impl):
     assert impl.elu.backward_from_output([1.0], [0.0]).tolist() == [1.0]
 
 
-LIMITS = {  # name: (act(-inf), act(inf), act'(-inf), act'(inf))
-    "identity": (-np.inf, np.inf, 1, 1),
-    "sigmoid": (0, 1, 0, 0),
-    "tanh": (-1, 1, 0, 0),
-    "relu": (0, np.inf, 0, 1),
-    "gelu": (0, np.inf, 0, 1),
-    "gelu_tanh": (0, np.inf, 0, 1),
-    "silu": (0, np.inf, 0, 1),
-    "elu": (-1, np.inf, 0, 1),
-    "leaky_relu": (-np.inf, np.inf, 0.01, 1),
-    "softplus": (0, np.inf, 0, 1),
-    "softsign": (-1, 1, 0, 0),
-    "exp": (0, np.inf, 0, np.inf),
-}
-
-
 @impls
 @dtypes
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_infinities_and_huge_values_give_the_limit(impl, name, dtype):
     act = impl.ACTIVATIONS[name]
-    below, above, slope_below, slope_above = np.array(LIMITS[name]).astype(dtype)
+    above, below = np.array(TRUTH[name].limits[:2]).astype(dtype)
+    slope_above, slope_below = np.array(TRUTH[name].limit_slopes[:2]).astype(dtype)
     huge = np.finfo(dtype).max
     with np.errstate(all="raise"):
         assert act(np.array([-np.inf, np.inf], dtype)).tolist() == [below, above]

@@ -10,20 +10,18 @@ import functools
 import itertools
 import pickle
 from collections.abc import Callable
-from typing import Any
 
 import mpmath as mp
 import numpy as np
 import pytest
 from conftest import DTYPES, FORMS, Array, rng_of, same_bits, ulp, ulp_distance
 from tolerances import PRODUCT_SLOPE_U, PRODUCT_SLOPES, REFERENCE_EPS, SLOPE_U, U
-from truth import DIGITS, TABLE, TRUTH, two_words
+from truth import DIGITS, ELEMENTWISE, TABLE, TRUTH, two_words
 
 import fastgrad as fg
 from fastgrad import reference
 from fastgrad.activations import BUILT_IN
 
-ELEMENTWISE = [name for name, row in TABLE.items() if not row.rowwise]
 FROM_OUTPUT = [name for name in ELEMENTWISE if TABLE[name].from_output]
 FROM_INPUT = [name for name, row in TABLE.items() if not row.from_output]
 
@@ -53,17 +51,18 @@ def sample(dtype: str) -> Array:
 
 
 @functools.cache
-def truth(name: str, dtype: str, which: int) -> tuple[Array, Array]:
-    """Return exact values (0) or derivatives (1) on the sample, in two words."""
+def truth(name: str, dtype: str, which: str) -> tuple[Array, Array]:
+    """Return the exact ``"value"`` or ``"slope"`` on the sample, in two words."""
+    exact = getattr(TRUTH[name], which)
     with mp.workdps(DIGITS):
-        return two_words([TRUTH[name][which](mp.mpf(z)) for z in sample(dtype).tolist()])
+        return two_words([exact(mp.mpf(z)) for z in sample(dtype).tolist()])
 
 
 @dtypes
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_values_are_within_the_ulp_of_the_row(name: str, dtype: str) -> None:
     z, limit = sample(dtype), TABLE[name].ulp[DTYPES.index(dtype)]
-    exact, rest = truth(name, dtype, 0)
+    exact, rest = truth(name, dtype, "value")
     with np.errstate(over="ignore"):
         overflow = np.isinf(exact.astype(dtype))
     exact = np.where(overflow, np.copysign(np.inf, exact), exact)
@@ -77,7 +76,7 @@ def test_values_are_within_the_ulp_of_the_row(name: str, dtype: str) -> None:
 def test_derivatives_are_true(name: str, dtype: str) -> None:
     """Products keep relative accuracy into the tails; sums that of their largest term."""
     z, u = sample(dtype), U[dtype]
-    exact, rest = truth(name, dtype, 1)
+    exact, rest = truth(name, dtype, "slope")
     got = TABLE[name].derivative(z).astype(np.float64)
     subnormal = float(np.finfo(dtype).smallest_subnormal)
     if name in PRODUCT_SLOPES:
@@ -93,30 +92,13 @@ def test_derivatives_are_true(name: str, dtype: str) -> None:
     assert not bad.any(), f"at {z[bad]}: {got[bad]}, not {exact[bad]}"
 
 
-SPECIAL = {  # NaN, inf, -inf, 0, -0 -> value; derivative at inf, -inf, 0
-    "identity": ([np.inf, -np.inf, 0.0], [1, 1, 1]),
-    "sigmoid": ([1.0, 0.0, 0.5], [0, 0, 0.25]),
-    "tanh": ([1.0, -1.0, 0.0], [0, 0, 1]),
-    "relu": ([np.inf, 0.0, 0.0], [1, 0, 0]),
-    "gelu": ([np.inf, 0.0, 0.0], [1, 0, 0.5]),
-    "gelu_tanh": ([np.inf, 0.0, 0.0], [1, 0, 0.5]),
-    "silu": ([np.inf, 0.0, 0.0], [1, 0, 0.5]),
-    "elu": ([np.inf, -1.0, 0.0], [1, 0, 1]),
-    "leaky_relu": ([np.inf, -np.inf, 0.0], [1, 0.01, 0.01]),
-    "softplus": ([np.inf, 0.0, np.log(2)], [1, 0, 0.5]),
-    "softsign": ([1.0, -1.0, 0.0], [0, 0, 1]),
-    "exp": ([np.inf, 0.0, 1.0], [np.inf, 0, 1]),
-}
-ODD = ("identity", "tanh", "leaky_relu", "softsign", "elu", "gelu", "gelu_tanh", "silu")
-
-
 @dtypes
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_special_values(name: str, dtype: str) -> None:
     row = TABLE[name]
     z = np.array([np.inf, -np.inf, 0.0], dtype)
-    slopes = np.array(SPECIAL[name][1], dtype)
-    exact = np.array(SPECIAL[name][0])
+    slopes = np.array(TRUTH[name].limit_slopes, dtype)
+    exact = np.array(TRUTH[name].limits)
     rounded = row.ulp[DTYPES.index(dtype)] if name == "softplus" else 0
     assert (ulp_distance(row(z), exact) <= rounded).all()
     np.testing.assert_array_equal(row.derivative(z), slopes)
@@ -127,7 +109,7 @@ def test_special_values(name: str, dtype: str) -> None:
         if name != "identity":
             assert np.isnan(row.backward(np.ones(3, dtype), z)).all()
             assert np.isnan(row.derivative(z)).all()
-    if name in ODD:  # act(z) ~ c z at 0, so signed zeros pass through
+    if TRUTH[name].keeps_sign_of_zero:
         zeros = np.array([0.0, -0.0], dtype)
         np.testing.assert_array_equal(np.signbit(row(zeros)), [False, True])
 
@@ -170,20 +152,11 @@ def test_agrees_with_the_reference(name: str, dtype: str) -> None:
 @pytest.mark.parametrize("name", FROM_OUTPUT)
 def test_slope_from_output(name: str, dtype: str) -> None:
     """grad_z of an exactly given y, against the formula in long double arithmetic."""
-    formulas: dict[str, Callable[[Any], Any]] = {
-        "identity": np.ones_like,
-        "sigmoid": lambda y: y * (1 - y),
-        "tanh": lambda y: (1 - y) * (1 + y),
-        "relu": lambda y: (y > 0) * np.ones_like(y),
-        "elu": lambda y: np.where(y >= 0, 1, y + 1),
-        "leaky_relu": lambda y: np.where(y > 0, 1, np.longdouble(1) / 100),
-        "softplus": lambda y: -np.expm1(-y),
-        "softsign": lambda y: (1 - abs(y)) ** 2,
-        "exp": lambda y: y,
-    }
     g, z = grid(dtype)
     y = TABLE[name](z)
-    wide = formulas[name](y.astype(np.longdouble))
+    formula = TRUTH[name].slope_of_y
+    assert formula is not None
+    wide = formula(y.astype(np.longdouble))
     got = TABLE[name].backward_from_output(g, y).astype(np.longdouble)
     # Roundings: the constant, a difference that is exact or rounds once, a product or two, g *.
     bound = 4 * U[dtype] * abs(g) * np.maximum(abs(wide), abs(y) if name != "exp" else 0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import pickle
-from collections.abc import Callable
 from typing import Any
 
 import mpmath as mp
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import DTYPES, FORMS, LAYOUTS, Array, rng_of, same_bits, turn
 from tolerances import GRADIENT_RTOL, LOSS_GRAD_U, LOSS_U, U
+from truth import LOSS_TRUTH
 
 import fastgrad as fg
 from fastgrad import loops, reference
@@ -116,33 +116,15 @@ def test_agrees_with_the_reference(
 
 def _exact_terms(name: str, pred: Array, target: Array | None) -> Any:
     """Return the sum of the terms by mpmath."""
-    rows = [[mp.mpf(v) for v in row] for row in pred.tolist()]
-    goal = np.zeros_like(pred) if target is None else target
-    if name == "softmax_cross_entropy":
-        if goal.ndim == 1:
-            goal = np.eye(pred.shape[1])[goal]
-        weights = [[mp.mpf(v) for v in row] for row in goal.tolist()]
-        logs = [mp.log(mp.fsum(map(mp.exp, row))) for row in rows]
-        return mp.fsum(
-            t * (log - z)
-            for row, ts, log in zip(rows, weights, logs, strict=True)
-            for z, t in zip(row, ts, strict=True)
-        )
-    pairs = [
-        (p, mp.mpf(t))
-        for row, ts in zip(rows, goal.tolist(), strict=True)
-        for p, t in zip(row, ts, strict=True)
-    ]
-    half = mp.mpf(1) / 2
-    term: dict[str, Callable[[Any, Any], Any]] = {
-        "mse": lambda p, t: (p - t) ** 2,
-        "squared_l2": lambda p, t: (p - t) ** 2,
-        "sum": lambda p, t: p,
-        "mae": lambda p, t: abs(p - t),
-        "huber": lambda p, t: (p - t) ** 2 * half if abs(p - t) <= 1 else abs(p - t) - half,
-        "binary_cross_entropy_with_logits": lambda p, t: mp.log1p(mp.exp(p)) - t * p,
-    }
-    return mp.fsum(term[name](p, t) for p, t in pairs)
+    if target is None:
+        target = np.zeros_like(pred)
+    elif target.ndim == 1:  # classes
+        target = np.eye(pred.shape[1])[target]
+    term = LOSS_TRUTH[name].value
+    ps, ts = ([[mp.mpf(v) for v in row] for row in a.tolist()] for a in (pred, target))
+    if name == "softmax_cross_entropy":  # a term is of a row
+        return mp.fsum(map(term, ps, ts))
+    return mp.fsum(mp.fsum(map(term, *rows)) for rows in zip(ps, ts, strict=True))
 
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])

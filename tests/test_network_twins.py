@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import DTYPES, LAYOUTS, Array, same_bits, turn
 from tolerances import CENTRAL_ATOL, CENTRAL_STEP, FLOAT32_RTOL, GRADIENT_RTOL
+from truth import LOSS_TRUTH, TRUTH
 from twins import NETWORK_RTOL, assert_near, impls, inputs, make, parameters, targets, transposed
 
 from fastgrad import loops, reference
@@ -56,36 +56,6 @@ def test_gradient_by_central_differences(
             assert grad[i] == pytest.approx(rise / (2 * CENTRAL_STEP), abs=CENTRAL_ATOL, rel=0)
 
 
-def torch_activation(torch: Any, name: str) -> Callable[[Any], Any]:
-    functional = torch.nn.functional
-    special: dict[str, Callable[[Any], Any]] = {
-        "identity": lambda z: z,
-        "softmax": lambda z: torch.softmax(z, 1),
-        "gelu_tanh": lambda z: functional.gelu(z, approximate="tanh"),
-        "softplus": lambda z: functional.softplus(z, threshold=100),
-        "sigmoid": torch.sigmoid,
-        "tanh": torch.tanh,
-        "exp": torch.exp,
-    }
-    return special[name] if name in special else getattr(functional, name)  # type: ignore[no-any-return]
-
-
-def torch_loss(torch: Any, loss: str, y: Any, target: Any) -> Any:
-    """Return the sum of the terms."""
-    functional = torch.nn.functional
-    if loss == "sum":
-        return y.sum()
-    if loss == "squared_l2":
-        return (y**2).sum()
-    name = {
-        "mse": "mse_loss",
-        "mae": "l1_loss",
-        "huber": "huber_loss",
-        "softmax_cross_entropy": "cross_entropy",
-    }.get(loss, loss)
-    return getattr(functional, name)(y, torch.tensor(target), reduction="sum")
-
-
 def torch_value_and_grad(
     torch: Any, net: Any, params: Array, x: Array, target: Array | None
 ) -> tuple[float, Array]:
@@ -101,11 +71,12 @@ def torch_value_and_grad(
         if net.bias:
             y = y + flat[at : at + k]
             at += k
-        y = torch_activation(torch, act.name)(y)
+        y = TRUTH[act.name].torch(torch, y)
     assert at == net.size
     terms = len(x) if net.loss.name == "softmax_cross_entropy" else y.numel()
     count = {"sum": 1, "mean": terms, "samples": len(x)}[net.reduction]
-    value = torch_loss(torch, net.loss.name, y, target) / count
+    target_ = None if target is None else torch.tensor(target)
+    value = LOSS_TRUTH[net.loss.name].torch(torch.nn.functional, y, target_) / count
     value.backward()
     return value.item(), flat.grad.numpy()
 

@@ -7,6 +7,7 @@ layouts, at points where a wrong sign or a transposed index shows. The tolerance
 
 from __future__ import annotations
 
+import functools
 import itertools
 import warnings
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from conftest import DTYPES, LAYOUTS, Array, rng_of, turn
 from tolerances import TORCH_EPS, U, gamma
+from truth import LOSS_TRUTH, TRUTH
 
 import fastgrad as fg
 
@@ -24,32 +26,11 @@ with warnings.catch_warnings():
     torch: Any = pytest.importorskip("torch", exc_type=ImportError)
     functional: Any = torch.nn.functional
 
-# PyTorch's activations by our names. softplus: above its threshold PyTorch returns z itself.
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
-    "identity": lambda z: z * 1,
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-    "softmax": lambda z: torch.softmax(z, -1),
-    "gelu": functional.gelu,
-    "gelu_tanh": lambda z: functional.gelu(z, approximate="tanh"),
-    "silu": functional.silu,
-    "elu": functional.elu,
-    "leaky_relu": functional.leaky_relu,
-    "softplus": lambda z: functional.softplus(z, threshold=100),
-    "softsign": functional.softsign,
-    "exp": torch.exp,
+    name: functools.partial(row.torch, torch) for name, row in TRUTH.items()
 }
 LOSSES: dict[str, Callable[[Any, Any], Any]] = {
-    "mse": lambda p, t: functional.mse_loss(p, t, reduction="sum"),
-    "mae": lambda p, t: functional.l1_loss(p, t, reduction="sum"),
-    "huber": lambda p, t: functional.huber_loss(p, t, reduction="sum"),
-    "binary_cross_entropy_with_logits": lambda p, t: functional.binary_cross_entropy_with_logits(
-        p, t, reduction="sum"
-    ),
-    "softmax_cross_entropy": lambda p, t: functional.cross_entropy(p, t, reduction="sum"),
-    "sum": lambda p, t: p.sum(),
-    "squared_l2": lambda p, t: (p**2).sum(),
+    name: functools.partial(row.torch, functional) for name, row in LOSS_TRUTH.items()
 }
 
 dtypes = pytest.mark.parametrize("dtype", DTYPES)
@@ -59,7 +40,7 @@ losses = pytest.mark.parametrize("loss", list(LOSSES))
 
 
 def test_nothing_is_missing() -> None:
-    """A new activation or loss needs a row here, in tests/test_torch.py."""
+    """A new activation or loss needs a row in tests/truth.py."""
     assert set(ACTIVATIONS) == set(fg.activations.BUILT_IN)
     assert set(LOSSES) == set(fg.losses.LOSSES)
 

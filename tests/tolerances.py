@@ -8,7 +8,8 @@ once, differs from the exact one by at most ``gamma(k) * (|x| @ |w|)``, element 
 from __future__ import annotations
 
 import platform
-from typing import NamedTuple
+
+from truth import TRUTH
 
 # Unit roundoff.
 U = {"float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
@@ -42,33 +43,7 @@ def gamma(k: int, u: float) -> float:
     return k * u / (1 - k * u)
 
 
-class Smoothness(NamedTuple):
-    """How an activation passes errors on. All are suprema over the real line, rounded up.
-
-    With ``relative`` they are multiplied by the output itself (exp: every derivative is y;
-    softmax: dy_i = y_i (dz_i - sum y_j dz_j), at most 2 y_i max|dz|).
-    """
-
-    slope: float  # sup |act'|
-    curvature: float  # sup |act''|
-    relative: bool = False
-
-
-SMOOTHNESS = {
-    "identity": Smoothness(1, 0),
-    "sigmoid": Smoothness(0.25, 0.0963),  # |y (1 - y) (1 - 2 y)| <= 1 / (6 sqrt(3))
-    "tanh": Smoothness(1, 0.77),  # |2 y (1 - y**2)| <= 4 / (3 sqrt(3))
-    "relu": Smoothness(1, 0),  # away from the kink
-    "softmax": Smoothness(2, 4, relative=True),
-    "gelu": Smoothness(1.13, 0.8),  # |phi(z) (2 - z**2)| <= 2 phi(0)
-    "gelu_tanh": Smoothness(1.13, 0.81),
-    "silu": Smoothness(1.1, 0.5),
-    "elu": Smoothness(1, 1),
-    "leaky_relu": Smoothness(1, 0),  # away from the kink
-    "softplus": Smoothness(1, 0.25),
-    "softsign": Smoothness(1, 2),
-    "exp": Smoothness(1, 1, relative=True),
-}
+SMOOTHNESS = {name: row.smoothness for name, row in TRUTH.items()}
 
 # Error of a slope or vjp factor computed at an exact argument, in units of u times
 # max(1, |slope|): four roundings of a formula with an error of up to 4 ULP (8 u) inside.
@@ -77,8 +52,7 @@ SLOPE_U = 12
 # Relative error, in u, of slopes that are products and quotients of positive numbers (no
 # cancellation): e = exp(.) (2 u) enters e / (1 + e)**2 with at most 3 times its error; four
 # roundings. The others, sums of terms of both signs, only keep SLOPE_U absolutely.
-PRODUCT_SLOPES = ("identity", "sigmoid", "tanh", "relu", "elu", "leaky_relu", "softplus",
-                  "softsign", "exp")  # fmt: skip
+PRODUCT_SLOPES = [name for name, row in TRUTH.items() if row.product_slope]
 PRODUCT_SLOPE_U = 10
 
 # softmax, in eps relative: the bound that docs/accuracy.md states.
