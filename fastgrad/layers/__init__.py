@@ -1,1 +1,1 @@
-"""Layers: a file per kind, and how its calls are checked, compiled and shared over threads."""
+"""Layers: one file per kind, and how its calls are checked, compiled and shared over threads."""

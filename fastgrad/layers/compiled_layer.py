@@ -1,6 +1,6 @@
 """A compiled dense layer: its kernels, its settings, and what its passes return.
 
-Everything here works on native arrays whose shapes fit: `dense_calls` sees to that.
+Everything here works on native arrays whose shapes fit: `dense_calls` has checked them.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from fastgrad.kernels.flags import COLUMNS, WANT_B, WANT_W, WANT_X, WANT_Z
 from fastgrad.kernels.units import DTYPES
 
 _CONVERTED = [np.dtype(kind) for kind in "?bBhHiIlLqQe"]
-# Compiled layers by samples, activation and dtype (three look-ups: 26 ns less than one of a tuple).
+# Compiled layers by samples, activation, dtype: three look-ups, 26 ns less than one with a tuple.
 LAYERS: dict[str, dict[Any, dict[Any, Any]]] = {"rows": {}, "columns": {}}
 WANT = {"x": WANT_X, "w": WANT_W, "b": WANT_B, "z": WANT_Z}
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledLayer:
-    """What a layer's calls share, whatever their arrays: compiled functions and settings.
+    """What all calls of a layer share: compiled functions and settings.
 
-    Slots are read in a fifth of the time of a named tuple's fields, and every call reads four.
+    Reading a slot takes a fifth of the time of a named tuple's field, and every call reads four.
     """
 
-    forward: Callable[..., Any]  # of less work than threads.SHARE_FROM, else it returns True
+    forward: Callable[..., Any]  # for less work than threads.SHARE_FROM, else it returns True
     backward: Callable[..., Any]
-    whole_forward: Callable[..., Any]  # of any size, in one call
+    whole_forward: Callable[..., Any]  # for any size, in one call
     whole_backward: Callable[..., Any]
     record: Array
     columns: int
-    keeps: bool  # something beside y for the way back
+    keeps: bool  # whether backward needs something other than y
     activation: Activation
     samples: str
     dtype: np.dtype[Any]
@@ -48,7 +48,7 @@ class CompiledLayer:
             raise ValueError("CompiledLayer: record is not that of the activation")
 
     def __reduce__(self) -> Any:
-        """Pickle the settings; the compiled functions belong to a process."""
+        """Pickle the settings only; compiled functions belong to one process."""
         return compiled_layer, (
             "dense_forward",
             self.activation if self.function is None else self.function,
@@ -63,17 +63,16 @@ class DenseCache(NamedTuple):
     Attributes
     ----------
     x, w, b : ndarray
-        The inputs as they were computed with: in the shapes they were given in, float32 or
-        float64. b is None without a bias.
+        The inputs, in their given shapes, float32 or float64 as the kernel read them. b is None
+        without a bias.
     saved : ndarray
-        Of the shape of y: y where act' is a function of y, else act'(z); z where the activation is
-        a user's.
+        Of the shape of y: y if act' is a function of y, else act'(z); z for a user's activation.
     layer : CompiledLayer
         The compiled layer.
     dtypes : Dtypes or None
-        Of the results, where they are not of the dtype of x.
+        The dtypes of the results, if they differ from that of x.
     mark : float or None
-        By which `dense_backward` sees that y has been changed, where it needs y. None: unseen.
+        By which `dense_backward` detects that a y it needs has been changed. None: no check.
 
     Examples
     --------
@@ -86,14 +85,14 @@ class DenseCache(NamedTuple):
     x: Array
     w: Array
     b: Array | None
-    saved: Array  # y where act' is a function of y, else act'(z); z of a user's function
+    saved: Array  # y if act' is a function of y, else act'(z); z for a user's function
     layer: CompiledLayer
-    dtypes: Dtypes | None = None  # where the results are not of the arrays' own dtype
-    mark: float | None = None  # of y, where that is what is saved
+    dtypes: Dtypes | None = None  # if the results have another dtype than the arrays
+    mark: float | None = None  # of y, if y is saved
 
 
 def mark_of(saved: Array, layer: CompiledLayer) -> float | None:
-    """Return the number by which y is known again (`kernels.calls.mark`), or None: not used."""
+    """Return the number that identifies y (`kernels.calls.mark`), or None if y is not used."""
     if layer.keeps or layer.function is not None or layer.activation is identity:
         return None
     from fastgrad.kernels.calls.entry import entry
@@ -101,7 +100,7 @@ def mark_of(saved: Array, layer: CompiledLayer) -> float | None:
     name = saved.dtype.name if saved.dtype.name in DTYPES else layer.dtype.name
     run = entry("dense", "dense_mark", name)
     made: float | None = run(saved, layer.columns)
-    if made is None:  # of a cache that does not come from dense_forward
+    if made is None:  # the cache does not come from dense_forward
         clean = np.array(saved, np.dtype(name), order="F" if layer.columns else "C")
         made = run(clean, layer.columns)
     return made
@@ -122,10 +121,10 @@ def resolve(function: str, activation: Any) -> tuple[Activation, Callable[[Array
 def compiled_layer(
     function: str, activation: Any, samples: str, dtype: np.dtype[Any]
 ) -> CompiledLayer:
-    """Return the compiled layer, and remember it for the direct path."""
+    """Return the compiled layer, and store it for the first step of later calls."""
     try:
         return LAYERS[samples][activation][dtype]  # type: ignore[no-any-return]
-    except (KeyError, TypeError):  # not yet made, or activation is no key
+    except (KeyError, TypeError):  # not made yet, or activation is not hashable
         act, callable_ = resolve(function, activation)
     from fastgrad.kernels.calls.entry import entry
 
@@ -145,7 +144,7 @@ def compiled_layer(
     if callable_ is None:
         known = LAYERS[samples].setdefault(activation, {})
         known[dtype] = layer
-        for other in _CONVERTED:  # x is not taken as it is: said in a third of a KeyError's time
+        for other in _CONVERTED:  # None: x needs converting. A third of a KeyError's time
             known.setdefault(other, layer)
     return layer
 
@@ -168,7 +167,7 @@ def callable_slope(function: str, callable_: Callable[[Array], Array], z: Array)
 
 
 def _forget(name: str, previous: Activation | None) -> None:
-    """Drop the layers of a name that has got another meaning; who still has it gets a new one."""
+    """Drop the compiled layers of a redefined name; an old activation object gets a new one."""
     for by_activation in LAYERS.values():
         by_activation.pop(name, None)
         if previous is not None:  # None is a key: the identity

@@ -44,7 +44,7 @@ def dense(
     samples: str = "rows",
     out: Array | None = None,
 ) -> Array:
-    """Return ``y = act(x @ w + b)`` (columns: ``act(w @ x + b)``) and keep nothing for a way back.
+    """Return ``y = act(x @ w + b)`` (columns: ``act(w @ x + b)``), without a cache for backward.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def dense_forward(
     samples: str = "rows",
     out: Array | None = None,
 ) -> tuple[Array, DenseCache]:
-    """Return ``y = act(x @ w + b)`` (columns: ``act(w @ x + b)``) and a cache for the way back.
+    """Return ``y = act(x @ w + b)`` (columns: ``act(w @ x + b)``) and a cache for backward.
 
     Parameters
     ----------
@@ -124,10 +124,10 @@ def dense_forward(
     y : ndarray
         ``(n, k)``, ``(..., k)`` or ``(k,)``; columns: ``(k, n)`` or ``(k,)``. Of the dtype that
         NumPy promotes the inputs to; float64 where all are integers or bools. A sample's outputs
-        lie side by side.
+        are contiguous.
     cache : DenseCache
-        For `dense_backward`. It refers to `x`, `w` and often `y`: do not change them between.
-        Of a y that is needed some 64 elements, every one of a smaller y, are looked at again.
+        For `dense_backward`. It refers to `x`, `w` and often `y`: do not change them in between.
+        If `dense_backward` needs y, it checks some 64 of its elements (all of a smaller y).
 
     Raises
     ------
@@ -186,14 +186,14 @@ def dense_backward(
     Returns
     -------
     DenseGrads
-        Each gradient has the shape and memory order of what it belongs to; with leading batch
-        axes C order.
+        Each gradient has the shape and memory order of its array; C order if there are leading
+        batch axes.
 
     Raises
     ------
     TypeError, ValueError
-        For shapes, dtypes, names or outputs that do not fit; if y has been changed since
-        `dense_forward` returned it and act' is taken from it.
+        For shapes, dtypes, names or outputs that do not fit; if act' is computed from y, and y
+        has been changed since `dense_forward` returned it.
 
     Examples
     --------
@@ -227,7 +227,7 @@ def dense_backward(
                 )
             if grads is not None and grads is not True:
                 return grads  # type: ignore[no-any-return]
-            # A cache of float16 holds float32: beside int8 its arrays would promote to that.
+            # A float16 cache holds float32 arrays: with int8 these would promote to float32.
             if dtypes is None or grad_y.dtype.kind == "f":  # type: ignore[union-attr]
                 how = cache, need, out, accumulate, wanted, flags
                 known = (grad_y, x, w, b, saved), into, how

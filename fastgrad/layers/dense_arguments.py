@@ -1,4 +1,4 @@
-"""What a dense layer takes: arrays whose shapes fit, the gradients needed, and their `out=`.
+"""The arguments of a dense layer: arrays whose shapes fit, the gradients needed, and their `out=`.
 
 Shared by fastgrad, reference and loops; nothing is computed here.
 """
@@ -95,7 +95,7 @@ _FIELDS = frozenset(DenseGrads._fields)
 
 def output_fields(out: Any) -> tuple[Any, Any, Any, Any]:
     """Return the fields x, w, b, z of `out`; None stands for one it does not have."""
-    if isinstance(out, (dict, Mapping)) and not _FIELDS.isdisjoint(out):  # a dict answers sooner
+    if isinstance(out, (dict, Mapping)) and not _FIELDS.isdisjoint(out):  # dict is faster
         field = out.get
         return field("x"), field("w"), field("b"), field("z")
     x, w, b, z = _fields("dense_backward", out, DenseGrads).values()
@@ -103,7 +103,7 @@ def output_fields(out: Any) -> tuple[Any, Any, Any, Any]:
 
 
 def _fields(function: str, out: Any, kind: Any) -> dict[str, Any]:
-    """Return the fields of `out` that a `kind` of gradients has; None stands for a missing one."""
+    """Return the fields of `out` that this `kind` of gradients has; None for a missing one."""
     names = kind._fields
     if isinstance(out, Mapping) and not set(names).isdisjoint(out):
         return {name: out.get(name) for name in names}

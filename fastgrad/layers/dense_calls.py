@@ -1,4 +1,4 @@
-"""What a call of a dense layer does where its first step is not enough: see `fastgrad.calls`."""
+"""Steps 2 to 4 of a dense layer's calls: see `fastgrad.calls`."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ from fastgrad.results import DenseGrads, check_out
 
 __all__ = ["DENSE", "DENSE_BACKWARD", "DENSE_FORWARD"]
 
-_NEW = (None, None, None, None)  # no gradient has an array to be put in
+_NEW = (None, None, None, None)  # every gradient gets a new array
 _ARRAYS = ("x", "w", "saved")  # of a cache; b may be missing
 
 
 class _Forward(Call):
-    """Of `dense`, and of `dense_forward`, which is to `keep` what the way back needs.
+    """A call of `dense`, or of `dense_forward`, which must `keep` what backward needs.
 
     `how` is (activation, samples).
     """
@@ -99,7 +99,7 @@ class _Forward(Call):
         x, w, b = as_natives(dtypes.work, *arrays)
         layer = compiled_layer(function, activation, samples, dtypes.work)
         batched = x.ndim > 2
-        if batched:  # kernels take contiguous leading batch axes
+        if batched:  # kernels accept contiguous leading batch axes
             x = np.ascontiguousarray(x)
         y_shape = dense_shape(x, w, samples)
         if math.prod(y_shape) > sys.maxsize // dtypes.work.itemsize:
@@ -124,7 +124,7 @@ class _Forward(Call):
         self, y: Array, arrays: tuple[Any, ...], saved: Array, layer: CompiledLayer,
         kept: Dtypes | None,
     ) -> Any:  # fmt: skip
-        """Return y, and what the way back needs if it is to be kept."""
+        """Return y, or y and a cache for the backward pass."""
         if not self.keep:
             return y
         x, w, b = arrays
@@ -140,17 +140,17 @@ def _kernels_take(out: Array | None, dtype: np.dtype[Any]) -> TypeGuard[Array]:
 
 
 def _sample_contiguous(array: Array, columns: int) -> bool:
-    """Return whether a kernel can write the outputs of each sample side by side into `array`."""
+    """Return whether `array` stores the outputs of each sample contiguously, as kernels write."""
     step = array.strides[0 if columns else -1]
     native = array.dtype.isnative and array.flags.aligned
     return native and step == array.itemsize and all(s % step == 0 for s in array.strides)
 
 
 class _Backward(Call):
-    """Of `dense_backward`, whose arrays are grad_y and those of the cache.
+    """A call of `dense_backward`, whose arrays are grad_y and those of the cache.
 
-    `how` is (cache, need, out, accumulate) and then, of a call that is known to be right but for
-    its arrays, the bits of gradients wanted and the flags for the entry point.
+    `how` is (cache, need, out, accumulate). If only the arrays remain to be checked, the bits of
+    the gradients wanted and the flags for the entry point follow.
     """
 
     function = "dense_backward"
@@ -163,7 +163,7 @@ class _Backward(Call):
         if saved is not cache.saved:  # float64 grad_y for a float32 layer
             if mark is not None and mark_of(cache.saved, layer) != mark:
                 return None
-            mark = None  # it is not that of the copy
+            mark = None  # the copy has another mark
             layer = compiled_layer(self.function, layer.activation, layer.samples, FLOAT64)
         gx, gw, gb, gz = outs or _NEW
         return layer.backward(
@@ -196,7 +196,7 @@ class _Backward(Call):
         check_same_shape(function, "grad_y", grad.shape, "y", saved.shape)
         given = grad
         dtypes = _promoted(grad, saved, kept)
-        if dtypes.work != layer.dtype:  # float64 grad_y for a float32 layer, say
+        if dtypes.work != layer.dtype:  # for example float64 grad_y for a float32 layer
             layer = replace(
                 compiled_layer(function, layer.activation, layer.samples, dtypes.work),
                 function=layer.function,
@@ -244,7 +244,7 @@ def _promoted(grad: Array, saved: Array, kept: Dtypes | None) -> Dtypes:
 
 
 def _checked_cache(function: str, cache: DenseCache) -> DenseCache:
-    """Return the cache; raise if its fields are no longer what dense_forward made them."""
+    """Return the cache; raise if its fields have changed since dense_forward made it."""
     for name, kind in (("layer", CompiledLayer), ("dtypes", Dtypes | None), ("mark", float | None)):
         value = getattr(cache, name)
         if not isinstance(value, kind):
@@ -272,10 +272,10 @@ def _checked_cache(function: str, cache: DenseCache) -> DenseCache:
 
 
 def _kernel_output(name: str, out: Array | None, like: Array, accumulate: bool) -> Array | None:
-    """Return the array the kernel writes: `out` itself where it can, else a stand-in, or None.
+    """Return the array the kernel writes: `out` itself where possible, else a temporary, or None.
 
-    When accumulating, the stand-in starts from what `out` holds, so that the sum is made in
-    the same order, to the same bits, as in place.
+    When accumulating, the temporary starts as a copy of `out`, so the sum has the same order, and
+    the same bits, as in place.
     """
     in_one_piece = like.ndim <= 2 or (out is not None and out.flags.c_contiguous)
     if _kernels_take(out, like.dtype) and out.shape == like.shape and in_one_piece:

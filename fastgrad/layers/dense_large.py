@@ -1,15 +1,15 @@
-"""Layers of any size: large ones are cut into pieces, shared over threads and seen by Ctrl-C.
+"""Layers of any size: large ones are cut into pieces, for threads and for Ctrl-C.
 
 One call of a kernel is one uninterruptible call of C. A layer of more work than
-`threads.SLICE`, or that several threads share, is therefore many calls, each on views of the
-caller's arrays. No cut changes a bit: y, grad_x and grad_z may be cut anywhere (an element is a
-chain of its own), grad_w and grad_b along their own axes, and along the samples at multiples of
-BATCH_BLOCK, where a single call would add block sums in the same order.
+`threads.SLICE`, or one that several threads share, is therefore many calls, each on views of the
+caller's arrays. No cut changes a bit: y, grad_x and grad_z may be cut anywhere (each element is
+its own chain), grad_w and grad_b along their own axes, and along the samples at multiples of
+BATCH_BLOCK, where a single call also adds block sums, in the same order.
 
-Everything here is in the row layout: columns are the transposed views.
+Everything here uses the row layout: columns are the transposed views.
 
-What remains: a piece is at least 96 x 96 outputs of y or grad_x however many input features each
-of them sums over, and at least 48 rows of grad_w over 256 samples. From 145,000 features, or
+What remains: a piece is at least 96 x 96 outputs of y or grad_x, however many input features each
+output sums over, and at least 48 rows of grad_w over 256 samples. From 145,000 features, or
 109,000 outputs, and half of that with several threads, a piece takes longer than a slice should.
 """
 
@@ -30,7 +30,7 @@ from fastgrad.layers.compiled_layer import WANT, CompiledLayer
 
 EDGE = 96  # outputs are cut at multiples of this: whole register tiles
 FEATURES = 48  # and rows of grad_w of this
-# But among threads at any register tile: 512 rows for two are 264 and 248, not 288 and 224.
+# Between threads, cut at any register tile: 512 rows become 264 and 248, not 288 and 224.
 CUT_ROWS, CUT_COLUMNS = 12, 32
 
 Tile = tuple[slice, slice]
@@ -47,7 +47,7 @@ def any_forward(
     if count == 1 and work <= threads.SLICE:
         return layer.whole_forward(x, w, b, out, keeps, layer.record, layer.columns, None, None)
     parts = _tiles(n, k, d + ACTIVATION_COST, count, rowwise=layer.activation.rowwise)
-    # A softmax needs whole rows: where they are cut, it follows when all of z is there.
+    # A softmax needs whole rows: where rows are cut, it runs when all of z is computed.
     apart = layer.activation.rowwise and any(
         j.stop - j.start < k for part in parts for _, j in part
     )
@@ -128,11 +128,11 @@ class _Backward:
         self.plain = identity.record(x.dtype.name)
 
     def added(self, at: slice) -> int:
-        """Return the bit by which the block sums of some samples are added to those before."""
+        """Return the flag that adds the block sums of later samples to those of earlier ones."""
         return ACCUMULATE if at.start > 0 else self.flags & ACCUMULATE
 
     def by_samples(self, most: int) -> None:
-        """In one thread: all gradients of some samples after those of the samples before."""
+        """In one thread: all gradients of some samples, then those of the next samples."""
         wanted = self.flags & ~ACCUMULATE
         threads.run(
             [
@@ -150,8 +150,8 @@ class _Backward:
     def by_gradient(self, count: int) -> None:
         """In `count` threads: grad_z, with it or after it grad_x, then grad_w and grad_b.
 
-        Threads have samples for themselves, or columns of grad_x where these are more, and
-        then rows of grad_w.
+        Threads divide the samples, or the columns of grad_x if there are more of these, and then
+        the rows of grad_w.
         """
         (n, d), k = self.x.shape, self.w.shape[1]
         parts = _tiles(n, d, k + ACTIVATION_COST, count)
@@ -239,7 +239,7 @@ class _Backward:
 
 
 def _rows(array: Array, layer: CompiledLayer) -> Array:
-    """Return a view of an array in the row layout: a vector is one row, batch axes are one."""
+    """Return a view of an array in the row layout: a vector is one row, batch axes are merged."""
     if array.ndim > 2:
         return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
     return np.atleast_2d(array.T if layer.columns else array)
@@ -250,7 +250,7 @@ def _part(array: Array | None, at: Any) -> Array | None:
 
 
 def _outputs(x: Array, k: int, layer: CompiledLayer) -> Array:
-    """Return a new array for y or z: a sample's outputs lie side by side."""
+    """Return a new array for y or z, with each sample's outputs contiguous."""
     if layer.columns and x.ndim == 2:
         return np.empty((x.shape[1], k), x.dtype).T
     return np.empty((*x.shape[:-1], k), x.dtype)
@@ -280,9 +280,9 @@ def _tiles(
 ) -> list[list[Tile]]:
     """Cut a matrix whose elements cost `depth` each into tiles of one step, a list per thread.
 
-    Each call packs its operands anew, which costs as much as some 20 columns or rows of its
-    product: the threads share the side that keeps more of them busy, else the longer one (of what
-    is `rowwise`, the rows); where whole rows would make a low tile, it is as square as can be.
+    Each call packs its operands again, which costs as much as some 20 columns or rows of its
+    product. So the threads divide the side that keeps more of them busy, else the longer one (the
+    rows if `rowwise`). Where whole rows would make a flat tile, it is as square as possible.
     """
     most = threads.piece(count)
     height = most // (depth * columns)

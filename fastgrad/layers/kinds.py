@@ -1,8 +1,8 @@
 """The kinds of layers that a network is made of, each declared once.
 
-A kind is a class: what its parameters are called, their shapes and how they begin, what a sample
-costs, and what its stages keep. The flat vector, `MLP.layers`, `pack` and `init`, the plan's rows
-and the weighing of work all follow from that.
+A kind is a class: the names, shapes and initial values of its parameters, the cost of a sample, and
+what its stages keep. The flat vector, `MLP.layers`, `pack` and `init`, the plan's rows and the
+estimates of work all follow from that.
 
 To add one
 ----------
@@ -13,9 +13,9 @@ To add one
 ``fastgrad/reference/{name}.py``, ``fastgrad/loops/{name}.py``
     Its twins, in NumPy and in plain loops.
 
-What asks for it, such as a setting of `MLP`, comes beside that, and with it the lines in which the
-networks of the twins call theirs. A kind whose weights are packed for its products is also
-named by PACKING in ``kernels/units.py``, and has a third stage.
+The setting that asks for it, for example of `MLP`, is a change of its own, with the lines in which
+the networks of the twins call their versions. A kind that packs weights for its products has a
+third stage, and its name in PACKING of ``kernels/units.py``.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a network, of no kind yet: its widths and its place in the flat vector."""
+    """One layer of a network, the base of all kinds: its widths and place in the flat vector."""
 
     name: ClassVar[str]
     parameters: ClassVar[Any]  # a named tuple of its arrays, in the order of the flat vector
-    state: ClassVar[int] = 0  # numbers a sample that its stages keep, beside x, for the way back
+    state: ClassVar[int] = 0  # numbers per sample that its stages keep for backward, beside x
 
     inputs: int
     outputs: int
@@ -55,21 +55,21 @@ class Layer:
     def shapes(self) -> tuple[Shape | None, ...]:
         """Return the shape of each parameter where samples are rows; None for one left out.
 
-        Where samples are columns, matrices are transposed and vectors stand upright.
+        Where samples are columns, matrices are transposed and vectors are columns.
         """
         raise NotImplementedError
 
     def init(self, rng: np.random.Generator) -> tuple[Any, ...]:
-        """Return what each parameter begins as: a number, or a matrix for samples in rows."""
+        """Return each parameter's initial value: a number, or a matrix for samples in rows."""
         raise NotImplementedError
 
     @property
     def cost(self) -> int:
-        """Multiply-adds of a sample, forward and backward."""
+        """Multiply-adds per sample, forward and backward."""
         raise NotImplementedError
 
     def lay_out(self, row: Array, places: at.Places, columns: bool) -> None:
-        """Fill in the words of a plan's row that are the kind's own; take its gradient's pieces."""
+        """Fill in this kind's own words of a plan's row; count the pieces of its gradient."""
         raise NotImplementedError
 
     # -- what follows from it -----------------------------------------------------------------
@@ -91,7 +91,7 @@ class Layer:
 
     @cached_property
     def _places(self) -> list[tuple[slice, Shape, Shape] | None]:
-        """Where each parameter lies in a flat vector, its shape for rows, and for columns."""
+        """Each parameter's place in a flat vector, its shape for rows, and for columns."""
         found: list[tuple[slice, Shape, Shape] | None] = []
         end = self.start
         for shape in self.shapes():
@@ -134,20 +134,20 @@ class Dense(Layer):
 
     @property
     def cost(self) -> int:
-        """Three products of x, w and the gradient, and the activation both ways."""
+        """Three products of x, w and the gradient, and the activation forward and backward."""
         return (3 * self.inputs + 2 * ACTIVATION_COST) * self.outputs
 
     def lay_out(self, row: Array, places: at.Places, columns: bool) -> None:
-        """Decide which way round weights are packed, and how many rows of w are a piece."""
+        """Decide whether packed weights are transposed, and how many rows of w are a piece."""
         d, k, t = self.inputs, self.outputs, places.tile
         row[at.B] = self.start + d * k if self.bias else -1
-        # Rows keep w (d, k): as it lies for y, transposed for grad_x. Columns the other way round.
-        # Rows of half a panel are as fast unpacked, and packing would more than double them.
+        # Rows store w (d, k): in this order for y, transposed for grad_x. Columns: vice versa.
+        # Rows of half a panel are as fast unpacked, and packing would more than double their size.
         small = d * k * t.itemsize <= t.direct_b
         for word, steps, outputs, lies in (
             (at.W_PACKED, d, k, not columns), (at.WT_PACKED, k, d, columns)
         ):  # fmt: skip
-            # A single output's weights are contiguous, and read so; the first layer has no grad_x.
+            # A single output's weights are contiguous, and stay unpacked; layer 0 has no grad_x.
             unused = k == 1 if word == at.W_PACKED else self.start == 0
             if not (unused or (lies and (small or outputs <= t.nr // 2))):
                 row[word] = places.packed(steps, outputs)
@@ -161,7 +161,7 @@ class Dense(Layer):
 class LayerNorm(Layer):
     """``activation(gain * (x - mean) / sqrt(variance + 1e-5) + shift)``; it follows another layer.
 
-    Mean and variance are those of each sample: the stages' file has the formulas.
+    Each sample has its own mean and variance: the stages' file has the formulas.
     """
 
     name = "layer_norm"
@@ -173,7 +173,7 @@ class LayerNorm(Layer):
         return (self.outputs,), (self.outputs,)
 
     def init(self, rng: np.random.Generator) -> tuple[Any, ...]:
-        """Return what leaves a normalized x as it is."""
+        """Return ones and zeros, which do not change a normalized x."""
         return 1.0, 0.0
 
     @property
@@ -182,7 +182,7 @@ class LayerNorm(Layer):
         return 4 * ACTIVATION_COST * self.outputs
 
     def lay_out(self, row: Array, places: at.Places, columns: bool) -> None:
-        """Take one piece: both gradients are short."""
+        """Count one piece: both gradients are short."""
         row[at.FIRST_PIECE] = places.take_pieces(1, 2 * self.outputs)
 
 

@@ -1,7 +1,7 @@
-"""What a recurrent layer is called with, what it keeps, and its gradients' way out.
+"""The arguments of a recurrent layer, its cache, and how its gradients are returned.
 
-fastgrad, reference and loops share all of it: each has a forward pass of clean arrays of its own,
-and a way back.
+fastgrad, reference and loops share all of it. Each has its own forward and backward pass over
+checked arrays.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from fastgrad.arrays import Array, Dtypes, as_array, as_native, common_dtypes, d
 from fastgrad.layers.dense_arguments import check_outputs, needed_gradients
 
 LSTM_GATES = ("ifog", "ifgo")  # the order of an LSTM's gates
-GRU_RESETS = ("before", "after")  # the product with the state: when a GRU's reset gate is applied
+GRU_RESETS = ("before", "after")  # a GRU applies its reset gate before or after h @ wh
 
 
 class RecurrentArguments(NamedTuple):
-    """What a recurrent layer is called with, checked: arrays of one native dtype, steps first."""
+    """A recurrent layer's checked arguments: arrays of one native dtype, steps first."""
 
     x: Array  # (t, n, d), zero after a sample's last step
     h0: Array  # (n, k)
     c0: Array | None  # of an LSTM
     wx: Array  # (d, gates * k)
     wh: Array  # (k, gates * k)
-    b: Array | None  # (gates * k,), or two rows of them: of the products with x and with h
+    b: Array | None  # (gates * k,), or two rows: for the products with x and with h
     lengths: Array | None  # (n,), int64
     shapes: dict[str, tuple[int, ...]]  # of the arguments as they were given
     dtypes: Dtypes
@@ -37,7 +37,7 @@ def recurrent_arguments(
     function: str, x: Any, h0: Any, c0: Any, wx: Any, wh: Any, b: Any, lengths: Any,
     gates: int, two_biases: bool = False,
 ) -> RecurrentArguments:  # fmt: skip
-    """Return the arguments of a recurrent layer, checked; `c0` is None where it has no cells."""
+    """Return a recurrent layer's checked arguments; `c0` is None where it has no cells."""
     given = {"x": x, "h0": h0, "c0": c0, "wx": wx, "wh": wh, "b": b}
     arrays = {n: as_array(function, n, a) for n, a in given.items() if a is not None or n == "h0"}
     shapes = {name: array.shape for name, array in arrays.items()}
@@ -72,7 +72,7 @@ def recurrent_arguments(
     dtypes = common_dtypes(*arrays.values())
     arrays = {name: as_native(array, dtypes.work) for name, array in arrays.items()}
     x, b, c0 = arrays["x"].reshape(t, n, d), arrays.get("b"), arrays.get("c0")
-    if ends is not None:  # what stands there may be anything, NaN included
+    if ends is not None:  # these elements may be anything, even NaN
         x = np.where((np.arange(t)[:, None] < ends)[:, :, None], x, x.dtype.type(0))
     if b is not None:
         b = np.ascontiguousarray(b if shapes["b"] == (2, width) else b.reshape(width))
@@ -90,7 +90,7 @@ def recurrent_arguments(
 
 
 def check_lengths(function: str, lengths: Any, shape: tuple[int, ...], t: int, n: int) -> Array:
-    """Return how many steps each of n samples has as int64, or raise unless that fits x."""
+    """Return each sample's number of steps as int64; raise unless these fit x."""
     ends = as_array(function, "lengths", lengths)
     if ends.dtype.kind not in "iu" or ends.shape not in ((n,), (n,) if len(shape) == 3 else ()):
         raise ValueError(
@@ -115,22 +115,22 @@ def check_named(function: str, activation: Any) -> None:
 
 
 class RecurrentCache(NamedTuple):
-    """What a recurrent layer's forward pass leaves for its way back. Do not write to it.
+    """What a recurrent layer's forward pass keeps for backward. Do not write to it.
 
     Attributes
     ----------
     cell : {"rnn", "lstm", "gru"}
-        Whose it is.
+        The kind of layer.
     setting : object
         The activation, the order of the gates, or when the reset gate is applied.
     given : RecurrentArguments
         The arguments, converted.
     h, c : ndarray
-        ``(t + 1, n, k)``: the first state, and that of each step. c is None but of an LSTM.
+        ``(t + 1, n, k)``: the first state, and that of each step. Only an LSTM has c, else None.
     kept : tuple of ndarray
-        The gates, and what else the way back needs.
+        The gates, and what else the backward pass needs.
     mark : bytes
-        By which it is seen that the states have been changed.
+        By which the backward pass detects that the states have been changed.
 
     Examples
     --------
@@ -153,7 +153,7 @@ def recurrent_results(
     cell: str, setting: Any, given: RecurrentArguments, h: Array, c: Array | None,
     kept: tuple[Array, ...],
 ) -> Any:  # fmt: skip
-    """Return what a forward pass does: the states of all steps, and the cache."""
+    """Return the results of a forward pass: the states of all steps, and the cache."""
     shape = (*given.shapes["x"][:-1], h.shape[-1])
     cache = RecurrentCache(cell, setting, given, h, c, kept, _mark(h) + _mark(c))
     states = [
@@ -163,7 +163,7 @@ def recurrent_results(
 
 
 def _mark(states: Array | None) -> bytes:
-    """Return some 64 elements, every one of few."""
+    """Return some 64 elements, or all if there are fewer."""
     if states is None:
         return b""
     flat = states.reshape(-1)
@@ -181,7 +181,7 @@ def recurrent_gradients(
     out: Any,
     accumulate: Any,
 ) -> Any:
-    """Return the gradients of a layer of one `kind`, which `gradients` computes of clean arrays.
+    """Return a layer's gradients, of this `kind`, which `gradients` computes from checked arrays.
 
     It is called as ``gradients(cache, grad_h, grad_c, names)``; grad_c may be None.
     """
@@ -238,7 +238,7 @@ def recurrent_gradients(
 
 
 def _converted(cache: RecurrentCache, dtypes: Dtypes) -> RecurrentCache:
-    """Return a cache of another dtype, for a gradient that is of it."""
+    """Return the cache in another dtype, that of the gradient."""
 
     def wide(array: Any) -> Any:
         floats = isinstance(array, np.ndarray) and array.dtype.kind == "f"

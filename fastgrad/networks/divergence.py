@@ -1,4 +1,4 @@
-"""What to say of training that met numbers that are not finite: the step or the first sample."""
+"""The message about training that met numbers that are not finite."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from fastgrad.networks.shared.samples import Samples
 def what_diverged(
     network: Network, data: Samples, epoch: int, loss: float | None, kept: int
 ) -> str:
-    """Return a sentence on the epoch that went wrong, where `kept` epochs are left.
+    """Return a sentence about the epoch that diverged; the result keeps `kept` epochs.
 
-    `loss` None: it is not known which of both, the loss or the parameters, were not finite.
+    If `loss` is None, it is unknown whether the loss or the parameters were not finite.
     """
     what = "parameters that are not finite"
     if loss is None:
@@ -34,7 +34,7 @@ def what_diverged(
 
 
 def first_bad_sample(network: Network, data: Samples) -> tuple[str, int] | None:
-    """Return which of x and target is the first that is not finite, and in which sample."""
+    """Return which of x and target is not finite, and in which sample first."""
     step = max(1, WINDOW // (8 * (data.x.shape[1] + network.outputs)))
     for first in range(0, len(data.x), step):
         x, target = data.converted(slice(first, first + step), network.dtype)

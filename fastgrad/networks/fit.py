@@ -1,4 +1,4 @@
-"""`MLP.fit`: its arguments checked, training run, and what an interrupt or divergence tells."""
+"""`MLP.fit`: check the arguments, train, and report an interrupt or a divergence."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def fit(
                 so_far.append(run.interrupted())
             raise
     except KeyboardInterrupt as stop:
-        if not so_far:  # Ctrl-C once more, before that was deferred
+        if not so_far:  # a second Ctrl-C, before signals were deferred
             with interrupts_deferred():
                 so_far.append(run.interrupted())
         stop.result = so_far[0]  # type: ignore[attr-defined]
@@ -56,7 +56,7 @@ def fit(
     if run.stopped == "diverged":
         try:
             warnings.warn(f"{CALLER}: {run.what_diverged()}", TrainingWarning, stacklevel=3)
-        except TrainingWarning as error:  # where a filter makes it one
+        except TrainingWarning as error:  # if a filter turns the warning into an exception
             error.result = result  # type: ignore[attr-defined]
             raise
     return result

@@ -1,8 +1,8 @@
 """A job: passes of a network over samples, in pieces, shared over threads.
 
-A job (`kernels.network.plan_table`) is run in pieces of some 50 ms, between which Python sees
-Ctrl-C. Arrays that the kernel takes are used where they lie. Others, say images of bytes in a file
-far larger than memory, are converted a window of samples at a time.
+A job (`kernels.network.plan_table`) runs in pieces of some 50 ms, between which Python sees Ctrl-C.
+Arrays that the kernel accepts are used in place. Others, for example images of bytes in a file far
+larger than memory, are converted a window of samples at a time.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from fastgrad.networks.plan import Network
 from fastgrad.networks.shared.samples import Samples
 from fastgrad.networks.shared.training import Reached
 
-# Multiply-adds of the first piece of a job: 2 to 20 ms. Later pieces follow the clock.
+# Multiply-adds of a job's first piece: 2 to 20 ms. Later pieces are sized by the clock.
 FIRST_PIECE, SHORTEST, LONGEST = 1 << 29, 0.02, 0.08
-# What a block costs beside its samples, in multiply-adds: 0.5 us, and an optimizer's step, which
-# reads and writes up to seven numbers per parameter.
+# The fixed cost of a block, in multiply-adds: 0.5 us, and an optimizer's step, which reads and
+# writes up to seven numbers per parameter.
 BLOCK_COST, STEP_COST = 1 << 14, 8
 # Bytes of samples converted at a time.
 WINDOW = 1 << 22
 
 
 def aligned(space: Array) -> int:
-    """Return where a workspace begins for the kernel: at a line of the cache."""
+    """Return the aligned start of a workspace: a cache line."""
     return -(-int(space.ctypes.data) // 64) * 64
 
 
@@ -59,11 +59,11 @@ class Job:
         self.network, self.data, self.batch = network, data, batch
         self.count = len(data.x)
         self.plan = network.plan()
-        self.kept = (params, gradient, optimizer, out)  # the job's words are only addresses
+        self.kept = (params, gradient, optimizer, out)  # alive: the job has only addresses
         self.per_batch = -(-batch // BATCH_BLOCK)
         last = self.count % batch
         self.per_pass = self.count // batch * self.per_batch + -(-last // BATCH_BLOCK)
-        # Blocks of one batch, or of a prediction, do not wait for each other.
+        # Blocks of one batch, or of a prediction, are independent.
         shares = threads.shares(self.count * network.cost)
         self.parts = min(shares, self.per_pass if out is not None else self.per_batch)
         cost = min(batch, BATCH_BLOCK) * network.cost + BLOCK_COST + STEP_COST * network.size
@@ -78,13 +78,13 @@ class Job:
         for index, array in ((at.GRADIENT, gradient), (at.UPDATE, optimizer), (at.OUT, out)):
             words[index] = 0 if array is None else array.ctypes.data
         self.pass_terms = np.empty(0)
-        self.window = 0  # up to which block the words point at samples
+        self.window = 0  # the words point at samples up to this block
 
     def begin(self, passes: int = 1, order: Array | None = None, start: Reached = START) -> Job:
-        """Go to the start of so many passes, whose samples are taken in this `order`.
+        """Go to the start of `passes` passes over the samples in this `order`.
 
-        `order` is int64, one row a pass, or None for the samples' own. Data that are converted
-        window by window allow for one pass at a time.
+        `order` is int64, one row per pass, or None for the samples' own order. Data that are
+        converted window by window allow only one pass at a time.
         """
         words, floats = self.words, self.floats
         self.order, self.passes, self.blocks = order, passes, passes * self.per_pass
@@ -110,7 +110,7 @@ class Job:
         return int(self.words[at.COMMITTED])
 
     def reached(self) -> Reached:
-        """Return how far the present pass has come."""
+        """Return the progress of the current pass."""
         block = self.done % self.per_pass
         return Reached(block, float(self.floats[at.TERMS]), float(self.floats[at.ALL_TERMS]))
 
@@ -120,7 +120,7 @@ class Job:
         return float(self.pass_terms[0])
 
     def run(self, progress: Callable[[int], None] | None = None) -> None:
-        """Run all blocks; `progress` is told the number of samples after each piece."""
+        """Run all blocks; after each piece, call `progress` with the number of samples."""
         network, words = self.network, self.words
         spaces = self._spaces()
         self.parts = len(spaces)
@@ -150,7 +150,7 @@ class Job:
         network.give_back(spaces)
 
     def _spaces(self) -> list[Array]:
-        """Return a workspace for each part; for fewer, where memory ends."""
+        """Return a workspace for each part; fewer if memory runs out."""
         spaces = [self.network.take_space()]
         with suppress(MemoryError):
             while len(spaces) < self.parts:
@@ -158,7 +158,7 @@ class Job:
         return spaces
 
     def _take_blocks(self, space: Array) -> None:
-        # A method, so that whoever runs it holds the job and the workspace, not their addresses.
+        # A method: it keeps the job and the workspace alive, of which the kernel has addresses.
         self.work(self.words.ctypes.data, aligned(space))
 
     def _position(self, block: int) -> int:

@@ -1,8 +1,8 @@
 """A whole network in one compiled call: the flat vector, value and gradient, prediction.
 
 `MLP` turns its layers into a plan (`kernels.network.plan_table`), a table that one compiled
-function reads; so another network compiles nothing. A call first tries the compiled entry point on
-its arguments as they are; what that does not take, `passes` checks and converts.
+function reads; so a new network compiles nothing. A call first tries the compiled entry point on
+its arguments as they are; if that refuses them, `passes` checks and converts them.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _OF_PROCESS = ("_network", "_passes")  # plans, workspaces, compiled functions
 class MLP(BaseMLP):
     """A network of fused dense layers and a loss, differentiated in one compiled call.
 
-    Its parameters, and its gradient, are one flat vector: for each layer w, then b; where hidden
-    layers are normalized, then gain and shift.
+    The parameters are one flat vector, and so is the gradient: for each layer w, then b, and for a
+    normalized hidden layer then gain and shift.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class MLP(BaseMLP):
         Rows: x ``(n, d)``, w ``(d, k)``, b ``(k,)``. Columns: x ``(d, n)``, w ``(k, d)``, b
         ``(k, 1)``.
     dtype : {"float32", "float64"}
-        What it computes in: params, inputs and targets are converted to it.
+        What it computes in; params, inputs and targets are converted to it.
     normalize : {None, "layer"}
         What is done to hidden layers before their activation. ``"layer"``: layer normalization
         (Ba, Kiros and Hinton, arXiv:1607.06450), see the notes.
@@ -74,13 +74,13 @@ class MLP(BaseMLP):
     Warns
     -----
     SettingsWarning
-        If the last activation makes probabilities, and the loss takes logits and applies that
+        If the last activation gives probabilities, but the loss expects logits and applies that
         activation itself.
 
     Notes
     -----
     With ``normalize="layer"`` a hidden layer's output is ``activation(gain * h + shift)``, where
-    ``h = (z - mean(z)) / sqrt(var(z) + 1e-5)`` of ``z = x @ w + b``; mean and variance (divided by
+    ``h = (z - mean(z)) / sqrt(var(z) + 1e-5)`` and ``z = x @ w + b``; mean and variance (divided by
     k) are those of each sample's k numbers. `gain` and `shift`, of k numbers each, begin as ones
     and zeros. The last layer is not normalized.
 
@@ -89,9 +89,9 @@ class MLP(BaseMLP):
     bits depend on neither the number of threads nor the memory layout.
 
     The workspace is at most twice the parameters (weights packed for the products, once for all
-    threads, their rows in whole tiles of at most 32) and for each thread 256 samples of every
-    layer, six times those of the widest, and 2 MiB. It is kept for the next call and goes with the
-    network. Where memory ends, fewer threads share the work.
+    threads, their rows padded to whole tiles of at most 32). Each thread adds 256 samples of every
+    layer, six times those of the widest, and 2 MiB. The network keeps it for the next call. If
+    memory runs out, fewer threads share the work.
 
     Examples
     --------
@@ -137,15 +137,15 @@ class MLP(BaseMLP):
         self._passes = Passes(self._network)
 
     def __getstate__(self) -> dict[str, Any]:
-        # They are made anew.
+        # A copy makes its own.
         return {name: value for name, value in self.__dict__.items() if name not in _OF_PROCESS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         lacking = [name for name in _SETTINGS if name not in state]
         if lacking:
             raise ValueError(f"MLP: the pickled network lacks {', '.join(lacking)}")
-        # Checked as those of any other network: what kernels read follows from them.
-        # What was warned of was warned of. 0.1 normalized nothing.
+        # Checked like any other network's settings, since kernels read what follows from them.
+        # No second warning. Pickles of 0.1 have no `normalize`.
         settings = {name: state[name] for name in _SETTINGS}
         self._settle(**settings, normalize=state.get("normalize"))
         self.__dict__.update({n: v for n, v in state.items() if n not in self.__dict__})
@@ -279,7 +279,7 @@ class MLP(BaseMLP):
         params : array_like
             Where to start; not changed. With `resume` None, or the result's own.
         x, target : array_like
-            As in `value_and_grad`. They are never reordered, and used where they lie. What is not
+            As in `value_and_grad`. They are never reordered, and used in place. What is not
             of the network's dtype is converted once if that makes at most 64 MiB, else a few
             samples at a time; classes that are not contiguous int64 always once.
         optimizer : Optimizer, optional
@@ -293,43 +293,43 @@ class MLP(BaseMLP):
         shuffle : bool
             Take the samples in a new random order each epoch.
         seed : int
-            Of these orders. Every call of `fit` begins them anew, and the optimizer's momentum,
-            moments and step count, too: ``epochs=1`` ten times takes ten times the same order,
-            and is not ``epochs=10``. To train in pieces give `resume`, which leaves `seed` aside;
-            or at least another seed, or one ``np.random.Generator``, whose orders go on.
+            Seed of these orders. Every call of `fit` restarts them, and the optimizer's momentum,
+            moments and step count, too: ten calls with ``epochs=1`` use the same order ten times,
+            and are not ``epochs=10``. To train in pieces give `resume`, which ignores `seed`; or
+            at least another seed, or one ``np.random.Generator``, whose orders continue.
         progress : bool
             Show epoch, loss and samples per second on stderr.
         callback : callable, optional
             Called with a `FitState` after each epoch; training stops when it returns True (or
-            NumPy's True, as a comparison gives). Whatever else it returns means nothing.
-            `EarlyStopping` makes such a callback.
+            NumPy's True, as a comparison gives). Any other result is ignored. `EarlyStopping`
+            makes such a callback.
         resume : FitResult, optional
-            What an earlier call returned, or the ``result`` of a KeyboardInterrupt: go on as if
-            it had not ended. 2 and 3 epochs are 5 epochs, to the bit, with the same samples and
-            settings. `losses` holds the earlier epochs, too, and the epochs that callbacks are
-            told go on. An optimizer of the same kind may have other settings. An epoch begun
-            before an interrupt is ended first, and is one of `epochs`.
+            The result of an earlier call, or the ``result`` of a KeyboardInterrupt: continue as
+            if training had not ended. 2 and 3 epochs are 5 epochs, to the bit, with the same
+            samples and settings. `losses` includes the earlier epochs, and callbacks see epoch
+            numbers that continue. An optimizer of the same kind may have other settings. An
+            epoch that was interrupted is finished first, and counts as one of `epochs`.
 
         Returns
         -------
         FitResult
-            ``params`` and ``losses``: per epoch, the loss over its samples with the parameters as
-            they were when each was used. ``stopped`` says what ended training before its time.
+            ``params`` and ``losses``: per epoch, the loss over its samples, each with the
+            parameters when it was used. ``stopped`` says what ended training early.
 
         Warns
         -----
         TrainingWarning
-            Once, if an epoch gives a loss or parameters that are not finite: training stops there,
-            and the result is that of the epochs before. It names the first sample that is not
-            finite, if there is one. Parameters that are not finite from the start are no reason.
+            Once, if an epoch gives a loss or parameters that are not finite: training stops, and
+            the result is that of the epochs before. The warning names the first sample that is
+            not finite, if any. Parameters that are not finite from the start do not count.
 
         Raises
         ------
         TypeError, ValueError
             For arguments that do not fit.
         KeyboardInterrupt
-            On Ctrl-C, within half a second; its ``result`` is the FitResult so far. (Not while
-            `params` itself is converted.)
+            On Ctrl-C, within half a second; its ``result`` is the FitResult so far. (It has none
+            while `params` itself is being converted.)
 
         Examples
         --------

@@ -1,6 +1,6 @@
-"""Passes through a network, where the first step of a call (`fastgrad.calls`) is not enough.
+"""Passes through a network: the calls whose first step (`fastgrad.calls`) is not enough.
 
-What an entry point takes is one compiled call; the rest is a `job.Job`.
+If an entry point accepts the arrays, a pass is one compiled call; otherwise it is a `job.Job`.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ class Passes:
         self.dtype = network.dtype
         self.calls = {"gradient": 0, "predict": 0}
         self.conversions = TO_FLOAT32 if self.dtype is FLOAT32 else TO_FLOAT64
-        # The compiled entry points, once they are loaded, and what they are called with: the
-        # network's own, at hand here, as one look-up more is 1 % of a small network's call.
+        # The compiled entry points, once loaded, and their arguments. Copies of the network's
+        # attributes: one more look-up is 1 % of a small network's call.
         self.direct: Callable[..., Any] | None = None
         self.direct_predict: Callable[..., Any] | None = None
         self.words: Array | None = None
         self.spaces = network.spaces
 
     def called_again(self, what: str) -> bool:
-        """Return whether this is not the first call of its kind: now the direct way pays.
+        """Return whether this is not the first call of its kind, so that an entry point pays.
 
-        Its entry point takes a second to compile, where it is not in the cache: not for a script
-        whose network is called once, or only trained.
+        An entry point that is not in the cache takes a second to compile: too long for a script
+        that calls its network once, or only trains it.
         """
         self.calls[what] += 1
         return self.calls[what] > 1
@@ -117,10 +117,10 @@ class Passes:
         return network.reduced(job.terms, n), grad if out is None else out
 
     def converted_gradient(self, params: Any, x: Any, target: Any, out: Any) -> Any:
-        """Return value and gradient if arrays, or classes, only had to be converted, else None.
+        """Return value and gradient if converting arrays or classes is enough, else None.
 
-        In compiled code: Python's own conversions take longer than a small network; and so with
-        as few calls and look-ups as can be (as methods, 0.4 us more).
+        Compiled code converts: Python would take longer than a small network. For the same reason
+        there are as few calls and look-ups as possible (methods would take 0.4 us more).
         """
         direct, dtype = self.direct, self.dtype
         if direct is None:
@@ -163,7 +163,7 @@ class Passes:
         return classes
 
     def converted_prediction(self, params: Any, x: Any, out: Any) -> Any:
-        """Return the prediction if arrays only had to be converted, else None."""
+        """Return the prediction if converting arrays is enough, else None."""
         direct, dtype = self.direct_predict, self.dtype
         if direct is None:
             return None
@@ -183,7 +183,7 @@ class Passes:
         return y
 
     def _native(self, array: Any, out: Any) -> Any:
-        """Return an array in the network's dtype; None where that is not compiled, or too large."""
+        """Return an array in the network's dtype; None if too large, or not compiled."""
         if array.nbytes > WINDOW or self._shares(out, array):
             return None
         return self.conversions.converted(array, None)
@@ -198,7 +198,7 @@ class Passes:
         x: Array,
         *target: Array | None,
     ) -> Any:
-        """Return what an entry point makes of few samples, converted, or None: check everything."""
+        """Return an entry point's result for few samples, converted; None: check everything."""
         few = all(a is None or a.nbytes <= WINDOW for a in (x, *target))
         if not few or params.shape != (self.network.size,):
             return None
@@ -216,18 +216,18 @@ class Passes:
 
 
 class _Prediction(Call):
-    """Of `MLP.predict`; the arrays are params and x, `how` the network's `Passes`."""
+    """A call of `MLP.predict`; the arrays are params and x, `how` is the network's `Passes`."""
 
     function = "MLP.predict"
     names: tuple[str, ...] = ("params", "x")
 
     def converted(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Passes) -> Any:
-        """See `Call`. A network has a dtype of its own, which nothing promotes."""
+        """See `Call`. A network computes in its own dtype: nothing is promoted."""
         params, x = arrays
         return how.converted_prediction(params, x, outs[0])  # starred, 0.1 us more
 
     def check(self, arrays: tuple[Any, ...], how: Passes) -> tuple[Array | None, ...]:
-        """See `Call`. The shapes are for `finish`."""
+        """See `Call`. `finish` checks the shapes."""
         named = zip(self.names, arrays, strict=True)
         return tuple([None if a is None else as_array(self.function, n, a) for n, a in named])
 
@@ -239,7 +239,7 @@ class _Prediction(Call):
 
 
 class _Gradient(_Prediction):
-    """Of `MLP.value_and_grad`, which has a target, too: None where the loss has none."""
+    """A call of `MLP.value_and_grad`; its target is None where the loss has none."""
 
     function = "MLP.value_and_grad"
     names = ("params", "x", "target")

@@ -1,4 +1,4 @@
-"""A network as kernels run it: its layers in the flat vector, its plan, and workspaces."""
+"""A network for the kernels: its layers in the flat vector, its plan, and workspaces."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fastgrad.networks.shared.architecture import Architecture
 
 
 class Network(Architecture):
-    """A network as kernels run it: with a plan, and the workspaces to run that in."""
+    """A network for the kernels: with a plan, and the workspaces to run it in."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.cost = sum(layer.cost for layer in self.layers)
-        # Workspaces that no call is using: they are kept until the network goes.
+        # Workspaces that no call is using, kept as long as the network.
         self.spaces: list[Array] = []
         self.part_spaces: list[Array] = []
         self._plan: Plan | None = None
@@ -29,7 +29,7 @@ class Network(Architecture):
     def plan(self) -> Plan:
         """Return the table the kernel reads; compiles or loads what it refers to.
 
-        It is made once, whichever threads call first: who runs a job may know it by its address.
+        It is made only once, even if several threads call first: jobs refer to it by address.
         """
         if self._plan is None:
             dtype = self.dtype.name
@@ -62,21 +62,21 @@ class Network(Architecture):
 
     # -- workspaces ---------------------------------------------------------------------------
     def take_space(self) -> Array:
-        """Return a workspace with room for packed weights: one thread alone needs no other."""
+        """Return a workspace with room for packed weights: enough for a single thread."""
         try:
             return self.spaces.pop()
         except IndexError:
             return np.empty(self.plan().bytes_whole + 64, np.uint8)
 
     def take_part_space(self) -> Array:
-        """Return a workspace of a thread that finds the weights packed in another's."""
+        """Return a workspace for a thread that reads the packed weights in another workspace."""
         try:
             return self.part_spaces.pop()
         except IndexError:
             return np.empty(self.plan().bytes_part + 64, np.uint8)
 
     def give_back(self, spaces: Sequence[Array]) -> None:
-        """Keep one workspace, and parts of as many threads as there may be, for the next call."""
+        """Keep one workspace, and one part for each possible thread, for the next call."""
         if not self.spaces:
             self.spaces.append(spaces[0])
         room = threads.get_num_threads() - 1 - len(self.part_spaces)

@@ -1,9 +1,9 @@
 """`MLP.fit`: epochs in few compiled calls, stopped where they go wrong, resumed to the bit.
 
-Without a callback, many epochs of few samples are one job (`job.Job`): from Python, an epoch of
-a small network would take longer to begin than to run. What was done is looked at afterwards. If a
-number is not finite any more, training goes back to a copy it has kept, and from there again to the
-one epoch that went wrong: the bits are the same.
+Without a callback, many epochs of few samples are one job (`job.Job`): starting an epoch from
+Python would take longer than a small network's epoch. The results are checked after the job. If a
+number is not finite, training returns to a copy it has kept, and runs again from there up to the
+epoch that diverged: the bits are the same.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from fastgrad.networks.shared.training import (
 from fastgrad.optimizers import Adam, Optimizer
 from fastgrad.terminal import Progress
 
-# Samples whose orders are drawn at a time: 512 KiB, which stay in L2.
+# Sample indices drawn at a time: 512 KiB, which stay in L2.
 ORDERS = 1 << 16
-# Steps after which the parameters are looked at and copied again, unless they are so few that it
-# takes a microsecond. A copy of Adam's three vectors takes as long as a step of 32 samples.
+# Steps after which the parameters are checked and copied again, unless they are so few that this
+# takes a microsecond. Copying Adam's three vectors takes as long as a step of 32 samples.
 STEPS, FEW = 64, 1 << 12
-# Bytes up to which samples are converted once, not in every epoch.
+# Samples of at most so many bytes are converted once, not in every epoch.
 CONVERTED = 1 << 26
 
 
 class Training:
-    """A training under way; whenever it is interrupted, it can tell what to go on from."""
+    """Training in progress; interrupted at any time, it can return a result to resume from."""
 
     def __init__(self, network: Network, p: Array, before: FitResult | None) -> None:
         self.network, self.p = network, p
@@ -58,7 +58,7 @@ class Training:
 
     # -- before the first epoch -------------------------------------------------------------------
     def prepare(self, data: Samples, options: FitOptions) -> None:
-        """Take samples and settings, checked but for the optimizer and the seed."""
+        """Prepare to train with checked samples and settings; check optimizer and seed here."""
         batch, shuffle = min(options.batch_size, len(data.x)), options.shuffle
         network, state, begun = self.network, self.state, self.begun
         before = None if state is None else state.optimizer
@@ -91,10 +91,10 @@ class Training:
             self.gradient[:] = begun.gradient
         self.order: Array | None = None
         self.own_order: Array | None = None
-        # From which epoch on orders were drawn, and from which state of the generator.
+        # The epoch from which orders were drawn, and the generator's state before that.
         self.drawn: tuple[int, Any] | None = None
         self.first = -1  # epoch of the job that is not in `losses` yet
-        # A user may have set some to inf: then only losses tell.
+        # A user may have set some to inf: then only the losses show divergence.
         self.finite = bool(np.isfinite(self.p).all())
         self.every = 1 if network.size <= FEW else max(1, STEPS * batch // self.n)
         self.kept: list[Array] = []
@@ -114,14 +114,14 @@ class Training:
         return Samples(*data.converted(slice(None), network.dtype), data.labels, True)
 
     def _changing(self) -> list[Array]:
-        """Return all that a step changes, but the gradient."""
+        """Return all that a step changes, except the gradient."""
         return [self.p, self.table, *self.memory.vectors]
 
     # -- epochs -----------------------------------------------------------------------------------
     def go(
         self, epochs: int, callback: Callable[[FitState], Any] | None, bar: Progress | None
     ) -> None:
-        """Run so many epochs, or as many as go well; show them on `bar`."""
+        """Run so many epochs, or until training diverges; show them on `bar`."""
         job, begin, n = self._job(), len(self.losses), self.n
         end = begin + epochs
         start = perf_counter()
@@ -211,7 +211,7 @@ class Training:
     def _losses(self, job: Job, passes: int, closely: bool = True) -> list[float] | None:
         """Return the losses of the first epochs of a job; None if a number is not finite.
 
-        A parameter that is not stays so, so that it is enough to look now and then.
+        A parameter that is not finite stays so: checking now and then is enough.
         """
         losses = self.network.reduced(job.pass_terms[:passes], self.n)
         if not np.isfinite(losses).all() or (closely and not self._finite()):
@@ -221,9 +221,9 @@ class Training:
     def _finite(self) -> bool:
         return not self.finite or bool(np.isfinite(self.p).all())
 
-    # -- what is kept, and the way back -----------------------------------------------------------
+    # -- copies, and returning to them ------------------------------------------------------------
     def _keep(self) -> None:
-        """Keep a copy of all that a step changes, but the gradient."""
+        """Keep a copy of all that a step changes, except the gradient."""
         if not self.kept:
             self.kept = [array.copy() for array in self._changing()]
         else:
@@ -233,7 +233,7 @@ class Training:
         self.kept_at = len(self.losses), generator, self.begun
 
     def _go_back(self) -> None:
-        """Go back to what is kept; an epoch begun earlier has its gradient in `begun`."""
+        """Return to the copy; an epoch begun earlier has its gradient in `begun`."""
         for kept, now in zip(self.kept, self._changing(), strict=True):
             np.copyto(now, kept)
         epoch, generator, self.begun = self.kept_at
@@ -246,10 +246,10 @@ class Training:
         self.first = -1
 
     def _back_to_finite(self, end: int) -> None:
-        """Go back to the last epoch before `end` after which all was finite.
+        """Return to the last epoch before `end` after which all numbers were finite.
 
-        A callback may have changed samples or parameters meanwhile. What is run again must give
-        the losses it gave before: no epoch counts that it was not told of.
+        A callback may have changed samples or parameters since. The epochs run again must give
+        the same losses as before: an epoch counts only if the callback was called with its loss.
         """
         self.stopped, self.wrong = "diverged", (end - 1, None)
         job, told = self._job(), self.losses[self.kept_at[0] :]
@@ -277,7 +277,7 @@ class Training:
 
     # -- after the last epoch ---------------------------------------------------------------------
     def result(self) -> FitResult:
-        """Return what there is, when no job is under way."""
+        """Return the result so far, when no job is running."""
         state = self.state
         if self.job is not None:
             bits = self.rng.bit_generator
@@ -286,12 +286,12 @@ class Training:
         return FitResult(self.p, np.array(self.losses), self.stopped, state)
 
     def what_diverged(self) -> str:
-        """Return a sentence on the epoch that went wrong."""
+        """Return a sentence about the epoch that diverged."""
         assert self.wrong is not None
         return what_diverged(self.network, self.data, *self.wrong, kept=len(self.losses))
 
     def interrupted(self) -> FitResult:
-        """Return what there is by now, whenever that is."""
+        """Return the result so far, at any time."""
         self.stopped = "interrupt"
         if self.job is not None:
             self._interrupted(self.job)
@@ -314,7 +314,7 @@ class Training:
                         reached, self.gradient.copy(), None if order is None else order.copy(),
                         self.n, self.batch,
                     )  # fmt: skip
-        if self.drawn is not None:  # as if just these orders had been drawn
+        if self.drawn is not None:  # as if only these orders had been drawn
             first, self.rng.bit_generator.state = self.drawn
             for _ in range(len(self.losses) + (self.begun is not None) - first):
                 self.rng.permutation(self.n)

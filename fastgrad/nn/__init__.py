@@ -12,9 +12,9 @@ A layer remembers its last input, so that
 >>> net.layers[0].grad_w.shape, net.layers[0].grad_b.shape
 ((3, 4), (4,))
 
-is one step of backpropagation. A vector is cast to one sample, ``(1, n)`` for rows and ``(n, 1)``
-for columns; integers become what NumPy promotes them to beside the layer's weights, and float64
-where there are none. Arrays are not copied: leave x and y as they are between forward and backward.
+is one step of backpropagation. A vector is one sample, ``(1, n)`` for rows and ``(n, 1)`` for
+columns; integers become what NumPy promotes them and the layer's weights to, or float64 if it has
+none. Arrays are not copied: do not change x and y between forward and backward.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Activation(Layer):
     Raises
     ------
     TypeError
-        If `activation` is of another kind. Of a plain function `define_activation` makes one.
+        If `activation` is of another kind. `define_activation` makes one from a plain function.
     ValueError
         If the name or `samples` is unknown.
 
@@ -81,12 +81,12 @@ class Activation(Layer):
 
 
 def _some(y: Array) -> bytes:
-    """Return some elements of y, all of a small one: whether it has changed since."""
+    """Return some elements of y, all if it is small, to detect later changes."""
     return y.flat[:: (y.size // MARK_SAMPLES) | 1].tobytes()
 
 
 class _Named(Activation):
-    """A layer of the one activation that its class names.
+    """A layer of the activation that its class names.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class _Named(Activation):
         super().__init__(self._name, samples)
 
     def __init_subclass__(cls) -> None:
-        """Complete the docstring of a class, which has a title and an example, by that above."""
+        """Complete a class's docstring, a title and an example, with the sections above."""
         if cls.__doc__ and _Named.__doc__:  # `python -OO` has none
             title, _, example = cls.__doc__.partition("\n\n")
             _, _, shared = _Named.__doc__.partition("\n\n")

@@ -91,7 +91,7 @@ class Dense(Layer):
         native = native_dtype(name, dtype)
         self.dtype = native.name
         self._act, self._function = resolve(name, activation)
-        # What forward and backward apply: a name could get another meaning.
+        # The object that forward and backward apply: its name could be redefined.
         self._applied = self._act if self._function is None else self._function
         self.input_dim, self.output_dim = shape
         self.activation = activation

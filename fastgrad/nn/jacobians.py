@@ -1,4 +1,4 @@
-"""Jacobians of layers by their formulas: a block per sample, each y depending on its own x."""
+"""Jacobians of layers by their formulas: one block per sample, as y depends on its own x only."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def slope_blocks(act: Activation, z: Array, slopes: Array | None = None) -> Arra
 
 
 def block_diagonal(blocks: Array, samples: str, shape: tuple[int, ...]) -> Array:
-    """Return ``dy/dx`` of all samples from that of each: y depends on its own sample's x alone."""
+    """Return ``dy/dx`` of all samples from that of each; it is zero between samples."""
     n, k, d = blocks.shape
     full = np.zeros((n, k, n, d), blocks.dtype)
     full[range(n), :, range(n), :] = blocks

@@ -1,4 +1,4 @@
-"""What all layers have in common, and arrays as samples."""
+"""The base of all layers, and arrays as samples."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _OF_LAST_FORWARD = frozenset({"_x", "_y", "_cache", "_seen", "_waiting", "_once"
 
 
 class Turns:
-    """Forwards and backwards in turn: a layer remembers one forward, the last.
+    """The order of forwards and backwards: a layer remembers only its last forward.
 
-    Going back from it twice is right: with another gradient, or through the Jacobian. But after two
-    forwards the second backward is meant for the first of them, which is forgotten.
+    Two backwards after one forward are right: with another gradient, or through the Jacobian. But
+    after two forwards, the second backward is meant for the first forward, which is forgotten.
     """
 
     _waiting = 0  # forwards since the last backward
-    _once = False  # whether there were several before it
+    _once = False  # whether several forwards came before it
 
     def _gone_forward(self) -> None:
         self._waiting += 1
@@ -40,7 +40,7 @@ class Turns:
 
 
 class Layer(Turns):
-    """What all layers have in common; not a layer by itself.
+    """The base class of all layers.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class Layer(Turns):
             For another number of axes or features.
         """
         x = self._input("forward", x)
-        self._y = None  # if it fails half-way, there is nothing to go back from
+        self._y = None  # if forward fails, backward must refuse
         self._x, self._y = x, self._forward(x)
         self._gone_forward()
         return self._y
@@ -153,7 +153,7 @@ class Layer(Turns):
         raise NotImplementedError
 
     def _beside(self) -> tuple[np.dtype[Any], ...]:
-        """Return the dtypes of what x is computed with: integers promote as they do beside it."""
+        """Return the dtypes of the parameters, with which integers in x are promoted."""
         return ()
 
     def _apply(self, x: Array) -> Array:
@@ -167,7 +167,7 @@ class Layer(Turns):
         raise NotImplementedError
 
     def __getstate__(self) -> dict[str, Any]:
-        # What pickles and copies keep: not the last forward, which refers to compiled code.
+        # Pickles and copies do not keep the last forward, which refers to compiled code.
         return {k: v for k, v in self.__dict__.items() if k not in _OF_LAST_FORWARD}
 
     def _input(self, method: str, x: ArrayLike) -> Array:
@@ -190,7 +190,7 @@ def as_samples(
 ) -> Array:
     """Return a floating array of at least two axes: a vector is one sample.
 
-    Integers become what NumPy promotes them to `beside` these dtypes.
+    Integers become what NumPy promotes them and the dtypes `beside` them to.
     """
     array = as_array(function, name, value)
     others = () if array.dtype.kind == "f" else beside

@@ -18,7 +18,7 @@ class MSE(Turns):
     Parameters
     ----------
     labels : array_like
-        What the predictions should be; a vector is one sample.
+        The targets of the predictions; a vector is one sample.
     reduction : {"mean", "sum", "samples"}
         What the sum of squares is divided by: the number of elements, one, the number of samples.
     samples : {"rows", "columns"}
@@ -29,7 +29,7 @@ class MSE(Turns):
     TypeError
         For labels of a dtype fastgrad does not compute in.
     ValueError
-        For labels of no shape of samples, an unknown reduction or layout.
+        For labels whose shape is not one of samples, an unknown reduction or layout.
 
     Examples
     --------
@@ -84,7 +84,7 @@ class MSE(Turns):
         Parameters
         ----------
         pred : array_like, optional
-            Where; by default that of the last `forward`.
+            The predictions; by default those of the last `forward`.
 
         Returns
         -------

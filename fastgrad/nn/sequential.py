@@ -25,12 +25,12 @@ class Sequential(Layer):
     Attributes
     ----------
     layers : list of Layer
-        Their parameters and gradients are found there.
+        They hold the parameters and gradients.
 
     Raises
     ------
     TypeError
-        If one is not a layer; losses follow by themselves.
+        If one is not a layer; a loss is called separately.
     ValueError
         If there is none, one is there twice, or their `samples` differ.
 

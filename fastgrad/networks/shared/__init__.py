@@ -1,1 +1,1 @@
-"""What `fastgrad.MLP` and its twins have in common: settings, the flat vector, training."""
+"""What `fastgrad.MLP` and its twins share: settings, the flat vector, training."""

@@ -1,4 +1,4 @@
-"""What a network is, whoever computes it: its layers in one flat vector, and its loss."""
+"""The structure of a network: its layers in one flat vector, and its loss."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastgrad.optimizers.optimizer import Optimizer, Range
 def lay_out(
     sizes: tuple[int, ...], activations: Sequence[Any], identity: Any, bias: bool, normalize: Any
 ) -> list[Layer]:
-    """Return the layers of these settings, one behind the other in the flat vector."""
+    """Return the layers for these settings, one after the other in the flat vector."""
     layers: list[Layer] = []
     end, hidden = 0, len(sizes) - 2
     for i, (d, k) in enumerate(pairwise(sizes)):
@@ -49,7 +49,7 @@ class Architecture:
         return [layer.views(params, self.columns) for layer in self.layers]
 
     def init(self, rng: np.random.Generator) -> Array:
-        """Return a flat vector of what each layer begins as."""
+        """Return a flat vector of each layer's initial values."""
         params = np.empty(self.size, self.dtype)
         for layer, views in zip(self.layers, self.views(params), strict=True):
             for view, value in zip(views, layer.init(rng), strict=True):
@@ -77,7 +77,7 @@ class Architecture:
         return found
 
     def turned(self, rows: Array) -> Array:
-        """Return an array of one sample a row as callers have it, or one of theirs in rows."""
+        """Convert an array of samples between rows and the caller's layout, either way."""
         return rows.T if self.columns and rows.ndim == 2 else rows
 
     def gradient_dtype(self, params: Array) -> np.dtype[Any]:
@@ -89,5 +89,5 @@ class Architecture:
         return FLOAT64 if wide else self.dtype
 
     def takes(self, *arrays: Array) -> bool:
-        """Return whether kernels read these arrays as they are: here are none."""
+        """Return whether kernels read these arrays as they are: False, there are no kernels."""
         return False

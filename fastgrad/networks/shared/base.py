@@ -1,4 +1,4 @@
-"""What every MLP is, whoever computes it: checked settings, and parameters in a flat vector."""
+"""The base of all MLPs: checked settings, and parameters in a flat vector."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from fastgrad.networks.shared.settings import activations_of, check_learns, widt
 class BaseMLP:
     """The settings of a network, and its flat vector.
 
-    The packages add what they compute, and the activations and losses they compute it with.
+    Each package adds its computations, and its activations and losses.
     """
 
     _architecture: type[Architecture] = Architecture
@@ -65,7 +65,7 @@ class BaseMLP:
         dtype: Any,
         normalize: str | None = None,
     ) -> None:
-        """Check the settings and lay the network out."""
+        """Check the settings and set up the network."""
         self.sizes = widths(sizes)
         self.activations = activations_of(activations, len(self.sizes) - 1, self._activation)
         self.loss = self._loss(loss)
@@ -100,8 +100,8 @@ class BaseMLP:
         """Return random parameters: normal weights, biases of zero.
 
         The weights' variance is 1 / d for d inputs (LeCun et al., Efficient BackProp, 1998), and
-        2 / d before ReLU and its like (He et al., ICCV 2015): see `Activation.halving`. Where the
-        layer is normalized first, it is 1 / d; gains are 1, shifts 0.
+        2 / d before ReLU and similar ones (He et al., ICCV 2015): see `Activation.halving`. For a
+        normalized layer it is 1 / d; gains are 1, shifts 0.
 
         Parameters
         ----------
@@ -117,7 +117,7 @@ class BaseMLP:
         Raises
         ------
         TypeError, ValueError
-            For a seed that NumPy does not take.
+            For a seed that NumPy does not accept.
 
         Examples
         --------
@@ -139,8 +139,8 @@ class BaseMLP:
         Returns
         -------
         list of LayerParams
-            A pair ``(w, b)`` per layer; writing to them changes `params`. Behind that of a
-            normalized layer stands a `NormParams`, a pair ``(gain, shift)``.
+            A pair ``(w, b)`` per layer; writing to them changes `params`. After that of a
+            normalized layer comes a `NormParams`, a pair ``(gain, shift)``.
 
         Raises
         ------

@@ -1,6 +1,6 @@
-"""Training by a plain loop over epochs and batches: that of reference and loops.
+"""Training by a plain loop over epochs and batches, for reference and loops.
 
-They give it their value and gradient and their optimizers' steps; here are only the order of the
+They pass in value_and_grad and their optimizers' steps. This file adds only the order of the
 samples, the sum of the batches' losses, and when to stop.
 """
 
@@ -26,17 +26,17 @@ from fastgrad.warning_categories import TrainingWarning
 
 
 class State(NamedTuple):
-    """What training needs to go on as if it had not ended."""
+    """What training needs to continue as if it had not ended."""
 
     optimizer: Any
     memory: Any
-    rng: np.random.Generator  # of the orders to come
+    rng: np.random.Generator  # for the next orders
 
 
 def make_step(
     rule: Any, memory: Any, params: Array, grad: Array, ranges: list[tuple[int, int, bool]]
 ) -> None:
-    """Make a step by `grad`, which is used up, on each of these pieces of the flat vectors."""
+    """Make a step by `grad`, which is overwritten, on these pieces of the flat vectors."""
     for first, last, decays in ranges:
         piece = slice(first, last)
         part = replace(memory, vectors=[vector[piece] for vector in memory.vectors])
@@ -58,11 +58,11 @@ def train(
 ) -> FitResult:
     """Train `params` in place on `count` samples; the rest is documented at `MLP.fit`.
 
-    ``value_and_grad(batch)`` returns the loss of the samples with these numbers and its gradient
-    with respect to `params`, which is used up. `averaged` says that it is a mean, not a sum. `kind`
-    is the package's `Optimizer`, whose ``memory(params)`` is what there is to remember before the
-    first step, and whose ``start(params, memory)`` returns ``step(grad)``; `network` says which
-    parameters the weight decay is for.
+    ``value_and_grad(batch)`` returns the loss of the samples with these indices, and its gradient
+    with respect to `params`, which may be overwritten. `averaged` means that the loss is a mean,
+    not a sum. `kind` is the package's `Optimizer`: ``memory(params)`` returns its memory before
+    the first step, and ``start(params, memory)`` returns ``step(grad)``. `network` says which
+    parameters weight decay applies to.
     """
     options = options.checked()
     resume, batch_size, callback = options.resume, options.batch_size, options.callback
@@ -77,7 +77,7 @@ def train(
 
     stopped, ranges = None, network.ranges(rule, params)
     end = len(losses) + options.epochs
-    finite = np.isfinite(params).all()  # some may be infinite from the start, on purpose
+    finite = np.isfinite(params).all()  # a user may start with infinite ones on purpose
     while len(losses) < end and stopped is None:
         epoch, began = len(losses), perf_counter()
         kept = params.copy(), deepcopy(memory), rng.bit_generator.state
@@ -104,7 +104,7 @@ def train(
         losses.append(loss)
         speed = count / (perf_counter() - began)
         if options.progress and sys.stderr is not None:
-            with suppress(OSError, ValueError, AttributeError):  # closed, full, nobody reads, ...
+            with suppress(OSError, ValueError, AttributeError):  # closed, full, no reader, ...
                 print(
                     f"epoch {epoch + 1}/{end}  loss {loss:.4g}  {speed:.3g} samples/s",
                     file=sys.stderr,

@@ -1,4 +1,4 @@
-"""The arguments of `MLP.fit`, checked: the same of fastgrad, reference and loops."""
+"""The checked arguments of `MLP.fit`, shared by fastgrad, reference and loops."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Kind = TypeVar("Kind", bound=Optimizer)
 
 
 class FitOptions(NamedTuple):
-    """How to train: the arguments of `MLP.fit` but for the parameters and the samples."""
+    """How to train: the arguments of `MLP.fit` except parameters and samples."""
 
     optimizer: Any
     epochs: int
@@ -29,7 +29,7 @@ class FitOptions(NamedTuple):
     resume: FitResult | None
 
     def checked(self) -> FitOptions:
-        """Raise unless these fit; optimizer, seed and what to resume are looked at later."""
+        """Raise unless these are right; optimizer, seed and `resume` are checked later."""
         if self.callback is not None and not callable(self.callback):
             kind = type(self.callback).__name__
             raise TypeError(f"{CALLER}: callback is a {kind}: give a function")
@@ -48,7 +48,7 @@ def check_some(x: Array, n: int) -> None:
 
 
 def optimizer_of(optimizer: Any, before: Kind | None, kind: type[Kind], default: Kind) -> Kind:
-    """Return the optimizer to train with, of this kind; `before` is that of training to go on."""
+    """Return the optimizer to use, of this kind; `before` is that of the training to resume."""
     if optimizer is None:
         return default if before is None else before
     if not isinstance(optimizer, kind):
@@ -66,7 +66,7 @@ def optimizer_of(optimizer: Any, before: Kind | None, kind: type[Kind], default:
 def check_resume(
     resume: Any, state: type[Any], kind: type[Optimizer], size: int, dtype: np.dtype[Any]
 ) -> None:
-    """Raise unless `resume` is a result to go on from: its state and optimizer of these types."""
+    """Raise unless `resume` is a result with a state and an optimizer of these types."""
     if not isinstance(resume, FitResult):
         given = type(resume).__name__
         raise TypeError(f"{CALLER}: resume is a {given}: give what an earlier fit returned")
@@ -86,7 +86,7 @@ def check_resume(
 
 
 def check_resumed(params: Array, resume: FitResult) -> None:
-    """Raise unless parameters are those of the result to go on from."""
+    """Raise unless the parameters are those of the result to resume from."""
     if not np.array_equal(params, resume.params, equal_nan=True):
         raise ValueError(
             f"{CALLER}: params are not those of resume: give None, or leave resume out to "
@@ -95,8 +95,8 @@ def check_resumed(params: Array, resume: FitResult) -> None:
 
 
 def is_true(answer: Any) -> bool:
-    """Return whether a callback's answer is True, or NumPy's, which comparing NumPy numbers gives.
+    """Return whether a callback returned True, or NumPy's True from comparing NumPy numbers.
 
-    Nothing else: a callback that reports (a progress bar's ``update``, a loss) is not asked.
+    Any other result, such as a loss or that of a progress bar's ``update``, does not stop training.
     """
     return isinstance(answer, bool | np.bool_) and bool(answer)

@@ -1,7 +1,7 @@
-"""The calls of an MLP without kernels: what reference and loops have in common.
+"""The calls of an MLP without kernels, shared by reference and loops.
 
-A package adds how a batch goes forward and backward (`_forward`, `_backpropagate`), and its
-optimizers; here arguments are checked, and results brought into their form.
+A package adds the forward and backward pass of a batch (`_forward`, `_backpropagate`), and its
+optimizers. This class checks arguments, and gives results their shape and dtype.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class PlainMLP(BaseMLP):
     """An MLP whose package computes a batch at a time."""
 
     kind: type[Any]  # the package's optimizers
-    default: Any  # the one that `fit` takes without another
+    default: Any  # the default of `fit`
 
     # -- the package's own --------------------------------------------------------------------
     def _forward(self, layers: list[Any], x: Array) -> Array:
@@ -154,14 +154,14 @@ class PlainMLP(BaseMLP):
             Take the samples in a new random order each epoch, ``rng.permutation(n)`` with
             ``rng = np.random.default_rng(seed)``.
         seed : int
-            Of these orders, which begin anew in every call, as the optimizer does: to train in
+            Seed of these orders, which restart in every call, as the optimizer does: to train in
             pieces, give ``resume``.
         progress : bool
             Show epoch, loss and samples per second on stderr.
         callback : callable, optional
             Called with a `FitState` after each epoch; training stops when it returns True.
         resume : FitResult, optional
-            What an earlier call returned, to go on as if it had not ended: with its parameters,
+            What an earlier call returned, to continue as if it had not ended: with its parameters,
             optimizer, orders and losses.
 
         Returns

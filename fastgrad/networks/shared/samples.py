@@ -1,4 +1,4 @@
-"""Parameters and samples as a network takes them: checked, one sample a row, and views only."""
+"""Parameters and samples of a network's call: checked views, with one sample per row."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from fastgrad.results import own_view
 
 
 class Samples(NamedTuple):
-    """Checked inputs and targets, one sample a row; views of what was given."""
+    """Checked inputs and targets, one sample per row; views of the caller's arrays."""
 
     x: Array  # (n, d)
     target: Array | None  # (n, k), or the classes (n,)
     labels: bool
-    native: bool  # whether the kernel takes both as they are
+    native: bool  # whether the kernel reads both as they are
 
     def converted(self, samples: Any, dtype: np.dtype[Any]) -> tuple[Array, Array | None]:
-        """Return x and target of some samples as the kernel takes them."""
+        """Return x and target of some samples, converted for the kernel."""
         x, target = as_native(self.x[samples], dtype), self.target
         if target is not None:
             target = target[samples] if self.labels else as_native(target[samples], dtype)
@@ -36,7 +36,7 @@ class Samples(NamedTuple):
 
 
 def check_params(network: Architecture, caller: str, params: Array) -> None:
-    """Raise unless `params` is a vector of as many parameters as there are."""
+    """Raise unless `params` is a vector of the network's size."""
     if params.shape != (network.size,):
         raise ValueError(
             f"{caller}: params has shape {params.shape} but the network has {network.size} "
@@ -52,7 +52,7 @@ def native_params(network: Architecture, caller: str, params: Array) -> Array:
 
 
 def checked_samples(network: Architecture, caller: str, x: Array, target: Array | None) -> Samples:
-    """Return checked inputs and targets; `target` None is right for losses of one array."""
+    """Return checked inputs and targets; `target` is None for losses of one array."""
     x, target = own_view(x), None if target is None else own_view(target)
     inputs = inputs_of(network, caller, x)
     n, single = len(inputs), x.ndim == 1
@@ -85,7 +85,7 @@ def checked_samples(network: Architecture, caller: str, x: Array, target: Array 
 
 
 def inputs_of(network: Architecture, caller: str, array: Array) -> Array:
-    """Return x with one sample a row."""
+    """Return x with one sample per row."""
     axis = 0 if network.columns else -1
     if array.ndim not in (1, 2) or array.shape[axis] != network.inputs:
         forms = f"({network.inputs}, n)" if network.columns else f"(n, {network.inputs})"

@@ -1,4 +1,4 @@
-"""The settings of a network: what `MLP` is given, checked and in the form it computes with."""
+"""The settings of a network: the arguments of `MLP`, checked and converted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
     "widths",
 ]
 
-# Losses of logits, by what they make of them: it turns the outputs of these into others.
+# Losses that expect logits, by the activation that they apply to them.
 _OWN_ACTIVATION = {
     "softmax_cross_entropy": "softmax",
     "binary_cross_entropy_with_logits": "sigmoid",
@@ -41,7 +41,7 @@ def widths(sizes: Any) -> tuple[int, ...]:
 def activations_of(
     activations: Any, count: int, activation_of: Callable[[Any], Any]
 ) -> tuple[Any, ...]:
-    """Return the activations of `count` layers, each as `activation_of` makes it."""
+    """Return the activations of `count` layers, each made by `activation_of`."""
     if isinstance(activations, str) or not hasattr(activations, "__iter__"):
         raise TypeError(f"MLP: activations is {activations!r}: give one per layer, in a sequence")
     given = tuple(activations)
@@ -51,7 +51,7 @@ def activations_of(
 
 
 def refuse_callable() -> NoReturn:
-    """Raise: a network takes no activation that is known by its values alone."""
+    """Raise: a network accepts no activation without a known derivative."""
     raise TypeError(
         "MLP: activations holds a plain callable: give a name, an fg.Activation, or what "
         "fg.define_activation makes of it"
@@ -83,7 +83,7 @@ def check_learns(sizes: Sequence[int], activations: Sequence[Any], loss: Any) ->
 
 
 def warn_of_logits(activation: Any, loss: Any) -> None:
-    """Warn the caller's caller if a loss of logits is to get probabilities: it hardly learns."""
+    """Warn the caller's caller if a loss of logits gets probabilities: it hardly learns."""
     last = activation.name
     own = _OWN_ACTIVATION.get(loss.name)
     if own is not None and last in _PROBABILITIES:

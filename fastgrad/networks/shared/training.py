@@ -1,6 +1,6 @@
-"""What training gives and tells: its result, what a callback is told, early stopping.
+"""The result of training, what a callback gets, and early stopping.
 
-The types are the same of fastgrad, reference and loops. Nothing is computed here.
+fastgrad, reference and loops share these types. Nothing is computed here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["EarlyStopping", "FitResult", "FitState"]
 
 
 class Reached(NamedTuple):
-    """How far a job has come within a pass."""
+    """A job's progress within a pass."""
 
     block: int = 0
     terms: float = 0.0  # of this batch so far
@@ -27,7 +27,7 @@ class Reached(NamedTuple):
 
 
 class BegunEpoch(NamedTuple):
-    """An epoch that was interrupted: how far it had come, and what it was doing."""
+    """An epoch that was interrupted: its progress, order and batch size."""
 
     reached: Reached
     gradient: Array  # of the batch's blocks so far
@@ -37,17 +37,17 @@ class BegunEpoch(NamedTuple):
 
 
 class TrainingState(NamedTuple):
-    """What training needs to go on as if it had not ended."""
+    """What training needs to continue as if it had not ended."""
 
     optimizer: Optimizer
     memory: Memory
-    generator: tuple[type[np.random.BitGenerator], Any]  # and its state; of the orders to come
+    generator: tuple[type[np.random.BitGenerator], Any]  # and its state; for the next orders
     begun: BegunEpoch | None
 
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """What training gives: the parameters, the loss of each epoch, and why it ended.
+    """The result of training: the parameters, the loss of each epoch, and why it ended.
 
     It unpacks into the first two.
 
@@ -56,14 +56,14 @@ class FitResult:
     params : ndarray
         The flat vector, ``(size,)`` of the network's dtype; its own memory.
     losses : ndarray
-        float64, one per epoch: the loss over all samples with the parameters as they were when
-        each sample was used.
+        float64, one per epoch: the loss over all samples, each with the parameters when it was
+        used.
     stopped : str or None
         What ended training before all epochs were done: ``"callback"``, ``"early stopping"`` (the
         callback was an `EarlyStopping`), ``"diverged"`` (a loss or parameters that are not finite),
         ``"interrupt"`` (Ctrl-C); else None.
     state : object
-        What ``fit(resume=result)`` needs to go on. A result can be pickled with it.
+        What ``fit(resume=result)`` needs to continue. A result can be pickled with it.
 
     Examples
     --------
@@ -87,17 +87,17 @@ class FitResult:
 
 
 class FitState(NamedTuple):
-    """What a callback is told after an epoch.
+    """What a callback gets after each epoch.
 
     Attributes
     ----------
     epoch : int
-        From 0; with ``resume`` it goes on from the epochs before.
+        From 0; with ``resume`` it continues from the epochs before.
     loss : float
         Of this epoch, as in `FitResult`.
     params : ndarray
-        The flat vector, ``(size,)`` of the network's dtype, as training goes on with it: copy it
-        to keep it.
+        The flat vector, ``(size,)`` of the network's dtype. Training continues to change it: copy
+        it to keep it.
     samples_per_second : float
         Of this epoch.
 
@@ -131,9 +131,9 @@ class EarlyStopping:
     Attributes
     ----------
     best : float
-        The least loss so far since epoch 0; inf before it.
+        The least loss since epoch 0; inf before it.
     waited : int
-        Epochs since.
+        Epochs since the best loss.
 
     Raises
     ------
@@ -165,7 +165,7 @@ class EarlyStopping:
         Parameters
         ----------
         state : FitState
-            What `MLP.fit` gives after each epoch; epoch 0 forgets what was before.
+            What `MLP.fit` passes after each epoch; epoch 0 resets `best` and `waited`.
 
         Returns
         -------
