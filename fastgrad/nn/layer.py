@@ -84,7 +84,7 @@ class Layer(Turns):
             For another number of axes or features.
         """
         x = self._input("forward", x)
-        self._y = None  # if forward fails, backward must refuse
+        self._y = None  # if it fails half-way, there is nothing to go back from
         self._x, self._y = x, self._forward(x)
         self._gone_forward()
         return self._y
