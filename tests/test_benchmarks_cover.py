@@ -159,3 +159,14 @@ def test_scripts_say_which_bars_are_missed(capsys, monkeypatch):
     assert "MISSED" not in capsys.readouterr().out
     assert command.main(["--only", "never", "--seconds", "0"]) == 1
     assert "MISSED" in capsys.readouterr().out
+
+
+def test_scripts_steps_are_tracked():
+    scripts = importlib.import_module("benchmarks.scripts")
+    tracked = importlib.import_module("benchmarks.scripts.tracked").Scripts
+    assert list(tracked.params) == [
+        step.name for group in scripts.GROUPS.values() for step in group()
+    ]
+    rows, step = tracked(), next(name for name in tracked.params if name.startswith("gru"))
+    rows.setup(step)
+    assert 0.005 < rows.track_ratio(step) < 1

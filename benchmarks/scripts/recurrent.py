@@ -141,7 +141,8 @@ def characters() -> Step:
     t, d, k = 25, 65, 100
     shapes = {"wx": (d, k), "wh": (k, k), "b": (k,), "wy": (k, d), "by": (d,)}
     hand, own = starting(shapes, "f8", 0.1)
-    hand_memory, own_memory = ({n: np.zeros_like(p) for n, p in hand.items()} for _ in range(2))
+    hand_memory = {n: np.zeros_like(p) for n, p in hand.items()}
+    optimizer = fg.Adagrad(lr=RATE, eps=EPS)
     text = np.random.default_rng(2).integers(0, d, t + 1)
     inputs, targets, h0 = text[:-1], text[1:], np.zeros(k)
 
@@ -181,9 +182,8 @@ def characters() -> Step:
         grad_h, gwy, gby, _ = fg.dense_backward(grad_y, last)
         first = fg.rnn_backward(grad_h, cache, need=("wx", "wh", "b"))  # type: ignore[arg-type]
         grads = {"wx": first.wx, "wh": first.wh, "b": first.b, "wy": gwy, "by": gby}
-        for grad in grads.values():
-            np.clip(grad, -CLIP, CLIP, out=grad)  # type: ignore[call-overload]
-        adagrad(p, grads, own_memory)  # type: ignore[arg-type]
+        fg.clip_value(grads, CLIP)
+        optimizer.step(p, grads)
         return p
 
     return Step("min-char-rnn: 65-100, 25 steps, one sample, Adagrad, clipping", 5, by_hand, ours)
