@@ -975,12 +975,13 @@ _WRAPPERS = [
     ),
     Fault(
         "call-lists", "calls.py",
-        "return self.checked(arrays, outs, how) if made is None else made", "return made",
+        "            return self.checked(arrays, outs, how)\n        return self.finish(arrays, g",
+        "            return None\n        return self.finish(arrays, g",
         "what is not converted by compiled code is not computed at all",
     ),
     Fault(
-        "call-shared", "calls.py", "        return None if made is True else made\n",
-        "        return made\n", "a large layer of integers returns True",
+        "call-shared", "calls.py", "            if made is not None and made is not True:\n",
+        "            if made is not None:\n", "a large layer of integers returns True",
     ),
     Fault(
         "call-half-out", "calls.py",

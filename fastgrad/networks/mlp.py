@@ -192,9 +192,11 @@ class MLP(BaseMLP):
                 space = passes.network.take_space()
             y = direct(params, x, out, passes.words, space)
             spaces.append(space)
+            if y is None:
+                y = passes.converted_prediction(params, x, out)
             if y is not None:
                 return y  # type: ignore[no-any-return]
-        return PREDICTION.complete(None, (params, x), (out,), passes)  # type: ignore[no-any-return]
+        return PREDICTION.checked((params, x), (out,), passes)  # type: ignore[no-any-return]
 
     def value_and_grad(
         self,
@@ -254,9 +256,11 @@ class MLP(BaseMLP):
                 space = passes.network.take_space()
             pair = direct(params, x, target, out, passes.words, space)
             spaces.append(space)
+            if pair is None:
+                pair = passes.converted_gradient(params, x, target, out)
             if pair is not None:
                 return pair  # type: ignore[no-any-return]
-        return GRADIENT.complete(None, (params, x, target), (out,), passes)  # type: ignore[no-any-return]
+        return GRADIENT.checked((params, x, target), (out,), passes)  # type: ignore[no-any-return]
 
     def fit(
         self,

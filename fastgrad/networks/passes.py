@@ -221,10 +221,22 @@ class _Prediction(Call):
     function = "MLP.predict"
     names: tuple[str, ...] = ("params", "x")
 
-    def converted(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Passes) -> Any:
+    def complete(
+        self,
+        outcome: Any,
+        arrays: tuple[Any, ...],
+        outs: tuple[Any, ...],
+        how: Passes,
+        given: tuple[Any, ...] | None = None,
+    ) -> Any:
         """See `Call`. A network computes in its own dtype: nothing is promoted."""
+        made = self.converted(arrays, outs, how)
+        return self.otherwise(arrays, outs, how, given) if made is None else made
+
+    def converted(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Passes) -> Any:
+        """Run step 3."""
         params, x = arrays
-        return how.converted_prediction(params, x, outs[0])  # starred, 0.1 us more
+        return how.converted_prediction(params, x, outs[0])
 
     def check(self, arrays: tuple[Any, ...], how: Passes) -> tuple[Array | None, ...]:
         """See `Call`. `finish` checks the shapes."""
@@ -245,7 +257,7 @@ class _Gradient(_Prediction):
     names = ("params", "x", "target")
 
     def converted(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Passes) -> Any:
-        """See `Call`."""
+        """Run step 3."""
         params, x, target = arrays
         return how.converted_gradient(params, x, target, outs[0])
 
