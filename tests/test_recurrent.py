@@ -162,6 +162,13 @@ def test_twins(cell: str, setting: Any, ends: bool, shape: tuple[int, ...]) -> N
         assert_close(own, both(impl, cell, setting, a, lengths=lengths), "float64")
 
 
+def test_more_rows_than_are_packed_at_once() -> None:
+    """The gradients of weights are sums of several products: of 256 rows each, here."""
+    a = data("lstm", "ifog", (3, 100, 3, 270))
+    own = both(fg, "lstm", "ifog", a)
+    assert_close(own, both(reference, "lstm", "ifog", a), "float64")
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @dtypes
 @pytest.mark.parametrize(
