@@ -1,8 +1,8 @@
 """Entry points that run one activation's row kernels over whole arrays.
 
-Contiguous arrays, of any number of dimensions, are taken as they lie: the last axis is a row
-(elementwise kernels do not mind Fortran order either). Matrices may have any strides, and with
-COLUMNS the first axis is a row; what is not contiguous along it is gathered, some rows at a time.
+Contiguous arrays of any number of dimensions are read in place: the last axis is a row
+(elementwise kernels also accept Fortran order). Matrices may have any strides, and with COLUMNS
+the first axis is a row; rows that are not contiguous are gathered, some at a time.
 """
 
 from __future__ import annotations

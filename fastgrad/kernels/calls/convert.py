@@ -1,9 +1,9 @@
-"""Entry points that convert arrays to what kernels take, as NumPy's ``astype`` does.
+"""Entry points that convert arrays for the kernels, as NumPy's ``astype`` does.
 
-A tiny layer takes 0.4 us, and so does one ``astype`` from Python, without asking first what is to
-become what: here both are one call. Taken are arrays of any strides that have at most two axes or
-are contiguous. What a dtype does not hold becomes inf, without a warning. float16, other byte
-orders and what is no array are left to Python.
+A tiny layer takes 0.4 us, and so does one ``astype`` from Python, even without choosing the dtypes
+first. Here one call converts all arrays. It accepts arrays of any strides that have at most two
+axes or are contiguous. A number too large for the dtype becomes inf, without a warning. Python
+converts float16, other byte orders and objects that are no arrays.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def build(dtype_name: str) -> str:
     def new_converted(array: int, kind: int, words: int) -> int:
         """Return a new array of the elements of one; None where it is not taken, 0 as elsewhere.
 
-        They lie in the order of the old one.
+        It has the memory order of the old one.
         """
         order, steps = flags_of(array) & (C_ORDER | F_ORDER), strides_of(array)
         if order == 0 and dimensions(array) > 2:

@@ -1,7 +1,7 @@
 """One dense layer on raw memory, forward and backward: its workspace, and the batch in blocks.
 
-Backward goes by BATCH_BLOCK rows: ``grad_z = grad_y * act'`` into a workspace, and what follows
-from it while it is in cache. The workspace does not grow with the batch.
+Backward takes BATCH_BLOCK rows at a time: it writes ``grad_z = grad_y * act'`` to a workspace, and
+uses it while it is in cache. The workspace does not grow with the batch.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ class _MethodDef(ctypes.Structure):
     )
 
 
-# The dtypes that kernels convert from. Beside float32, those before it leave float32 what it is,
-# those behind make it float64. The last two are other names of C's for 64 bits.
+# The dtypes that kernels convert from. With float32, those before it promote to float32, those
+# after it to float64. The last two are C's other names for 64-bit integers.
 KINDS = (
     *("bool", "int8", "uint8", "int16", "uint16", "float32"),
     *("int32", "uint32", "int64", "uint64", "float64", "longlong", "ulonglong"),

@@ -1,8 +1,8 @@
-"""A number by which an output is known again: whether anybody has changed it since.
+"""A number that detects whether an output has been changed.
 
-To look at all of a large y would cost as much as to read it once more. So at most MARK_SAMPLES
-elements count: every one of a smaller y, else chunks of neighbours, the first and the last elements
-among them. Any change of one of them changes the number, and so do two that change places.
+Checking all of a large y would cost as much as reading it once more. So at most MARK_SAMPLES
+elements count: all of a smaller y, else chunks of neighbours, including the first and the last
+elements. Changing one of them changes the number, and so does exchanging two.
 """
 
 from __future__ import annotations

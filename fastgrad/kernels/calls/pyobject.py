@@ -2,12 +2,12 @@
 
 Numba's own dispatcher types every argument at every call (0.1 us an array) and compiles again
 for each layout and flag. An entry point is instead a C function with CPython's vectorcall
-signature, ``PyObject *f(PyObject *self, PyObject **args, Py_ssize_t n)``: it looks at each
-array's header and, where all of them are in the form the kernels take, runs; otherwise it
-returns None (or True: too much work for one call) and touches nothing, and Python goes on. `self`
-is the table of words made by `entry.context`.
+signature, ``PyObject *f(PyObject *self, PyObject **args, Py_ssize_t n)``. It reads each array's
+header, and runs if the kernels accept all arrays. Otherwise it changes nothing and returns None (or
+True: too much work for one call), and Python continues. `self` is the table of words made by
+`entry.context`.
 
-Where things lie in an object's header is in `headers`.
+`headers` has the offsets in an object's header.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def matrix(array: int, words: int, size: int, columns: int) -> tuple[bool, int, 
     row, col = read_word(strides), read_word(strides + 8)
     if columns:
         rows, cols, row, col = cols, rows, col, row
-    # A dimension never stepped along has whatever stride its maker left: make it harmless.
+    # A dimension of length 1 may have any stride: make it harmless.
     if rows <= 1 or cols == 0:
         row = 0
     if cols <= 1 or rows == 0:

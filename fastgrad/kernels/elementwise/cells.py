@@ -1,4 +1,4 @@
-"""Row kernels of recurrent cells: what a step does with its gates, and its way back.
+"""Row kernels of recurrent cells: what a step does with its gates, forward and backward.
 
 Gates stand side by side in a row of `a`, each k wide, already activated; states are contiguous
 rows of k. All functions take m rows. `next` is what the gradient of the state before this step
@@ -108,7 +108,7 @@ def build(dtype_name: str) -> str:
         m: int, k: int, a_at: int, before_at: int, dh_at: int, next_at: int,
         da_at: int, da_row: int, q_at: int,
     ) -> None:  # fmt: skip
-        """Go back to the gates; to r only where it came after the product, which is q then.
+        """Compute the gates' gradients; that of r only if r follows the product, here q.
 
         What q gets is left behind the gates' in a row of da.
         """

@@ -1,4 +1,4 @@
-"""Derivatives from z of activations whose layers go back from y: for `Activation.backward`."""
+"""Derivatives from z, for `Activation.backward`, of activations whose layers use y instead."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The row kernels of softmax: ``exp(z - max) / sum``, and ``y * (g - g . y)``.
 
-Of wide rows a vector holds elements of one row. Narrow ones would leave most of it empty, and each
-would wait for the end of its own sums: dozens to a thousand are interleaved in a buffer, where a
-vector holds one element of many rows (two outputs, forward: float32 4.2 ns an element, 0.7 so).
-Sums have the order of `reductions` either way.
+A vector holds elements of one wide row. Narrow rows would leave most of it empty, and each would
+wait for its own sums. So dozens to a thousand of them are interleaved in a buffer, where a vector
+holds one element of many rows (two outputs, forward, float32: 0.7 instead of 4.2 ns an element).
+Sums have the order of `reductions` in both cases.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The stages of a dense layer, ``activation(x @ w + b)``, in a network.
 
-The arithmetic is `layer`'s; here is how a network keeps its weights. Rows keep w (d, k): it lies as
-the forward product reads it, and the other way round for ``grad_x = grad_z @ w.T``; columns keep
-w (k, d), so there it is the reverse. Weights that lie the other way round are packed in every step,
-and so are others that are many: a thread alone packs them as it first reads them.
+The arithmetic is in `layer`; this file decides how a network stores its weights. Rows store w
+(d, k): the forward product reads it in this order, but ``grad_x = grad_z @ w.T`` reads it
+transposed; columns store w (k, d), so there it is the reverse. Transposed weights are packed in
+every step, and so are large others: a single thread packs them when it first reads them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a stage is told beside its layer's row: the words of a *run*, of one thread in one job.
+"""A stage's arguments other than its layer's row: the words of a *run*, of one thread in one job.
 
-`plan` writes them, on its stack, and every stage reads what it needs by name; so all stages of all
-kinds of layers take two words, ``stage(row, run)``, and a new kind that needs more changes no
-other. Imports no Numba.
+`plan` writes them on its stack, and every stage reads the ones it needs by name. So the stages of
+all kinds of layers take two words, ``stage(row, run)``, and a new kind that needs more does not
+change the others. Imports no Numba.
 """
 
 (

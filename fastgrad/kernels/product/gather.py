@@ -1,4 +1,4 @@
-"""Rows of a matrix, wherever its elements lie, copied into one piece."""
+"""Rows of a matrix of any strides, copied to contiguous memory."""
 
 from __future__ import annotations
 

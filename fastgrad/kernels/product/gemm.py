@@ -1,13 +1,13 @@
 """Packing and blocking around the micro-kernel: ``C (m, n) = A (m, k) @ B (k, n)``, any strides.
 
-B is used where it lies if its rows are contiguous and few. Else it is read as one stream, out of
-panels of NR columns, zero-padded: contiguous rows are packed by the first tile that reads them
-(`b_pack` says where to), others, and large ones, before (`pack_b`). A is read through
-its strides; blocks of it are packed only where a row or column step would leave a page
-behind and enough columns share the work.
+B is used unpacked if its rows are contiguous and few. Otherwise it is read as one stream, from
+zero-padded panels of NR columns: the first tile that reads contiguous rows packs them (to
+`b_pack`), other rows, and large ones, are packed before (`pack_b`). A is read through its strides;
+blocks of it are packed only where a row or column step would leave a page and enough columns share
+the work.
 
 Sums of more than PRODUCTS products are made of blocks, added up in C: the panels of a block are in
-L1, where C is, too. No other blocking changes a bit.
+L1, and so is C. No other blocking changes a bit.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def build(dtype_name: str) -> str:
     def row_product(
         n: int, k: int, a: int, a_col: int, b: int, b_row: int, c: int, mode: int, bias: int
     ) -> None:
-        """One row of C = A @ B, for rows of B as they lie."""
+        """One row of C = A @ B, for unpacked rows of B."""
         space = scratch(AT_ONCE, dtype)
         for start in range(0, n, AT_ONCE):
             width = least(AT_ONCE, n - start)

@@ -1,8 +1,8 @@
-"""The product of one row and a matrix: ``c = a @ B``, each element of B read once, as it lies.
+"""The product of one row and a matrix: ``c = a @ B``; each element of B is read once, unpacked.
 
-A register tile of one row waits four cycles for each of its few multiply-adds, and reads a strip of
-each row of B only: far more pages than a processor keeps at hand. Here rows of B are read from end
-to end, STEPS of them side by side, and the sums wait in C.
+A register tile of one row waits four cycles for each of its few multiply-adds, and reads only a
+strip of each row of B: more pages than the processor's TLB holds. Here whole rows of B are read,
+STEPS of them together, and the sums are kept in C.
 
 Contract (strides in elements, as for `microkernel`): a row of B is contiguous, and so is C. Each
 element of C is the chain of the register tile: ``acc = fma(a, b, acc)`` in increasing k, from zero.

@@ -1,9 +1,9 @@
 """A layer of a single output, ``y = x @ w + b`` for one column w, at the speed of memory.
 
-Its sums are not those of the register tile: see `dot` for their order. Samples that are rows in one
-piece are dot products. Samples side by side, as columns are, go through `gemv`, each of a block's
-CHAINS chains by itself: the features i, i + CHAINS, ... of all samples. What is neither is copied,
-a block of a sample at a time.
+Its sums are not those of the register tile: see `dot` for their order. Samples that are contiguous
+rows are dot products. Samples that are columns go through `gemv`, separately for each of a block's
+CHAINS chains: the features i, i + CHAINS, ... of all samples. Other samples are copied, one block
+of a sample at a time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Transposing small blocks in registers: squares, and narrow rows that lie one after another."""
+"""Transposing small blocks in registers: squares, and narrow contiguous rows."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def users(function: Callable[..., Any], options: dict[str, Any] | None = None) -
 def scalar(function: Callable[..., Any]) -> Any:
     """Compile a call of a user's function of one number that Numba knows: NaN if it raises.
 
-    Where it cannot raise LLVM leaves nothing of that.
+    If it cannot raise, LLVM removes that check.
     """
 
     def call(z: Any) -> Any:  # math.sin and the like are compiled only as callees

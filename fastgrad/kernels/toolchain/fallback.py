@@ -1,8 +1,8 @@
-"""What happens where Numba's private parts have moved: Numba compiles as it comes, more slowly.
+"""The fallback if Numba's private parts have moved: plain Numba compiles, more slowly.
 
-Kernels are compiled by a selection of Numba's passes, with its engine exchanged and its own
+Kernels are compiled with a selection of Numba's passes, with its engine replaced and its own
 optimization off. None of that is Numba's public interface, and a later version may refuse it. Then
-the same kernel is compiled once more without any of it. README.md beside this file lists the parts.
+the same kernel is compiled again without any of it. README.md in this folder lists the parts.
 Imports no Numba.
 """
 

@@ -1,8 +1,8 @@
-"""Where compiled code finds things in the headers of Python's and NumPy's objects.
+"""The offsets that compiled code uses in the headers of Python's and NumPy's objects.
 
 Offsets in bytes: CPython's ``PyObject``, ``PyVarObject`` and ``PyTupleObject``, NumPy's
-``PyArrayObject_fields``. The first of each follow from what Python says of itself, and `check`
-holds the rest against an array before any kernel reads one. Imports no Numba.
+``PyArrayObject_fields``. The first ones are computed from what Python reports, and `check` compares
+the rest with an array before any kernel reads one. Imports no Numba.
 """
 
 from __future__ import annotations

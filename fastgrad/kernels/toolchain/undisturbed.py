@@ -1,10 +1,10 @@
-"""What must not be disturbed: kernels are loaded and compiled by one thread at a time.
+"""Kernels are loaded and compiled by one thread at a time, without interruption.
 
-Nothing comes between. Not a signal: Numba or llvmlite, stopped by an exception in an import or
-with LLVM's lock held, could not be used again by this process. Not a fork: the child would find
-that lock held for ever. Not the end of Python: C's `exit` destroys what LLVM works on, and a
-daemon thread that compiles then crashes the process (one of twelve runs ended within a
-compilation did). All of them wait, and take effect as soon as the kernels are compiled.
+Signals wait: if an exception stopped an import of Numba or llvmlite, or left LLVM's lock held, the
+process could not use them again. Forks wait: the lock would stay held in the child for ever. The
+end of Python waits: C's `exit` destroys the data LLVM works on, and a daemon thread that is
+compiling would crash the process (as did one of twelve runs that ended within a compilation). All
+of them take effect as soon as the kernels are compiled.
 
 Importing this imports neither Numba nor llvmlite.
 """
