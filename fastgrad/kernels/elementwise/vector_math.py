@@ -4,12 +4,12 @@ Plain arithmetic and explicit fma only: no table, no branch, no fastmath, so an 
 depend neither on the vector width nor on its neighbours. Accuracy and special values of each
 function are in the table at the top of ``tests/test_vector_math.py``.
 
-These loops are bound by the two multiplication pipes (an fma or a product takes one slot, a
-division five to nine), hence few divisions, and the habit of writing f(x) as a step of x plus
-or minus a function of |x|, which needs no second case. They are also bound by the chain from an
-exponential's reduction to the last division, some 80 cycles, of which a processor keeps only
-four in flight: `Staged` functions are two loops, each with half of the chain (sigmoid float32
-0.75 to 0.49 ns an element, float64 2.15 to 1.62).
+Two multiplication pipes limit these loops (an fma or a product takes one slot, a division five to
+nine). So there are few divisions, and f(x) is written as a step of x plus or minus a function of
+|x|, which needs no second case. The chain from an exponential's reduction to the last division
+also limits them: it takes some 80 cycles, and a processor keeps only four such chains in flight.
+So `Staged` functions are two loops, each with half of the chain (sigmoid float32 0.75 to 0.49 ns
+an element, float64 2.15 to 1.62).
 """
 
 from __future__ import annotations

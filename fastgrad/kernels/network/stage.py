@@ -1,9 +1,9 @@
-"""What the stages of all kinds of layers have in common.
+"""What the stages of all kinds of layers share.
 
-A kind has a forward and a backward stage, C functions ``stage(row, run)`` that a plan's row names
-by their addresses: `row` is the layer's in the plan (`plan_table`), `run` says the rest
-(`run_table`). Both are for one block of samples, side by side in rows as wide as the layer; only
-the x of the first layer may lie in any way. Some have a third, which packs new weights.
+A kind has a forward and a backward stage, C functions ``stage(row, run)`` whose addresses are in
+the plan's row: `row` is the layer's row of the plan (`plan_table`), `run` has the rest
+(`run_table`). Both process one block of samples, in contiguous rows as wide as the layer; only the
+x of the first layer may have any strides. Some kinds have a third stage, which packs new weights.
 """
 
 from __future__ import annotations

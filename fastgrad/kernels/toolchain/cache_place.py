@@ -1,9 +1,9 @@
 """Where compiled units are kept, and whether machine code found there may be run.
 
-Whoever can write a file that this process loads runs code as this user. So places are absolute (the
-working directory may be anybody's), and directory and file must belong to this user or to root,
-and be writable by their owner alone. Whoever may read them may use them: an image warmed by root
-serves every user.
+Anybody who can write a file that this process loads can run code as this user. So paths are
+absolute (the working directory may be anybody's), and directory and file must belong to this user
+or to root, and be writable only by their owner. Everybody who may read them may use them:
+kernels that root compiled in an image serve every user.
 """
 
 from __future__ import annotations

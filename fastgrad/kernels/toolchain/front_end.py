@@ -1,7 +1,7 @@
-"""Numba as a front end: what holds while it turns the kernels' sources into LLVM IR.
+"""Numba as a front end: its settings while it turns the kernels' sources into LLVM IR.
 
-Signals wait, Numba makes LLVM IR and no more, and no garbage is collected. All of it is put back
-afterwards: it does not change how the user's own functions are compiled.
+Signals wait, Numba makes only LLVM IR, and no garbage is collected. All settings are restored
+afterwards: the user's own functions are compiled as before.
 Importing this does not import Numba.
 """
 

@@ -1,8 +1,8 @@
-"""Functions as they are now: a copy that later changes of their globals do not reach.
+"""Copies of functions that later changes of their globals do not affect.
 
-Numba reads globals and closures when it compiles, once for each dtype, at its first use. What it
-compiles here has copies: of the numbers, arrays and modules that the source names, and of the
-functions it calls, which need not be compiled ones. Their array look-ups are checked for bounds.
+Numba reads globals and closures when it compiles, once for each dtype, at its first use. Functions
+compiled here have copies of the numbers, arrays and modules that the source names, and of the
+functions it calls, jitted or not. Their array look-ups are checked for bounds.
 """
 
 from __future__ import annotations

@@ -148,12 +148,12 @@ def externals() -> dict[str, int]:
 def keep_freed_memory() -> None:
     """Let glibc keep up to 64 MiB that were freed, as it does once any large block was freed.
 
-    It takes blocks of 128 KiB and more from the system one by one, and gives the end of its heap
-    back beyond 256 KiB. Both limits follow the largest such block that was freed, up to 32 MiB.
-    The results and the workspace of a layer are some blocks of one size, and so came to more than
-    twice the largest: each call mapped all its pages anew (12288 inputs, 20 outputs, 209 samples in
-    columns: 5,900 page faults, 19 ms; 9 without). A block that nobody touches costs two calls of
-    the system. Where a user has set the limits (MALLOC_TRIM_THRESHOLD_ ...) they stay.
+    It maps blocks of 128 KiB and more one by one, and returns the end of its heap to the system
+    beyond 256 KiB. Both limits follow the largest such block that was freed, up to 32 MiB. The
+    results and the workspace of a layer are several blocks of one size, more than twice the largest
+    in sum: each call mapped all its pages again (12288 inputs, 20 outputs, 209 samples in columns:
+    5,900 page faults, 19 ms; 9 without). An untouched block costs two system calls. Limits that a
+    user has set (MALLOC_TRIM_THRESHOLD_ ...) stay.
     """
     if sys.platform.startswith("linux"):
         c = ctypes.CDLL(None)

@@ -1,7 +1,7 @@
-"""Whether LLVM knows the processor that Numba's variables ask for: else it ends the process.
+"""A check that LLVM knows the processor in Numba's variables: an unknown one ends the process.
 
-LLVM has no list of names to look into, so another process tries the name first. That takes 0.2 s,
-and only where a kernel has to be compiled for a processor other than this one.
+LLVM has no list of names to search, so another process tries the name first. That takes 0.2 s, and
+happens only if a kernel must be compiled for a processor other than this one.
 """
 
 from __future__ import annotations
