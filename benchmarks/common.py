@@ -39,6 +39,7 @@ ACTIVATIONS = (
     "softplus",
     "softsign",
     "exp",
+    "mish",
 )
 LOSSES = (
     "mse",

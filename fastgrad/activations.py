@@ -536,12 +536,16 @@ _TABLE = (
         source="Glorot and Bengio, AISTATS 2010",
     ),
     _row("exp", "exp(z)", ulp=(1, 1)),
+    _row(
+        "mish", "z * tanh(log(1 + exp(z)))", ulp=(4, 4), halving=True,
+        source="Misra, BMVC 2020, arXiv:1908.08681",
+    ),
 )  # fmt: skip
 
 ACTIVATIONS |= {row.name: row for row in _TABLE}
 (
     identity, sigmoid, tanh, relu, softmax, gelu, gelu_tanh, silu, elu, leaky_relu, softplus,
-    softsign, exp,
+    softsign, exp, mish,
 ) = _TABLE  # fmt: skip
 
 BUILT_IN = tuple(ACTIVATIONS)

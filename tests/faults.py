@@ -668,6 +668,16 @@ _KERNELS = [
         "a wrong factor",
     ),
     Fault(
+        "mish-derivative", "kernels/elementwise/vector_math.py",
+        "slope = select(x < zero, two + two, two * p)", "slope = select(x < zero, two + two, p)",
+        "a wrong factor where z > 0",
+    ),
+    Fault(
+        "mish-tail", "kernels/elementwise/vector_math.py",
+        "q = select(x < zero, fma(-small, q, one), q)", "q = select(x < zero, one, q)",
+        "exp(z) for the tanh: right in the far tail only",
+    ),
+    Fault(
         "exp-coefficient", "kernels/elementwise/coefficients.py",
         "2.7557234734257866e-06,", "2.7557e-06,", "a mistyped coefficient: some ULP",
     ),

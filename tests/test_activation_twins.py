@@ -6,6 +6,7 @@ import pytest
 from truth import TRUTH
 from twins import ELEMENTWISE, FROM_OUTPUT, NAMES, assert_close, dtypes, impls, random
 
+from fastgrad.kernels.units import KEEP_SLOPE
 from fastgrad.loops import activations as loop_activations
 from fastgrad.reference import activations
 
@@ -42,7 +43,7 @@ def test_both_ways_backward_agree(name):
 
 
 @impls
-@pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "silu"])
+@pytest.mark.parametrize("name", KEEP_SLOPE)
 def test_backward_from_output_refuses(impl, name):
     with pytest.raises(ValueError, match="not a function of its output"):
         impl.ACTIVATIONS[name].backward_from_output([1.0], [1.0])
@@ -91,7 +92,7 @@ def test_activation_is_true(name, dtype):
         (
             act.derivative(points),
             slopes,
-            4 * eps if "gelu" in name or name == "silu" else 4 * smallest,
+            4 * eps if name in KEEP_SLOPE else 4 * smallest,
         ),
     ):
         assert (np.isinf(got) == expect_inf).all() if name == "exp" else np.isfinite(got).all()

@@ -84,6 +84,10 @@ def _logistic(z: Any) -> Any:
     return 1 / (1 + mp.exp(-_capped(z)))
 
 
+def _softplus(z: Any) -> Any:
+    return max(z, mp.mpf(0)) + mp.log1p(mp.exp(-abs(_capped(z))))
+
+
 def _gelu_argument(z: Any) -> Any:
     return mp.sqrt(8 / mp.pi) * (z + mp.mpf("0.044715") * z**3)
 
@@ -267,6 +271,17 @@ TRUTH: dict[str, Truth] = {
         limit_slopes=(np.inf, 0, 1),
         smoothness=Smoothness(1, 1, relative=True),
         product_slope=True,
+    ),
+    "mish": Truth(
+        value=lambda z: z * mp.tanh(_softplus(z)),
+        slope=lambda z: mp.tanh(_softplus(z)) + z * mp.sech(_softplus(z)) ** 2 * _logistic(z),
+        wide=wide.mish,
+        analytic=lambda z: z * (1 - 2 / (1 + (1 + np.exp(z)) ** 2)),
+        torch=lambda torch, z: torch.nn.functional.mish(z),
+        limits=(np.inf, 0, 0),
+        limit_slopes=(1, 0, 0.6),
+        smoothness=Smoothness(1.1, 0.65),
+        keeps_sign_of_zero=True,
     ),
 }
 

@@ -15,12 +15,13 @@ from tolerances import FLOAT32_RTOL, GRADIENT_RTOL
 
 import fastgrad.loops
 import fastgrad.reference
+from fastgrad.kernels.units import KEEP_SLOPE
 from fastgrad.reference import activations
 
 IMPLS = [fastgrad.reference, fastgrad.loops]
 NAMES = sorted(activations.ACTIVATIONS)
 ELEMENTWISE = [name for name in NAMES if name != "softmax"]
-FROM_OUTPUT = [name for name in NAMES if name not in ("gelu", "gelu_tanh", "silu")]
+FROM_OUTPUT = [name for name in NAMES if name not in KEEP_SLOPE]
 ONE_ARRAY = ("sum", "squared_l2")
 DTYPES = ["float16", "float32", "float64"]  # their functions compute in float16, too
 # Results of one dtype differ by rounding, by a few eps each way, and near 0 by a few eps absolute.

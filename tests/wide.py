@@ -117,3 +117,10 @@ def evaluate(function: Callable[[Array], Array], z: Array) -> Array:
     """Return the activation of z in the next wider format."""
     with np.errstate(all="ignore"):
         return function(z.astype(np.float64 if z.dtype == np.float32 else Long))
+
+
+def mish(z: Array) -> Array:
+    a = np.minimum(abs(z), 11000)
+    e = np.exp(-a)
+    tail = np.where(z < 0, e * (e + 2) / (e * (e + 2) + 2), 2 * e**2 / (2 * e * (e + 1) + 1))
+    return np.where(z < 0, -a * tail, z - a * tail)

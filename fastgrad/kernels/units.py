@@ -13,7 +13,7 @@ DTYPES = ("float32", "float64")
 
 # Activations whose derivative is not a function of the output y: layers keep it beside y. The table
 # of activations reads `from_output` here.
-KEEP_SLOPE = ("gelu", "gelu_tanh", "silu")
+KEEP_SLOPE = ("gelu", "gelu_tanh", "silu", "mish")
 
 # Kinds of layers with a stage that packs new weights, once for all threads.
 PACKING = ("dense",)

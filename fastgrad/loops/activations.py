@@ -275,6 +275,7 @@ softsign = Activation(
     "softsign", formulas.softsign, formulas.softsign_slope, formulas.softsign_slope_from_y
 )
 exp = Activation("exp", formulas.exp, formulas.exp, formulas.identity)
+mish = Activation("mish", formulas.mish, formulas.mish_slope, halving=True)
 
 ACTIVATIONS: dict[str, Activation] = {
     "identity": identity,
@@ -290,6 +291,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "softplus": softplus,
     "softsign": softsign,
     "exp": exp,
+    "mish": mish,
 }
 
 

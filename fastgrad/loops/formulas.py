@@ -182,3 +182,15 @@ def gelu_tanh_slope(z: float) -> float:
     v = _gelu_tanh_inner(z)
     slope_of_inner = math.sqrt(2.0 / math.pi) * (1.0 + 3.0 * 0.044715 * z * z)
     return sigmoid(2.0 * v) * (1.0 + z * sigmoid(-2.0 * v) * 2.0 * slope_of_inner)
+
+
+def mish(z: float) -> float:
+    """Return ``y = z * tanh(softplus(z))``."""
+    return z * math.tanh(softplus(z)) if z != -math.inf else 0.0
+
+
+def mish_slope(z: float) -> float:
+    """Return ``t + z * sigmoid(z) / cosh(softplus(z))**2``, ``t = tanh(softplus(z))``."""
+    if math.isinf(z):
+        return 1.0 if z > 0 else 0.0
+    return math.tanh(softplus(z)) + z * sigmoid(z) * tanh_slope(softplus(z))

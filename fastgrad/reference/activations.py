@@ -315,12 +315,13 @@ softsign = Activation(
     slope_from_y=formulas.softsign_slope_from_y,
 )
 exp = Activation("exp", formulas.exp, slope_from_y=np.positive)
+mish = Activation("mish", formulas.mish, slope_from_z=formulas.mish_slope_from_z, halving=True)
 
 ACTIVATIONS: dict[str, Activation] = {
     a.name: a
     for a in (
         identity, sigmoid, tanh, relu, softmax, gelu, gelu_tanh, silu, elu, leaky_relu, softplus,
-        softsign, exp,
+        softsign, exp, mish,
     )
 }  # fmt: skip
 

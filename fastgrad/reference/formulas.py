@@ -166,6 +166,21 @@ def _sigmoid_and_rest(z: Array) -> tuple[Array, Array]:
     return e, rest
 
 
+def mish(z: Array, out: Array | None = None) -> Array:
+    """Return ``y = z * tanh(softplus(z))``."""
+    # Below -800 the tanh is 0; the bound only keeps -inf * 0 from becoming NaN.
+    gate: Array = np.tanh(softplus(z))
+    return np.multiply(np.maximum(z, -800.0), gate, out=out)
+
+
+def mish_slope_from_z(z: Array) -> Array:
+    """Return ``t + z * (1 - t**2) * sigmoid(z)``, ``t = tanh(softplus(z))``."""
+    z = np.clip(z, -800.0, 80.0)  # beyond, the slope is 0 or 1
+    soft = softplus(z)
+    slope: Array = np.tanh(soft) + z * sigmoid(z) * tanh_slope_from_z(soft)
+    return slope
+
+
 # gelu(z) = z * Phi(z), where Phi is the normal distribution function. NumPy has no erf, so its
 # tail Q(t) = Phi(-t), t >= 0, comes from a series whose every digit counts however small Q is:
 #

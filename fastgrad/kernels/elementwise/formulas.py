@@ -92,4 +92,5 @@ def formulas(dtype_name: str) -> dict[str, Formula]:
             scalar(lambda y: (one - fabs(y)) * (one - fabs(y))),
         ),
         "exp": Formula(staged.exp, staged.exp, scalar(lambda y: y)),
+        "mish": Formula(staged.mish, staged.mish_derivative),
     }

@@ -276,6 +276,35 @@ def build(dtype: Any) -> SimpleNamespace:
     def silu_derivative_of(x, e):
         return gated_derivative(x, at_most(fabs(x), silu_high), one, e)
 
+    # mish(z) = z * tanh(log(1 + exp(z))). With e = exp(-|z|) the tanh is e * p / d for z < 0 and
+    # 1 - e * p / d for z >= 0, which has no cancellation and nothing that overflows.
+    @inlined
+    def mish_terms(x, e):
+        """Return p and d for e = exp(-|x|)."""
+        negative = x < zero
+        p = select(negative, e + two, e + e)
+        return p, select(negative, fma(e, p, two), fma(e, p, fma(two, e, one)))
+
+    @inlined
+    def mish_of(x, e):
+        # max(x, 0) - |x| * e * p / d, for x < 0 with p / d = 1 - e * (1 + e) / d: where e is
+        # small, the quotient's roundings hardly count (p / d itself: 3.9 ulp).
+        a = at_most(fabs(x), silu_high)
+        small = e * last
+        p, d = mish_terms(x, small)
+        q = select(x < zero, one + small, p) / d
+        q = select(x < zero, fma(-small, q, one), q)
+        return fma(-a * e * q, last, select(x < zero, none, x))
+
+    @inlined
+    def mish_derivative_of(x, e):
+        a = at_most(fabs(x), silu_high)
+        small = e * last
+        p, d = mish_terms(x, small)
+        slope = select(x < zero, two + two, two * p) * a * (one + small)
+        r = one / d
+        return fold(x, e * r * fma(-slope, r, p))
+
     # gelu_tanh(z) = z * sigmoid(y), y = z * (c + d * z**2): where the result is small, its
     # relative error is the absolute error of y, which grows to 745; hence two words.
     gelu_tanh_high = real(11 if single else 22)
@@ -361,6 +390,8 @@ def build(dtype: Any) -> SimpleNamespace:
         sigmoid=Staged(exp_minus_abs, sigmoid_of),
         silu=Staged(silu_parts, silu_of),
         silu_derivative=Staged(silu_parts, silu_derivative_of),
+        mish=Staged(silu_parts, mish_of),
+        mish_derivative=Staged(silu_parts, mish_derivative_of),
         gelu_tanh=Staged(gelu_tanh_parts, gelu_tanh_of, 2),
         gelu_tanh_derivative=Staged(gelu_tanh_parts, gelu_tanh_derivative_of, 2),
         normal_cdf=Staged(normal_parts, normal_cdf_of, 2),
