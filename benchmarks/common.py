@@ -45,6 +45,7 @@ LOSSES = (
     "mse",
     "mae",
     "huber",
+    "log_cosh",
     "binary_cross_entropy_with_logits",
     "softmax_cross_entropy",
     "sum",

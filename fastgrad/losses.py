@@ -344,6 +344,12 @@ huber = Loss(
     "d**2 / 2 if |d| <= 1 else |d| - 1/2, d = pred - target",
     note="Huber's function with delta = 1 (Annals of Mathematical Statistics 35, 1964).",
 )
+log_cosh = Loss(
+    "log_cosh",
+    "log(cosh(pred - target))",
+    note="About half the square of a small difference, and the size of a large one less log(2). "
+    "The gradient\nis ``tanh(pred - target)``.",
+)
 binary_cross_entropy_with_logits = Loss(
     "binary_cross_entropy_with_logits",
     "log(1 + exp(pred)) - target * pred",
@@ -365,6 +371,7 @@ squared_l2 = ArrayLoss("squared_l2", "y**2")
 LOSSES: dict[str, Loss | ArrayLoss] = {
     loss.name: loss
     for loss in (
-        mse, mae, huber, binary_cross_entropy_with_logits, softmax_cross_entropy, sum, squared_l2
+        mse, mae, huber, log_cosh, binary_cross_entropy_with_logits, softmax_cross_entropy, sum,
+        squared_l2,
     )
 }  # fmt: skip

@@ -668,6 +668,15 @@ _KERNELS = [
         "a wrong factor",
     ),
     Fault(
+        "log-cosh-near", "kernels/elementwise/loss.py",
+        "small = a < near", "small = a < zero",
+        "the form for large differences: a small one's cosh(d) - 1 is lost in log(2)",
+    ),
+    Fault(
+        "log-cosh-far", "kernels/elementwise/loss.py",
+        "a - log_2 + log", "a + log", "a constant too much",
+    ),
+    Fault(
         "mish-derivative", "kernels/elementwise/vector_math.py",
         "slope = select(x < zero, two + two, two * p)", "slope = select(x < zero, two + two, p)",
         "a wrong factor where z > 0",

@@ -327,6 +327,13 @@ LOSS_TRUTH: dict[str, LossTruth] = {
         analytic=lambda p, t: _complex_huber(p - t),
         torch=lambda functional, p, t: functional.huber_loss(p, t, reduction="sum"),
     ),
+    "log_cosh": LossTruth(
+        value=lambda p, t: mp.log(mp.cosh(p - t)),
+        analytic=lambda p, t: np.log((np.exp(p - t) + np.exp(t - p)) / 2),
+        torch=lambda functional, p, t: (
+            (p - t).abs() + functional.softplus(-2 * (p - t).abs()) - math.log(2)
+        ).sum(),
+    ),
     "binary_cross_entropy_with_logits": LossTruth(
         value=lambda p, t: mp.log1p(mp.exp(p)) - t * p,
         analytic=lambda p, t: np.log(1 + np.exp(p)) - t * p,

@@ -243,6 +243,18 @@ def _huber_slope(pred: float, target: float) -> float:
     return diff
 
 
+def _log_cosh(pred: float, target: float) -> float:
+    """``log(cosh(pred - target))``, where cosh does not overflow, and its logarithm not cancel."""
+    size = abs(pred - target)
+    if size < 1.0:
+        return math.log1p(2.0 * math.sinh(size / 2.0) ** 2)
+    return size - math.log(2.0) + math.log1p(math.exp(-2.0 * size))
+
+
+def _log_cosh_slope(pred: float, target: float) -> float:
+    return math.tanh(pred - target)
+
+
 def _binary_cross_entropy(z: float, target: float) -> float:
     """``-t log(sigmoid(z)) - (1 - t) log(1 - sigmoid(z))`` per element, z the logit."""
     # = softplus(z) - t z = max(z, 0) - t z + log(1 + exp(-|z|)): nothing here overflows.
@@ -267,6 +279,7 @@ def _itself(y: float) -> float:
 mse = Loss("mse", _square, _square_slope)
 mae = Loss("mae", _absolute, _absolute_slope)
 huber = Loss("huber", _huber, _huber_slope)
+log_cosh = Loss("log_cosh", _log_cosh, _log_cosh_slope)
 binary_cross_entropy_with_logits = Loss(
     "binary_cross_entropy_with_logits",
     _binary_cross_entropy,
@@ -281,6 +294,7 @@ LOSSES: dict[str, Loss | ArrayLoss | SoftmaxCrossEntropy] = {
     "mse": mse,
     "mae": mae,
     "huber": huber,
+    "log_cosh": log_cosh,
     "binary_cross_entropy_with_logits": binary_cross_entropy_with_logits,
     "softmax_cross_entropy": softmax_cross_entropy,
     "sum": sum,

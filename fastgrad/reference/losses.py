@@ -286,6 +286,17 @@ def _huber_slope(diff: Array, _: Array) -> Array:
     return np.clip(diff, -HUBER_DELTA, HUBER_DELTA)
 
 
+def _log_cosh(diff: Array, _: Array) -> Array:
+    """``log(cosh(diff))``, where cosh does not overflow, and its logarithm does not cancel."""
+    size = np.abs(diff.astype(np.float64, copy=False))
+    near = np.log1p(2.0 * np.square(np.sinh(np.minimum(size, 1.0) / 2.0)))
+    return np.where(size < 1.0, near, size - np.log(2.0) + np.log1p(np.exp(-2.0 * size)))
+
+
+def _log_cosh_slope(diff: Array, _: Array) -> Array:
+    return np.tanh(diff)
+
+
 def _logits(pred: Array, target: Array) -> Array:
     return pred
 
@@ -321,6 +332,7 @@ def _itself(y: Array) -> Array:
 mse = Loss("mse", _square, _square_slope)
 mae = Loss("mae", _absolute, _absolute_slope)
 huber = Loss("huber", _huber, _huber_slope)
+log_cosh = Loss("log_cosh", _log_cosh, _log_cosh_slope)
 binary_cross_entropy_with_logits = Loss(
     "binary_cross_entropy_with_logits",
     _binary_cross_entropy,
@@ -335,6 +347,7 @@ squared_l2 = ArrayLoss("squared_l2", _square, _square_slope)
 LOSSES: dict[str, Loss | ArrayLoss | SoftmaxCrossEntropy] = {
     loss.name: loss
     for loss in (
-        mse, mae, huber, binary_cross_entropy_with_logits, softmax_cross_entropy, sum, squared_l2
+        mse, mae, huber, log_cosh, binary_cross_entropy_with_logits, softmax_cross_entropy, sum,
+        squared_l2,
     )
 }  # fmt: skip

@@ -102,6 +102,9 @@ def elementwise_terms(dtype_name: str, loss: str) -> Terms:
     infinity = real(np.inf)
     m = vector_math(np.dtype(dtype_name))
     exp, log1p, sigmoid, fabs, copysign = m.exp, m.log1p_unit, m.sigmoid, m.abs, m.copysign
+    m64 = vector_math(np.dtype(wide))
+    tanh, wide_expm1, wide_log1p = m.tanh, m64.expm1, m64.log1p_unit
+    near, log_2 = wide(1.25), wide(np.log(2))
 
     @inlined
     def square(p: Any, t: Any) -> Any:
@@ -118,6 +121,19 @@ def elementwise_terms(dtype_name: str, loss: str) -> Terms:
     def huber_slope(p: Any, t: Any) -> Any:
         d = p - t
         return copysign(one, d) if fabs(d) > one else d
+
+    @inlined
+    def log_cosh(p: Any, t: Any) -> Any:
+        """log(1 + (cosh(a) - 1)) of a small a = |p - t|, else a - log(2) + log(1 + exp(-2 a)).
+
+        With m = exp(-a) - 1, cosh(a) - 1 is m**2 / (2 (1 + m)), which is below 1 up to 1.31.
+        """
+        a = fabs(wide(p) - wide(t))
+        m = wide_expm1(-a)
+        e = wide(1) + m
+        small = a < near
+        log = wide_log1p(half * m * m / e if small else e * e)
+        return log if small else a - log_2 + log
 
     @inlined
     def cross_entropy(z: Any, t: Any) -> Any:
@@ -143,6 +159,7 @@ def elementwise_terms(dtype_name: str, loss: str) -> Terms:
         "squared_l2": Terms(square, inlined(lambda p, t: two * (p - t))),
         "mae": Terms(inlined(lambda p, t: wide(fabs(p - t))), sign),
         "huber": Terms(huber, huber_slope),
+        "log_cosh": Terms(log_cosh, inlined(lambda p, t: tanh(p - t))),
         "sum": Terms(inlined(lambda p, t: wide(p)), inlined(lambda p, t: one)),
         "binary_cross_entropy_with_logits": Terms(
             cross_entropy, inlined(lambda z, t: sigmoid(z) - t)
