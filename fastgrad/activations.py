@@ -5,8 +5,10 @@ To add one
 ``fastgrad/activations.py``
     A row of `_TABLE`, and its name in the unpacking below it.
 ``fastgrad/kernels/elementwise/formulas.py``
-    Its scalar formulas. Unless its derivative is a function of y, also its name in KEEP_SLOPE of
-    ``kernels/units.py``.
+    Its scalar formulas. One with an exponential in it is written as a `Staged` in
+    ``kernels/elementwise/vector_math.py``, with a row in each table of
+    ``tests/test_vector_math.py``. Unless its derivative is a function of y, also its name in
+    KEEP_SLOPE of ``kernels/units.py``.
 ``fastgrad/reference/formulas.py``, ``fastgrad/loops/formulas.py``
     The formulas of its twins.
 ``fastgrad/reference/activations.py``, ``fastgrad/loops/activations.py``
@@ -18,6 +20,8 @@ To add one
     Its true values, slopes and limits, and its name in PyTorch.
 ``benchmarks/common.py``
     Its name, to have it timed.
+``README.md``, ``docs/accuracy.md``
+    Its name in the table of all; the row that ``python -m tests.accuracy --quick --only`` prints.
 
 `fastgrad.warmup`, the command line and most tests follow from the row.
 ``tests/test_architecture.py`` and ``tests/test_benchmarks_cover.py`` name what is missing

@@ -9,15 +9,18 @@ To add one
 ``fastgrad/losses.py``
     An object below, and its name in `LOSSES`.
 ``fastgrad/kernels/elementwise/loss.py``
-    Its terms.
+    Its terms and slopes. Terms are float64 for both dtypes; functions of ``vector_math`` are
+    bound to local names outside of the term: Numba does not look into a namespace.
 ``fastgrad/reference/losses.py``, ``fastgrad/loops/losses.py``
     Its twins.
 ``tests/truth.py``
     Its true terms, and its name in PyTorch.
 ``benchmarks/common.py``
     Its name, to have it timed.
+``README.md``
+    Its name in the table of all.
 
-Most tests follow from the row, and ``tests/test_architecture.py`` and
+Most tests follow from the row, and ``tests/test_architecture.py``, ``tests/test_to_add_one.py`` and
 ``tests/test_benchmarks_cover.py`` say what is missing elsewhere.
 """
 

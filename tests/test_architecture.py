@@ -320,6 +320,9 @@ def test_every_loss_has_its_other_places(name: str) -> None:
 def test_every_optimizer_has_its_other_places(name: str) -> None:
     kind = OPTIMIZERS[name]
     assert name in fg.__all__, f"{name} is not public: add it to _LATER of fastgrad/__init__.py"
+    assert getattr(fg.optimizers, name, None) is kind, (
+        f"{name} is not public in fastgrad.optimizers: add it to fastgrad/optimizers/__init__.py"
+    )
     assert getattr(fg, name) is kind, f"fastgrad.{name} is not the row of OPTIMIZERS"
     update = ROOT / "kernels" / "network" / "update.py"
     functions = {n.name for n in ast.walk(ast.parse(update.read_text())) if hasattr(n, "name")}
@@ -348,6 +351,9 @@ def test_every_optimizer_has_its_other_places(name: str) -> None:
 @pytest.mark.parametrize("name", list(KINDS))
 def test_every_layer_kind_has_its_other_places(name: str) -> None:
     kind = KINDS[name]
+    assert (ROOT / "kernels" / "network" / f"{name}.py").exists(), (
+        f"{name} has no stages: write them in fastgrad/kernels/network/{name}.py"
+    )
     settings = (True,) if name == "dense" else ()
     layer = kind(3, 3, 0, fg.tanh, *settings)
     forward, backward, pack = layer.stages("float32")

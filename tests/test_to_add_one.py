@@ -29,7 +29,7 @@ TABLES: dict[str, Iterable[str]] = {
 }
 # Rows without a line in one of the files: AdamW's step is Adam's kernel.
 NOT_THERE = {("AdamW", "fastgrad/kernels/network/update.py")}
-PATH = re.compile(r"``(\w+/[\w/{}]+\.py)``")
+PATH = re.compile(r"``([\w/{}]+\.(?:py|md))``")
 
 
 def places(module: str) -> list[str]:

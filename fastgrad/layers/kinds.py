@@ -14,8 +14,11 @@ To add one
     Its twins, in NumPy and in plain loops.
 
 The setting that asks for it, for example of `MLP`, is a change of its own, with the lines in which
-the networks of the twins call their versions. A kind that packs weights for its products has a
-third stage, and its name in PACKING of ``kernels/units.py``.
+the networks of the twins call their versions. For ``normalize=`` those are
+``fastgrad/arguments.py``, ``fastgrad/networks/shared/architecture.py``,
+``fastgrad/networks/mlp.py``, ``fastgrad/reference/network.py`` and ``fastgrad/loops/network.py``;
+the tuples of parameters and gradients are in ``fastgrad/results.py``. A kind that packs weights
+for its products has a third stage, and its name in PACKING of ``kernels/units.py``.
 """
 
 from __future__ import annotations

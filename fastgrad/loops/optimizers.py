@@ -61,7 +61,7 @@ class Optimizer(optimizers.Optimizer):
             for vector, row in zip(state.vectors[i], memory.vectors, strict=True):
                 _write(vector, np.reshape(row, vector.shape))
         state.steps += 1
-        betas = getattr(self, "betas", ())
+        betas = self.betas if self.powers else ()  # type: ignore[attr-defined]
         state.powers = [b * power for b, power in zip(betas, state.powers, strict=True)]
         self._keep(state)
 

@@ -65,7 +65,7 @@ class Optimizer(optimizers.Optimizer):
                 if work is not p:
                     p[...] = work
         state.steps += 1
-        betas = getattr(self, "betas", ())
+        betas = self.betas if self.powers else ()  # type: ignore[attr-defined]
         state.powers = [b * power for b, power in zip(betas, state.powers, strict=True)]
         self._keep(state)
 
