@@ -12,10 +12,10 @@ To add one
 ``fastgrad/reference/formulas.py``, ``fastgrad/loops/formulas.py``
     The formulas of its twins.
 ``fastgrad/reference/activations.py``, ``fastgrad/loops/activations.py``
-    A row for each twin.
-``fastgrad/__init__.py``, ``fastgrad/reference/__init__.py``, ``fastgrad/loops/__init__.py``
-    Its name, to make it public; in the first twice, among the imports and in ``__all__``: type
-    checkers and editors read both as they are written.
+    A row for each twin, and its name in ``__all__``, which is the twin's table.
+``fastgrad/__init__.py``
+    Its name, to make it public: among the imports and in ``__all__``. Type checkers and editors
+    read both as they are written.
 ``tests/truth.py``
     Its true values, slopes and limits, and its name in PyTorch.
 ``benchmarks/common.py``

@@ -256,7 +256,7 @@ def test_every_activation_has_its_other_places(name: str) -> None:
         )
         twin = getattr(package, name)
         assert twin is package.ACTIVATIONS[name], (
-            f"{name} is not public in fastgrad.{file}: add it to fastgrad/{file}/__init__.py"
+            f"{name} is not public in fastgrad.{file}: add it to __all__ of its activations.py"
         )
         assert twin.from_output == fg.activations.ACTIVATIONS[name].from_output, (
             f"{name}.from_output differs: fastgrad/activations.py, fastgrad/{file}/activations.py"
@@ -338,7 +338,7 @@ def test_every_optimizer_has_its_other_places(name: str) -> None:
             f"{name} has no step: write its `start` in fastgrad/{file}/optimizers.py"
         )
         assert name in package.__all__ and getattr(package, name) is twin, (
-            f"{name} is not public in fastgrad.{file}: add it to fastgrad/{file}/__init__.py"
+            f"{name} is not public in fastgrad.{file}: add it to __all__ of its optimizers.py"
         )
     assert name in {case.split()[0] for case in test_training.OPTIMIZERS}, (
         f"{name} is not tried: add settings to OPTIMIZERS of tests/test_training.py"

@@ -21,28 +21,13 @@ optimizers stay in the package they come from.
 from fastgrad.networks.shared.training import FitResult, FitState
 from fastgrad.warning_categories import TrainingWarning
 
-from . import activations, losses
-from .activations import (
-    ACTIVATIONS,
-    elu,
-    exp,
-    gelu,
-    gelu_tanh,
-    identity,
-    leaky_relu,
-    mish,
-    relu,
-    sigmoid,
-    silu,
-    softmax,
-    softplus,
-    softsign,
-    tanh,
-)
+from . import activations, losses, optimizers
+from .activations import *  # noqa: F403 - its __all__ is the table
+from .activations import ACTIVATIONS
 from .dense import DenseGrads, dense, dense_backward, dense_forward
 from .losses import LOSSES
 from .network import MLP, LayerParams, NormParams
-from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, clip_norm, clip_value
+from .optimizers import *  # noqa: F403 - its __all__ is what is public
 from .recurrent import (
     LstmGrads,
     RecurrentCache,
@@ -59,45 +44,26 @@ __all__ = [
     "ACTIVATIONS",
     "LOSSES",
     "MLP",
-    "SGD",
-    "Adagrad",
-    "Adam",
-    "AdamW",
     "DenseGrads",
     "FitResult",
     "FitState",
     "LayerParams",
     "LstmGrads",
     "NormParams",
-    "RMSprop",
     "RecurrentCache",
     "RnnGrads",
     "TrainingWarning",
     "activations",
-    "clip_norm",
-    "clip_value",
     "dense",
     "dense_backward",
     "dense_forward",
-    "elu",
-    "exp",
-    "gelu",
-    "gelu_tanh",
     "gru_backward",
     "gru_forward",
-    "identity",
-    "leaky_relu",
     "losses",
     "lstm_backward",
     "lstm_forward",
-    "mish",
-    "relu",
     "rnn_backward",
     "rnn_forward",
-    "sigmoid",
-    "silu",
-    "softmax",
-    "softplus",
-    "softsign",
-    "tanh",
+    *activations.__all__,
+    *optimizers.__all__,
 ]

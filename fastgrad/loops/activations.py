@@ -33,6 +33,12 @@ from . import formulas
 from .formulas import Scalar
 from .lists import Row, from_rows, to_rows
 
+# The table's names, in its order; the package exports them.
+__all__ = [  # noqa: RUF022
+    "identity", "sigmoid", "tanh", "relu", "softmax", "gelu", "gelu_tanh", "silu", "elu",
+    "leaky_relu", "softplus", "softsign", "exp", "mish",
+]  # fmt: skip
+
 
 class Activation:
     """An elementwise activation made of scalar functions.
@@ -277,22 +283,7 @@ softsign = Activation(
 exp = Activation("exp", formulas.exp, formulas.exp, formulas.identity)
 mish = Activation("mish", formulas.mish, formulas.mish_slope, halving=True)
 
-ACTIVATIONS: dict[str, Activation] = {
-    "identity": identity,
-    "sigmoid": sigmoid,
-    "tanh": tanh,
-    "relu": relu,
-    "softmax": softmax,
-    "gelu": gelu,
-    "gelu_tanh": gelu_tanh,
-    "silu": silu,
-    "elu": elu,
-    "leaky_relu": leaky_relu,
-    "softplus": softplus,
-    "softsign": softsign,
-    "exp": exp,
-    "mish": mish,
-}
+ACTIVATIONS: dict[str, Activation] = {name: globals()[name] for name in __all__}
 
 
 def resolve(function: str, activation: Any) -> Activation:

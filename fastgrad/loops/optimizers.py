@@ -22,10 +22,8 @@ from fastgrad.trees import changed
 
 from .lists import Row
 
-__all__ = [
-    *("SGD", "Adagrad", "Adam", "AdamW", "Memory", "Optimizer", "RMSprop"),
-    *("clip_norm", "clip_value"),
-]
+# What the package exports.
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "clip_norm", "clip_value"]
 
 Step = Callable[[Array], None]
 

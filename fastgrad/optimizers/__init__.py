@@ -7,15 +7,14 @@ To add one
 ----------
 ``fastgrad/optimizers/kinds.py``
     Its class: the settings and their bounds, the name of its kernel, what that is given and what
-    it remembers. A row of OPTIMIZERS. `powers` is 2 if the kernel keeps beta1**t and beta2**t.
+    it remembers. A row of OPTIMIZERS, and its name in ``__all__``. `powers` is 2 if the kernel
+    keeps beta1**t and beta2**t.
 ``fastgrad/kernels/network/update.py``
     Its kernel: one step over arrays of one dtype.
 ``fastgrad/reference/optimizers.py``, ``fastgrad/loops/optimizers.py``
-    Its step in NumPy, and in plain loops.
-``fastgrad/optimizers/__init__.py``, ``fastgrad/__init__.py``
-    Its name, to make it public: among the imports and in ``__all__``; in `_LATER`.
-``fastgrad/reference/__init__.py``, ``fastgrad/loops/__init__.py``
-    Its name, to make the twins public.
+    Its step in NumPy, and in plain loops; its name in ``__all__``.
+``fastgrad/__init__.py``
+    Its name in `_LATER`, to make it public.
 ``tests/test_training.py``, ``tests/twins.py``
     Settings to try it with, and its formula in `first_steps`. The compiled steps are held against
     that and against the twins'; those against the class of its name in `torch.optim`, as ``step``
@@ -27,18 +26,8 @@ To add one
 ``tests/test_architecture.py`` names the place that is missing.
 """
 
-from fastgrad.optimizers import schedules
-from fastgrad.optimizers.kinds import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, RMSprop
+from fastgrad.optimizers import kinds, schedules
+from fastgrad.optimizers.kinds import *  # noqa: F403 - its __all__ is what is public
 from fastgrad.optimizers.optimizer import Memory, Optimizer
 
-__all__ = [
-    "OPTIMIZERS",
-    "SGD",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Memory",
-    "Optimizer",
-    "RMSprop",
-    "schedules",
-]
+__all__ = ["Memory", "Optimizer", "schedules", *kinds.__all__]

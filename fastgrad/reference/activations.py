@@ -42,6 +42,12 @@ from fastgrad.results import check_out
 from . import formulas
 from .formulas import Formula, Slope
 
+# The table's names, in its order; the package exports them.
+__all__ = [  # noqa: RUF022
+    "identity", "sigmoid", "tanh", "relu", "softmax", "gelu", "gelu_tanh", "silu", "elu",
+    "leaky_relu", "softplus", "softsign", "exp", "mish",
+]  # fmt: skip
+
 
 class Activation:
     """An elementwise activation: call it, or ask for its derivative.
@@ -317,13 +323,7 @@ softsign = Activation(
 exp = Activation("exp", formulas.exp, slope_from_y=np.positive)
 mish = Activation("mish", formulas.mish, slope_from_z=formulas.mish_slope_from_z, halving=True)
 
-ACTIVATIONS: dict[str, Activation] = {
-    a.name: a
-    for a in (
-        identity, sigmoid, tanh, relu, softmax, gelu, gelu_tanh, silu, elu, leaky_relu, softplus,
-        softsign, exp, mish,
-    )
-}  # fmt: skip
+ACTIVATIONS: dict[str, Activation] = {name: globals()[name] for name in __all__}
 
 
 def resolve(function: str, activation: Any) -> Activation:

@@ -24,10 +24,8 @@ from fastgrad.arrays import Array
 from fastgrad.optimizers.tree_state import TreeState, work_dtype
 from fastgrad.trees import changed
 
-__all__ = [
-    *("SGD", "Adagrad", "Adam", "AdamW", "Memory", "Optimizer", "RMSprop"),
-    *("clip_norm", "clip_value"),
-]
+# What the package exports.
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "clip_norm", "clip_value"]
 
 Step = Callable[[Array], None]
 
