@@ -85,10 +85,10 @@ ARGUMENTS: dict[str, tuple[str, str, Callable[[Any], Any]]] = {
     "loss pred": ("mse", "pred", lambda v: fg.losses.mse(v, X)),
     "loss target": ("mse", "target", lambda v: fg.losses.mse(X, v)),
     "gradient pred": (
-        "huber.value_and_grad", "pred", lambda v: fg.losses.huber.value_and_grad(v, X)
+        "mae.value_and_grad", "pred", lambda v: fg.losses.mae.value_and_grad(v, X)
     ),
     "gradient target": (
-        "huber.value_and_grad", "target", lambda v: fg.losses.huber.value_and_grad(X, v)
+        "mae.value_and_grad", "target", lambda v: fg.losses.mae.value_and_grad(X, v)
     ),
     "one array y": (
         "squared_l2.value_and_grad", "y", lambda v: fg.losses.squared_l2.value_and_grad(v)

@@ -392,7 +392,7 @@ COPIES = [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))]
 
 @pytest.mark.parametrize("copied", COPIES, ids=["copy", "deepcopy", "pickle"])
 def test_copies_are_the_same_network(copied: Callable[[Any], Any]) -> None:
-    net = Named((4, 6, 2), ("relu", None), "huber", "samples", False, "columns", "float64")
+    net = Named((4, 6, 2), ("relu", None), "mae", "samples", False, "columns", "float64")
     net.name = "mine"
     params, x = net.init(), rng_of("copies").standard_normal((4, 5))
     y = net.predict(params, x)

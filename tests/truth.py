@@ -62,6 +62,7 @@ class Truth(NamedTuple):
     keeps_sign_of_zero: bool = False
     # Whether the slope is a product of positive numbers, in which nothing cancels.
     product_slope: bool = False
+    torch_nan: tuple[float, ...] = ()  # where PyTorch returns NaN, not the limit
 
 
 # -- by mpmath -----------------------------------------------------------------------------------
@@ -185,6 +186,7 @@ TRUTH: dict[str, Truth] = {
         limit_slopes=(1, 0, 0.5),
         smoothness=Smoothness(1.13, 0.8),  # |phi(z) (2 - z**2)| <= 2 phi(0)
         keeps_sign_of_zero=True,
+        torch_nan=(-np.inf,),  # -inf times 0
     ),
     "gelu_tanh": Truth(
         value=lambda z: z * _logistic(_gelu_argument(z)),
@@ -196,6 +198,7 @@ TRUTH: dict[str, Truth] = {
         limit_slopes=(1, 0, 0.5),
         smoothness=Smoothness(1.13, 0.81),
         keeps_sign_of_zero=True,
+        torch_nan=(-np.inf,),  # -inf times 0
     ),
     "silu": Truth(
         value=lambda z: z * _logistic(z),
@@ -207,6 +210,7 @@ TRUTH: dict[str, Truth] = {
         limit_slopes=(1, 0, 0.5),
         smoothness=Smoothness(1.1, 0.5),
         keeps_sign_of_zero=True,
+        torch_nan=(-np.inf,),  # -inf times 0
     ),
     "elu": Truth(
         value=lambda z: z if z > 0 else mp.expm1(z),
@@ -259,6 +263,7 @@ TRUTH: dict[str, Truth] = {
         smoothness=Smoothness(1, 2),
         keeps_sign_of_zero=True,
         product_slope=True,
+        torch_nan=(np.inf, -np.inf),  # inf / inf
     ),
     "exp": Truth(
         value=lambda z: mp.exp(_capped(z)),
@@ -282,6 +287,7 @@ TRUTH: dict[str, Truth] = {
         limit_slopes=(1, 0, 0.6),
         smoothness=Smoothness(1.1, 0.65),
         keeps_sign_of_zero=True,
+        torch_nan=(-np.inf,),  # -inf times 0
     ),
 }
 
