@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -34,6 +35,12 @@ class Gradient(NamedTuple):
     dtype: str
 
 
+def pick(rng: np.random.Generator, names: list[str]) -> str:
+    """Return one of the names: a row new in a table takes its share, and moves no other draw."""
+    draw = rng.integers(2**32)
+    return max(names, key=lambda name: random.Random(f"{draw} {name}").random())
+
+
 def random_gradient(seed: int) -> Gradient:
     """Return a gradient of a network (two of three) or a layer, data of any scale, either dtype."""
     rng = np.random.default_rng(seed)
@@ -50,7 +57,7 @@ def random_gradient(seed: int) -> Gradient:
 
 def _network(rng: np.random.Generator, x: Array, k: int, dtype: str) -> tuple[Any, Array, Array]:
     n, d = x.shape
-    loss, act = str(rng.choice(LOSSES)), str(rng.choice(ACTIVATIONS))
+    loss, act = pick(rng, LOSSES), pick(rng, ACTIVATIONS)
     hidden = (int(rng.integers(1, 9)),) * int(rng.integers(1, 3))
     reduction = str(rng.choice(["mean", "sum", "samples"]))
     acts = (act,) * len(hidden) + (None,)
@@ -72,7 +79,7 @@ def _network(rng: np.random.Generator, x: Array, k: int, dtype: str) -> tuple[An
 
 def _layer(rng: np.random.Generator, x: Array, k: int, dtype: str) -> tuple[Any, Array, Array]:
     n, d = x.shape
-    act = str(rng.choice([*ACTIVATIONS, "softmax"]))
+    act = pick(rng, [*ACTIVATIONS, "softmax"])
     arrays = {
         "x": x,
         "w": rng.normal(size=(d, k)).astype(dtype),
