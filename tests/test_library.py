@@ -339,7 +339,7 @@ def test_another_machine_or_version_means_new_files(
 
 
 def test_every_unit_and_dtype_has_its_own_file(cache: Cache) -> None:
-    from fastgrad import environment as running
+    from fastgrad.command import environment as running
 
     names = running.units()
     paths = {object_cache.cache_path(name, dtype) for name in names for dtype in units.DTYPES}

@@ -83,7 +83,7 @@ class Line:
         jump = float(jump) if np.isfinite(jump) else 0.0  # f's domain ends here
         if self._forward:
             value, change = right, 2 * abs(right2 - right)
-            noise *= 1.5
+            noise *= 2  # two values over h, not 2h: the error of R(h) is 1.4 e / h
         else:
             value, change = both, abs(both2 - both)
         if not np.isfinite(change):

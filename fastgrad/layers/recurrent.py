@@ -5,7 +5,7 @@ Each pass is one compiled call (`kernels.network.recurrent`), which reads a tabl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 from fastgrad.activations import Activation
 from fastgrad.arguments import check_choice
 from fastgrad.arrays import FLOAT32, FLOAT64, Array
-from fastgrad.kernels.calls.entry import entry
 from fastgrad.kernels.network import recurrent_table as at
 from fastgrad.layers.compiled_layer import resolve
 from fastgrad.layers.recurrent_arguments import (
@@ -379,6 +378,14 @@ def gru_backward(
 # -- what they have in common ------------------------------------------------------------------
 
 
+def _entry(function: str, dtype: np.dtype[Any]) -> Callable[..., Any]:
+    """Return a compiled entry point. Imports llvmlite, so not when this file is imported."""
+    from fastgrad.kernels.calls.entry import entry
+
+    run: Callable[..., Any] = entry("recurrent", function, _NAMES[dtype])
+    return run
+
+
 def _sizes(cell: str, setting: Any, given: RecurrentArguments) -> list[Any]:
     """Return the words of a call up to the activation's, see `kernels.network.recurrent_table`."""
     (t, n, d), (k, width), size = given.x.shape, given.wh.shape, given.x.itemsize
@@ -418,7 +425,7 @@ def _forward(cell: str, setting: Any, given: RecurrentArguments) -> Any:
     if b is not None and b.ndim == 2:
         b, bn = np.concatenate([b[0, : 2 * k] + b[1, : 2 * k], b[0, 2 * k :]]), b[1, 2 * k :]
     if h[1:].size:
-        entry("recurrent", "recurrent_forward", _NAMES[dtype])(
+        _entry("recurrent_forward", dtype)(
             *_sizes(cell, setting, given), activation, given.x, given.wx, given.wh, b, bn,
             given.lengths, h, c, kept[0] if kept else h[1:], tail,
         )  # fmt: skip
@@ -441,7 +448,7 @@ def _gradients(
     if grad_h.size:
         activation = cache.setting.record(_NAMES[dtype]).tolist()[2] if cell == "rnn" else 0
         kept = *cache.kept, None, None
-        entry("recurrent", "recurrent_backward", _NAMES[dtype])(
+        _entry("recurrent_backward", dtype)(
             *_sizes(cell, cache.setting, given), activation, given.x, given.wx, given.wh, None,
             None, given.lengths, h, cache.c, h[1:] if kept[0] is None else kept[0], kept[1],
             grad_h, grad_c, made["h0"], made["c0"], made.get("x"), made.get("wx"), made.get("wh"),
