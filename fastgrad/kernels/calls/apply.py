@@ -88,7 +88,7 @@ def row_views(dtype_name: str) -> tuple[Any, Any, Any]:
     def result(given: int, like: int, words: int, order: int, columns: int) -> tuple[int, int, int]:
         """Return (array, data, row stride) of a result made from `like`: `given`, or new.
 
-        The array is a new reference: None where `given` will not do, 0 where memory ran out.
+        The array is a new reference: None if `given` is not accepted, 0 if memory ran out.
         """
         array = given
         if given == none(words):
@@ -197,7 +197,7 @@ def build(dtype_name: str) -> str:
     def apply_backward(self: int, args: int, count: int) -> int:
         """(g, s, out or None, kernel address, flags) -> g * act', act' from s (y or z).
 
-        With the flag ONES, for a contiguous s, g is not looked at and stands for ones.
+        With the flag ONES and a contiguous s, g is not read: ones are used instead.
         """
         words = data(self)
         g, s, given, address, flags_object = arguments(args, 5)

@@ -1,7 +1,7 @@
-"""The entry point that runs one loss kernel over whole arrays, as `apply` does an activation's.
+"""The entry point that runs one loss kernel over whole arrays, as `apply` does for activations.
 
-The terms are added up row by row whatever the arrays' strides: what is not contiguous is
-gathered, some rows at a time.
+Terms are added row by row, whatever the arrays' strides: rows that are not contiguous are gathered,
+some at a time.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def build(dtype_name: str) -> str:
         grad: int, m: int, n: int, address: int, cells: int,
     ) -> bool:  # fmt: skip
         """Run a loss on rows gathered from pred and target; return False where memory ran out."""
-        multiple = CHUNK  # whole chunks, as of a contiguous array: the same sums
+        multiple = CHUNK  # whole chunks, as for a contiguous array: the same sums
         while multiple > 1 and multiple // 2 * n % CHUNK == 0:
             multiple //= 2
         most = rows_at_once(m, n, multiple)
@@ -101,8 +101,8 @@ def build(dtype_name: str) -> str:
         """(pred, target or None, grad or None, kernel address, reduction, flags) -> the loss.
 
         The target is an array like pred, or an int64 class per sample. The flags are COLUMNS,
-        UNCHECKED (of a user's `grad`), PER_SAMPLE (one term per sample), PROBABILITIES (the
-        array holds no others) and WANT_GRAD: then the result is (loss, grad).
+        UNCHECKED (for a user's `grad`), PER_SAMPLE (one term per sample), PROBABILITIES (the target
+        must hold only these) and WANT_GRAD (the result is then (loss, grad)).
         """
         words = data(self)
         nothing = none(words)
@@ -168,7 +168,7 @@ def build(dtype_name: str) -> str:
                 return value
             pair = tuple_new(2)
         if value == 0 or pair == 0:
-            for made in (grad, value, pair):  # Py_DecRef takes a null pointer, too
+            for made in (grad, value, pair):  # Py_DecRef accepts a null pointer, too
                 decrement(made)
             return 0 if done else no_memory()
         tuple_set(pair, 0, value)

@@ -1,7 +1,7 @@
 """Entry points that clip gradients: all arrays of a tree in one call, by their norm or one by one.
 
-Squares are summed in float64 as `reductions` sums them, in blocks of BLOCK elements that are added
-up in order, array by array: the bits depend on the shapes alone.
+Squares are summed in float64 in the order of `reductions`, in blocks of BLOCK elements. The sums of
+blocks are added in order, array by array: the bits depend only on the shapes.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from fastgrad.kernels.toolchain.headers import ALIGNED, C_ORDER, WRITEABLE
 from fastgrad.kernels.toolchain.pointers import as_pointer, least, word
 
 BLOCK = 4096
-# Elements from which on Python's lock is released: about 10 us.
+# From this many elements on, Python's lock is released: about 10 us.
 RELEASE_FROM = 1 << 15
-# Sums of squares beyond which they may have overflowed, or lost their bits: Python scales first.
+# Outside of these limits a sum of squares may have overflowed or lost bits: Python scales first.
 LARGEST, SMALLEST = 1e300, 1e-280
 
 
@@ -55,7 +55,7 @@ def build(dtype_name: str) -> str:
 
     @kernel
     def fits(array: int, words: int, narrow: int, wide: int) -> bool:
-        """Return whether an array is float32 or float64, writeable, in one piece in C's order."""
+        """Return whether an array is float32 or float64, writeable and contiguous in C's order."""
         if type_of(array) != array_type(words):
             return False
         if descr_of(array) != narrow and descr_of(array) != wide:
@@ -118,7 +118,7 @@ def build(dtype_name: str) -> str:
 
     @kernel
     def size_of(arrays: int, limit: int, words: int, narrow: int, wide: int) -> int:
-        """Return how many elements all arrays have; -1 where one, or the limit, is not taken."""
+        """Return the number of elements of all arrays; -1 if one, or the limit, is not accepted."""
         if type_of(limit) != float_type(words):
             return -1
         if not (float_value(limit) >= 0.0 and float_value(limit) < math.inf):
@@ -132,7 +132,7 @@ def build(dtype_name: str) -> str:
 
     @kernel
     def clipped(arrays: int, limit: float, narrow: int) -> float:
-        """Scale all arrays if their norm is larger; return that, or -1: nothing was done."""
+        """Scale all arrays if their norm is larger; return the norm, or -1 if nothing was done."""
         total = 0.0
         for i in range(tuple_size(arrays)):
             array = tuple_item(arrays, i)

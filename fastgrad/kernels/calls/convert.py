@@ -69,7 +69,7 @@ BOOL_KIND, FLOAT32_KIND, FLOAT64_KIND = map(KINDS.index, ("bool", "float32", "fl
 
 
 def _element(kind: str) -> tuple[Any, str]:
-    """Return LLVM's type of a kind of element, and the letter of what it holds (f, b, i, u)."""
+    """Return the LLVM type of a kind of element, and NumPy's letter of its kind (f, b, i, u)."""
     dtype = np.dtype(kind)
     if dtype.kind == "f":
         return (ir.FloatType() if dtype.itemsize == 4 else ir.DoubleType()), "f"
@@ -94,7 +94,7 @@ def _converted(builder: Any, value: Any, kind: str, target: Any) -> Any:
 def convert_line(typingctx: Any, kind: Any, source: Any, step: Any, target: Any, count: Any) -> Any:
     """Convert `count` elements of a kind (an index of KINDS), `step` bytes apart, to the target's.
 
-    Other kinds are left alone: floats where the target has integers.
+    Nothing is written for other kinds, nor for floats if the target has integers.
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -203,7 +203,7 @@ def build(dtype_name: str) -> str:
 
     @kernel
     def new_converted(array: int, kind: int, words: int) -> int:
-        """Return a new array of the elements of one; None where it is not taken, 0 as elsewhere.
+        """Return a new array of the elements of one; None if it is not accepted, 0 without memory.
 
         It has the memory order of the old one.
         """
@@ -222,8 +222,8 @@ def build(dtype_name: str) -> str:
     def natives(self: int, args: int, count: int) -> int:
         """(tuple of arrays or None, tuple of outputs or None) -> the arrays, of this dtype.
 
-        None where they do not promote to it as NumPy has it (integers and bools alone to float64),
-        or where one shares memory with an output.
+        None if NumPy would not promote them to it (integers and bools alone become float64), or if
+        one shares memory with an output.
         """
         words = data(self)
         nothing = none(words)
@@ -293,7 +293,7 @@ def build(dtype_name: str) -> str:
             for i in range(n):
                 item = list_item(given, i)
                 target[i] = as_integer(item) if type_of(item) == int_type(words) else -1
-                if target[i] < 0:  # no class, or too large for a word
+                if target[i] < 0:  # not a class, or too large for a word
                     clear_error()
                     decrement(made)
                     return not_taken(words)

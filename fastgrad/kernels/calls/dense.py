@@ -1,7 +1,7 @@
 """The entry points of one dense layer: arrays in, `dense_blocks` on their memory, arrays out.
 
-The column layout is the row layout on transposed views (`pyobject.matrix`). What backward will
-need (y, or act'(z) where that is not a function of y) is what the caller keeps.
+The column layout is the row layout on transposed views (`pyobject.matrix`). The caller keeps what
+backward needs: y, or act'(z) if that is not a function of y.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def build(dtype_name: str) -> str:
 
     @kernel
     def pair(first: int, second: int) -> int:
-        """Return a tuple that takes both references; 0, and neither, where memory ran out."""
+        """Return a tuple that owns both references; 0, and it owns neither, if memory ran out."""
         made = tuple_new(2)
         if made == 0:
             decrement(first)
@@ -90,8 +90,8 @@ def build(dtype_name: str) -> str:
     ) -> tuple[int, int, int, int]:
         """Return (array, data, row, col) of one gradient: `given`, or new and laid out as `like`.
 
-        The array is a new reference: None where it is not wanted, 0 where memory ran out. A new
-        one may be `cleared`, to be added to.
+        The array is a new reference: None if it is not wanted, 0 if memory ran out. A new one may
+        be `cleared`, so that it can be added to.
         """
         nothing = none(words)
         if not wanted:
@@ -115,10 +115,10 @@ def build(dtype_name: str) -> str:
         """(x, w, b, y, z, record, flags, kind, layer) -> y, (y, z) or (y, cache).
 
         The flags are COLUMNS, UNCHECKED and PIECE.
-        b may be None; y may be None and is then a new array. z is an array to fill, True for a
-        new one, or False for none; it ends up holding what `record` keeps for the way back.
-        Unless the class `kind` is None, ``cache = kind(x, w, b, z or y, layer, None, mark)``: made
-        here in 0.05 us, by Python in 0.2.
+        b may be None; y may be None and is then a new array. z is an array to fill, True for a new
+        one, or False for none; afterwards it holds what `record` keeps for the backward pass.
+        Unless the class `kind` is None, ``cache = kind(x, w, b, z or y, layer, None, mark)``: this
+        takes 0.05 us here, 0.2 us in Python.
         """
         words = data(self)
         nothing = none(words)
@@ -174,13 +174,13 @@ def build(dtype_name: str) -> str:
             acquire_gil(state)
         if not done:
             decrement(y_object)
-            decrement(z_object)  # Py_DecRef takes a null pointer, too
+            decrement(z_object)  # Py_DecRef accepts a null pointer, too
             return no_memory()
         if kind == nothing:
             return y_object if z_object == 0 else pair(y_object, z_object)
         cache, known = instance_new(kind, 7), nothing
         if z_object != 0 or read_word(data(record) + BACKWARD) == 0:
-            increment(nothing)  # y is not read on the way back
+            increment(nothing)  # backward does not read y
         else:
             known = float_new(mark(y, y_row, n, k))
         if cache == 0 or known == 0:
@@ -203,9 +203,9 @@ def build(dtype_name: str) -> str:
         """(grad_y, x, w, b, saved, record, wanted, flags, kind, gx .. gz, mark) -> gradients.
 
         `wanted` is a sum of WANT_*, ACCUMULATE and ADD_X, `flags` is COLUMNS + UNCHECKED; gx .. gz
-        may be None (made where wanted), and so may b. What is accumulated but was not given is
-        added to zeros. `mark` may be None or left out: then `saved` is taken as it is. Returns
-        ``kind(gx, gw, gb, gz)``, or a plain tuple.
+        may be None (made where wanted), and so may b. A gradient that is accumulated but was not
+        given starts from zeros. `mark` may be None or left out: then `saved` is not checked.
+        Returns ``kind(gx, gw, gb, gz)``, or a plain tuple.
         """
         words = data(self)
         nothing = none(words)
@@ -241,12 +241,12 @@ def build(dtype_name: str) -> str:
                 if float_value(known) != mark(saved, saved_row, n, k):
                     return not_taken(words)
         want_b = wanted & WANT_B != 0 and b_object != nothing
-        if want_b or (large and b_object != nothing):  # grad_b is made in its image
+        if want_b or (large and b_object != nothing):  # grad_b is made like b
             ok, _, b_rows, b_k, _, _ = matrix(b_object, words, size, columns)
             if not (ok and b_rows == 1 and b_k == k):
                 return not_taken(words)
         if flags & UNCHECKED:
-            for other in (b_object, saved_object):  # not looked at so far, if not needed
+            for other in (b_object, saved_object):  # not checked so far, if not needed
                 if other != nothing and type_of(other) != array_type(words):
                     return not_taken(words)
             if wanted & WANT_X == 0:
@@ -326,7 +326,7 @@ def build(dtype_name: str) -> str:
         return grads
 
     def dense_mark(self: int, args: int, count: int) -> int:
-        """(saved, flags) -> what the cache of that y is marked with, see `mark`."""
+        """(saved, flags) -> the mark of a cache that holds `saved`, see `mark`."""
         words = data(self)
         y_object, flags_object = arguments(args, 2)
         columns = as_integer(flags_object) & COLUMNS

@@ -47,12 +47,12 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
     DIRECT_B, FEW = tile.direct_b, tile.few
     # Bytes of workspace on the stack: malloc and free cost small layers 0.1 us a call.
     ON_STACK = 16 * 1024
-    # Bytes of weights packed at a time: 64 MiB, new memory at each call, cost a product with 64
-    # samples more than the product itself.
+    # Bytes of weights packed at a time: packing 64 MiB into new memory at each call took longer
+    # than their product with 64 samples.
     MOST_PACKED = 8 * 1024 * 1024
-    # Bytes of weights that no L2 holds, and of grad_z kept while they pass through.
+    # Bytes of weights too large for any L2, and of grad_z kept while such weights are read.
     LARGE_W, LARGE_Z = 1024 * 1024, 4 * 1024 * 1024
-    # Samples of a single output at a time: blocks of the batch that do not wait for each other.
+    # Samples of a single output at a time: blocks of the batch that are computed independently.
     MANY = 64 * BATCH_BLOCK
     gemm = external("gemm", dtype_name, GEMM)
     layer_forward = external("layer_forward", dtype_name, LAYER_FORWARD)
@@ -151,9 +151,9 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
     ) -> bool:  # fmt: skip
         activation = read_word(record + BACKWARD)
         in_place = activation == 0 and g_col == 1 and gz == 0
-        # Samples at a time. Large weights go through the caches once for grad_x of some blocks of
-        # the batch, and once for grad_w, not twice for each block: these blocks are blocks of
-        # products, which `gemm` adds up while a part of grad_w is in cache (600x900x700 and
+        # Samples at a time. Large weights pass through the caches once for grad_x and once for
+        # grad_w of several blocks of the batch, not twice for each block: `gemm` adds up the
+        # products of these blocks while a part of grad_w is in cache (600x900x700 and
         # 512x1024x1024, float32: both gradients 8 to 10 %).
         chunk = BATCH_BLOCK
         side = n >= BLOCKS * BATCH_BLOCK and d < LANES and k < LANES

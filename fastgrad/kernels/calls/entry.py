@@ -16,7 +16,7 @@ from fastgrad.kernels.toolchain.library import LIBRARY
 
 @cache
 def plain_function(unit_name: str, function: str, dtype: str, words: int) -> Any:
-    """Return a unit's C function of so many words (ctypes: 1 us a call, without the GIL)."""
+    """Return a unit's C function of `words` words (ctypes: 1 us a call, without the GIL)."""
     kind = ctypes.CFUNCTYPE(None, *[ctypes.c_ssize_t] * words)
     return kind(LIBRARY.address(unit_name, function, dtype))
 
@@ -45,7 +45,7 @@ _kinds = np.array([id(np.dtype(kind)) for kind in KINDS], np.intp)  # NumPy keep
 
 
 class Record(np.ndarray):
-    """Addresses that compiled code calls: entry points take no other class for them."""
+    """Addresses that compiled code calls: entry points accept no other class for them."""
 
 
 def record_of(words: list[int]) -> Record:
@@ -57,7 +57,7 @@ def record_of(words: list[int]) -> Record:
 def context(dtype: str, share_from: int) -> Any:
     """Return the words entry points read: object identities they compare with, NumPy's allocator.
 
-    Order: as `pyobject` reads them.
+    They are in the order in which `pyobject` reads them.
     """
     check()
     capsule = importlib.import_module("numpy._core._multiarray_umath")._ARRAY_API

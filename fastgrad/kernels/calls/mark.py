@@ -18,9 +18,9 @@ from fastgrad.kernels.toolchain.pointers import as_pointer
 
 CHUNKS = 4
 CHUNK = MARK_SAMPLES // CHUNKS
-# Word i is weighed by i * (2 * i + 1) * FACTOR modulo 2**14: numbers all different for i < 2**14,
-# whose first 12 add up to zero with no choice of signs, for -y must not have the mark of y. The sum
-# of 2 * MARK_SAMPLES words of 32 bits is below 2**53: exact as a float.
+# Word i has the weight i * (2 * i + 1) * FACTOR modulo 2**14. All weights differ for i < 2**14, and
+# no choice of signs makes the first 12 add up to zero: -y must not have the mark of y. The sum of 2
+# * MARK_SAMPLES words of 32 bits is below 2**53: exact as a float.
 FACTOR, WEIGHTS = 9949, (1 << 14) - 1
 
 
@@ -31,7 +31,7 @@ def build(dtype_name: str) -> Any:
 
     @inlined
     def weighed(at: Any, words: Any, before: Any) -> Any:
-        """Return the weighed sum of some words, where so many have been summed before."""
+        """Return the weighted sum of `words` words, with `before` words before them."""
         bits, total = as_pointer(at, types.uint32), 0
         for i in range(words):
             place = before + i + 1
@@ -40,7 +40,7 @@ def build(dtype_name: str) -> Any:
 
     @kernel
     def scattered(at: int, row: int, m: int, n: int) -> int:
-        """Return the same of rows with gaps between, an element at a time."""
+        """Return the same for rows with gaps between them, one element at a time."""
         count, total = m * n, 0
         chunk = count if count <= MARK_SAMPLES else CHUNK
         for taken in range(count if count <= MARK_SAMPLES else MARK_SAMPLES):

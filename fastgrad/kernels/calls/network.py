@@ -141,7 +141,7 @@ def build(dtype_name: str) -> str:
         )
         pair = tuple_new(2)
         if value == 0 or pair == 0:
-            for made in (grad, value, pair):  # Py_DecRef takes a null pointer, too
+            for made in (grad, value, pair):  # Py_DecRef accepts a null pointer, too
                 decrement(made)
             return 0
         tuple_set(pair, 0, value)

@@ -62,21 +62,21 @@ malloc = types.ExternalFunction("malloc", WORD(WORD))
 free = types.ExternalFunction("free", types.void(WORD))
 advise = types.ExternalFunction("madvise", types.int32(WORD, WORD, types.int32))
 
-# Work (multiply-adds, or 16 per transcendental) from which the GIL is released: about 10 us,
+# From this much work on (multiply-adds, or 16 per transcendental) the GIL is released: about 10 us,
 # against 0.1 us for the two calls.
 RELEASE_FROM = 1 << 18
 
 
-# Bytes from which on memory is asked for in pages of 2 MiB, as NumPy asks for its arrays': 64 MiB
-# of packed weights, new at each call, are 16,000 page faults, which took twice as long as their
-# product with 64 samples.
+# From this many bytes on, memory is requested in pages of 2 MiB, as NumPy does for its arrays: 64
+# MiB of packed weights, new at each call, cause 16,000 page faults, which took twice as long as
+# their product with 64 samples.
 HUGE_FROM = 4 * 1024 * 1024
 HUGE_PAGES, PAGE, MADV_HUGEPAGE = sys.platform.startswith("linux"), 4096, 14
 
 
 @kernel
 def workspace(size: int) -> int:
-    """Return the address of so many bytes, for `free`; 0 where memory ran out."""
+    """Return the address of `size` bytes, to be released by `free`; 0 if memory ran out."""
     space = malloc(size)
     if HUGE_PAGES and size >= HUGE_FROM and space != 0:
         start = round_up(space, PAGE)
@@ -178,7 +178,7 @@ def not_taken(words: int) -> int:
 
 @kernel
 def too_large(words: int) -> int:
-    """Return True as a new reference: the arguments are right, but Python is to share the work."""
+    """Return True as a new reference: the arguments are right, but Python must share the work."""
     increment(true(words))
     return true(words)
 
@@ -230,7 +230,7 @@ def extent(array: int) -> tuple[int, int]:
 
 @kernel
 def are_classes(array: int, words: int, count: int, classes: int) -> bool:
-    """Return whether an array holds so many contiguous int64 numbers from 0 to `classes` - 1."""
+    """Return whether an array holds `count` contiguous int64 numbers from 0 to `classes` - 1."""
     if type_of(array) != array_type(words) or descr_of(array) != class_descr(words):
         return False
     if flags_of(array) & ALIGNED == 0 or flags_of(array) & C_ORDER == 0:
@@ -251,7 +251,7 @@ def are_classes(array: int, words: int, count: int, classes: int) -> bool:
 def sample_rows(
     array: int, words: int, size: int, columns: int
 ) -> tuple[bool, int, int, int, int, int]:
-    """Return what `matrix` does, also of a contiguous array with leading batch axes."""
+    """Return what `matrix` returns, also for a contiguous array with leading batch axes."""
     if not native(array, words) or dimensions(array) <= 2:
         return matrix(array, words, size, columns)
     if columns or flags_of(array) & C_ORDER == 0:
@@ -262,7 +262,7 @@ def sample_rows(
 
 @kernel
 def same_batch(a: int, b: int) -> bool:
-    """Return whether two arrays have as many axes, and the same leading batch axes if any."""
+    """Return whether two arrays have equally many axes and the same leading batch axes, if any."""
     if dimensions(a) != dimensions(b):
         return False
     for i in range(dimensions(a) - 1 if dimensions(a) > 2 else 0):
@@ -293,7 +293,7 @@ def receives(array: int, words: int) -> bool:
 
 @kernel
 def disjoint(array: int, other: int, words: int, size: int) -> bool:
-    """Return whether a contiguous array lies wholly outside of another, or that is None.
+    """Return whether a contiguous array shares no memory with another, or that is None.
 
     `size` is the size of both arrays' elements, or of the larger ones.
     """

@@ -1,4 +1,4 @@
-"""The entry points of a recurrent layer: its arguments are the words of a table, see there."""
+"""The entry points of a recurrent layer: their arguments are the words of `recurrent_table`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def build(dtype_name: str) -> str:
 
     @kernel
     def read(words: int, args: int, count: int, table: int) -> bool:
-        """Write what the arguments mean to a table; return whether all are in the kernels' form."""
+        """Write the arguments as words to a table; return whether all are in the kernels' form."""
         values = as_pointer(table, types.intp)
         for i in range(count):
             given = read_word(args + 8 * i)

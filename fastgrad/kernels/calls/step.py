@@ -30,7 +30,7 @@ from fastgrad.kernels.toolchain.compile import assemble, kernel
 from fastgrad.kernels.toolchain.headers import ALIGNED, WRITEABLE
 from fastgrad.kernels.toolchain.pointers import as_pointer, call_address, word
 
-# Elements from which on Python's lock is released: about 10 us.
+# From this many elements on, Python's lock is released: about 10 us.
 RELEASE_FROM = 1 << 14
 
 
@@ -53,8 +53,8 @@ def build(dtype_name: str) -> str:
 
     @kernel
     def apart(start: int, end: int, spans: int, count: int) -> bool:
-        """Return whether a place lies outside of all spans, which are sorted and disjoint."""
-        low, high = 0, count  # all spans before `low` end before it
+        """Return whether a place is outside of all spans, which are sorted and disjoint."""
+        low, high = 0, count  # all spans before index `low` end before the place
         while low < high:
             middle = (low + high) // 2
             if word(spans, 2 * middle + 1) <= start:
@@ -89,7 +89,7 @@ def build(dtype_name: str) -> str:
                     return not_taken(words)
                 if flags_of(p) & WRITEABLE == 0:
                     return not_taken(words)
-                # Where all arrays lie as in the step before, none of them shares memory.
+                # If all arrays are where they were a step before, no two of them share memory.
                 if checked == none(words):
                     start, size = data(g), word(row, at.ELEMENTS) * word(row, at.SIZE)
                     if data(p) != word(row, at.PARAMS) or not apart(

@@ -1,8 +1,8 @@
 """Row kernels of recurrent cells: what a step does with its gates, forward and backward.
 
-Gates stand side by side in a row of `a`, each k wide, already activated; states are contiguous
-rows of k. All functions take m rows. `next` is what the gradient of the state before this step
-begins with: the recurrent product is added to it afterwards.
+Gates are side by side in a row of `a`, each k wide and already activated; states are contiguous
+rows of k. All functions take m rows. `next` is the first part of the gradient of the state before
+this step: the recurrent product is added to it afterwards.
 
 LSTM, with gates i, f at 0 and k, and o, g at the places given:
 
@@ -54,7 +54,7 @@ def build(dtype_name: str) -> str:
                 c[j] = fma(f[j], before[j], i[j] * g[j])
 
     def gated(m: int, k: int, gate_at: int, row: int, value_at: int, out_at: int) -> None:
-        """Return gate * value: a gate lies in rows of gates, the others in rows of k."""
+        """Write gate * value: the gate is read from rows of gates, the others are rows of k."""
         for i in range(m):
             gate = as_pointer(gate_at + i * row * size, dtype)
             value = as_pointer(value_at + i * k * size, dtype)
@@ -96,7 +96,7 @@ def build(dtype_name: str) -> str:
                 h[j] = fma(one - u[j], n[j], u[j] * before[j])
 
     def add_gated(m: int, k: int, gate_at: int, row: int, value_at: int, sum_at: int) -> None:
-        """Add gate * value to a sum, which lies in rows of gates, too."""
+        """Add gate * value to a sum, which is also stored in rows of gates."""
         for i in range(m):
             gate = as_pointer(gate_at + i * row * size, dtype)
             total = as_pointer(sum_at + i * row * size, dtype)
@@ -108,9 +108,9 @@ def build(dtype_name: str) -> str:
         m: int, k: int, a_at: int, before_at: int, dh_at: int, next_at: int,
         da_at: int, da_row: int, q_at: int,
     ) -> None:  # fmt: skip
-        """Compute the gates' gradients; that of r only if r follows the product, here q.
+        """Compute the gates' gradients; that of r only if r is applied after the product q.
 
-        What q gets is left behind the gates' in a row of da.
+        The gradient of q is stored behind the gates' in a row of da.
         """
         for row in range(m):
             r = as_pointer(a_at + row * 3 * k * size, dtype)
@@ -134,7 +134,7 @@ def build(dtype_name: str) -> str:
     def gru_reset_back(
         m: int, k: int, a_at: int, before_at: int, s_at: int, dh_at: int, da_at: int
     ) -> None:
-        """Go back to r, which came before the product: s is the gradient of r * h'."""
+        """Compute the gradient of an r applied before the product: s is the gradient of r * h'."""
         for row in range(m):
             r = as_pointer(a_at + row * 3 * k * size, dtype)
             dr = as_pointer(da_at + row * 3 * k * size, dtype)

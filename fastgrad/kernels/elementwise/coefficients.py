@@ -1,8 +1,8 @@
 """Minimax polynomials and split constants of `vector_math`, per dtype.
 
-Fitted by the Remez exchange in 45-digit arithmetic. Of the float32 ones, `exp` and `atanh` were
-then rounded one coefficient at a time, lowest power first, refitting the rest after each;
-`normal` highest power first, for the best of a grid of `normal_centre`. The errors stated are
+They were fitted by the Remez exchange in 45-digit arithmetic. In float32, those of `exp` and
+`atanh` were then rounded one at a time, lowest power first, and the rest refitted after each; those
+of `normal` highest power first, for the best of a grid of `normal_centre`. The errors stated are
 those of the rounded coefficients.
 """
 

@@ -12,21 +12,21 @@ __all__ = ["Disagreement", "disagreement"]
 
 Array = NDArray[np.float64]
 
-# On both sides, and where activations rarely have a kink.
+# On both sides of zero, and where activations rarely have a kink.
 _SIDE = np.array([0.0371, 0.1937, 0.4113, 0.7771, 1.2377, 1.9131, 2.7183, 3.1871, 4.7713])
 POINTS = np.concatenate([-_SIDE[::-1], _SIDE])
 STEP = 2.0**-17  # about the cube root of eps
-# Constants written with five digits are not called wrong.
+# Constants written with five digits are not reported as wrong.
 TOLERANCE = 1e-4
 
 
 class Disagreement(NamedTuple):
-    """Where a derivative is not one."""
+    """Where a derivative is wrong."""
 
     z: float
     given: float
     differences: float
-    wrong: int  # of
+    wrong: int  # how many of the points
     points: int
     of_output: bool  # it is right as a function of y
 
@@ -48,7 +48,7 @@ def disagreement(forward: int, backward: int) -> Disagreement | None:
     grid = POINTS + np.arange(-2, 3)[:, None] * h
     values = _run(forward, [grid])
     with np.errstate(all="ignore"):
-        # As in `slopes`: what two steps, and slopes to both sides, say of the error.
+        # As in `slopes`: two step sizes, and the slopes to both sides, bound the error.
         slope, wider = (values[3] - values[1]) / (2 * h), (values[4] - values[0]) / (4 * h)
         bends = [values[2 + k] - 2 * values[2] + values[2 - k] for k in (1, 2)]
         jump = 2 * bends[0] / h - bends[1] / (2 * h)

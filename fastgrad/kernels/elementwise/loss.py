@@ -40,7 +40,7 @@ LOSS = types.void(*([types.intp] * 11))
 
 @kernel
 def divisor(reduction: int, per_sample: int, m: int, n: int) -> int:
-    """Return what the sum of the terms of m rows of n elements is divided by."""
+    """Return the divisor of the sum of the terms of m rows of n elements."""
     if reduction == SUM:
         return 1
     return m if reduction == SAMPLES or per_sample else m * n
@@ -59,10 +59,10 @@ def target_check(dtype_name: str) -> Any:
 
     @kernel
     def surely(t: Any, n: int) -> bool:
-        """Return whether all are: of the bits as integers, a vector takes a third of the time.
+        """Return whether all are, from their bits as integers: a vector takes a third of the time.
 
-        Those of positive numbers have the numbers' order, and a sign bit is a sign bit, be it -0.0
-        or a NaN's.
+        The bits of positive numbers have the numbers' order, and a sign bit fails the test, even
+        that of -0.0 or a NaN.
         """
         signs = none
         for i in range(n):
@@ -293,7 +293,7 @@ def softmax_cross_entropy(dtype_name: str) -> Any:
                 out = as_pointer(grad + row * grad_row * size, dtype)
                 e = shift(part, r * n) if short else out
                 if labels:
-                    # Classes have been checked, but who else writes to them may still do so.
+                    # Classes have been checked, but other threads may still write to them.
                     label = read_word(target + row * 8)
                     known = 0 <= label < n
                     chosen = wide(z[label]) if known else not_a_number

@@ -1,8 +1,8 @@
 """Row reductions in a fixed order: max, sum, dot.
 
-Element j goes to lane ``j % 16``; the sixteen lanes are then combined as a tree. Sixteen is
-part of the result's definition, whatever the processor's vector width, so the bits are too.
-Sums run in float64 also for float32, where products of two elements are exact.
+Element j goes to lane ``j % 16``; the sixteen lanes are then combined as a tree. Sixteen is part of
+the result's definition, so the bits do not depend on the processor's vector width. Sums of float32
+are computed in float64, where products of two elements are exact.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _add(sums: VectorWriter, a: Any, b: Any) -> Any:
 
 
 def _greater(sums: VectorWriter, a: Any, b: Any) -> Any:
-    # A NaN in b is passed over: whatever uses the maximum meets the NaN itself.
+    # A NaN in b is ignored: whatever uses the maximum reads the NaN itself.
     return sums.b_.select(sums.b_.fcmp_ordered(">", b, a), b, a)
 
 
@@ -100,7 +100,7 @@ def _multiply_add(sums: VectorWriter, acc: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def row_max(typingctx: Any, pointer: Any, n: Any) -> Any:
-    """Return the greatest of n elements (NaN passed over, -inf where there is none)."""
+    """Return the greatest of n elements (NaN ignored, -inf where there is none)."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _reduction(

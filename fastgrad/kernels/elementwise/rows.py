@@ -41,8 +41,8 @@ from fastgrad.kernels.toolchain.target import tile
 
 FORWARD = types.void(*([types.intp] * 6))
 BACKWARD = types.void(*([types.intp] * 8))
-# Elements a buffer holds: long enough that a pass's start-up is nothing, small enough (2 KiB)
-# that what one pass leaves there for the next stays in L1.
+# Elements of a buffer: enough that the start-up of a pass costs nothing, few enough (2 KiB) that
+# what one pass writes there for the next stays in L1.
 CHUNK = 256
 INTERLEAVE = 4  # vectors side by side in a loop
 
@@ -93,8 +93,8 @@ def padding(dtype_name: str) -> Any:
 def forward_kernel(dtype_name: str, value: Any, slope: Any = None, parallel: bool = True) -> Any:
     """Return the row kernel ``y = value(z)``, with a slope ``y = value(z), z = slope(z)``.
 
-    The functions are scalar ones or `Staged`, both of the same parts. With ``parallel=False`` it
-    is right, too, where `assemble` does not compile it.
+    The functions are scalar ones or `Staged`, both of the same parts. With ``parallel=False`` the
+    kernel is also correct if `assemble` does not compile it.
     """
     dtype = getattr(types, dtype_name)
     size, STRIP = dtype.bitwidth // 8, strip(dtype_name)

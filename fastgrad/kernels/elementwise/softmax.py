@@ -53,10 +53,10 @@ def softmax_kernels(dtype_name: str) -> dict[str, Any]:
 
     @kernel
     def fold(terms: Any, n: int, rows: int) -> None:
-        """Leave in column 0 each row's sum of n float64 terms, in the order of `reductions`.
+        """Write each row's sum of n float64 terms to column 0, in the order of `reductions`.
 
-        But for the zeros of empty lanes, which only make a sum of -0.0 positive. For a dot product
-        that is the same: if all products vanish there, no g is zero, and ``g - dot`` is g.
+        The zeros of empty lanes are left out: they only make a sum of -0.0 positive. For a dot
+        product nothing changes: if all products vanish there, no g is zero, and ``g - dot`` is g.
         """
         half = LANES // 2  # no less than WIDEST
         while half > 1:

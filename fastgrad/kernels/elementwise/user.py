@@ -21,7 +21,7 @@ from fastgrad.kernels.units import symbol
 _kept: list[Any] = []  # networks and layers know their code by its address
 
 
-# What people write that Numba has not for single numbers, and what it does have.
+# What people write, and what Numba has for single numbers in its place.
 _INSTEAD = {
     "clip": "min(max(z, low), high)",
     "heaviside": "1.0 if z > 0 else 0.0",
@@ -32,7 +32,7 @@ _INSTEAD = {
 
 
 def frozen_function(name: str, what: str, function: Callable[..., Any]) -> Any:
-    """Return a user's function with all that it names as it is now, or raise ValueError."""
+    """Return a user's function with the current values of all its names, or raise ValueError."""
     with numba_enabled():
         from fastgrad.kernels.toolchain.frozen import frozen
 
@@ -43,10 +43,10 @@ def frozen_function(name: str, what: str, function: Callable[..., Any]) -> Any:
 
 
 def _compile(function: str, user_function: Callable[..., Any], dtype: str) -> int:
-    """Return the address of a row kernel, whose code is kept as long as the process.
+    """Return the address of a row kernel, whose code is kept until the process ends.
 
-    Kept as an object file of our own it takes 0.1 MB; Numba's engine keeps 5 MB of modules. But
-    what calls Numba's runtime, to allocate an array say, only that engine can link.
+    As an object file of our own it takes 0.1 MB; Numba's engine would keep 5 MB of modules. But
+    only that engine can link code that calls Numba's runtime, for example to allocate an array.
     """
     # Here, not at the top: kernels are compiled as they are imported, which `fallback` guards.
     from fastgrad.kernels.elementwise.rows import BACKWARD, FORWARD, backward_kernel, forward_kernel

@@ -72,10 +72,10 @@ def build(dtype: Any) -> SimpleNamespace:
     none = real(-0.0)  # x + none is x for every x, so LLVM drops it; -0.0 + 0.0 is 0.0
 
     # -- exp --------------------------------------------------------------------------
-    # exp(x) = 2**n * exp(r), n = rint(x / log(2)), r = x - n * log(2): Cody & Waite's
-    # reduction with two words of log(2); the fma makes the first step exact. Adding
-    # 1.5 * 2**mantissa + offset leaves the integer n + offset in the low bits of the sum,
-    # whence a power of two is one shift away.
+    # exp(x) = 2**n * exp(r), n = rint(x / log(2)), r = x - n * log(2): Cody & Waite's reduction
+    # with two words of log(2); the fma makes the first step exact. Adding 1.5 * 2**mantissa +
+    # offset leaves the integer n + offset in the low bits of the sum; one shift makes it a power of
+    # two.
     log2_e = real(1.4426950408889634)
     log2, log2_low = real(table.log2[0]), real(table.log2[1])
     exp_tail = polynomial(table.exp)
@@ -94,7 +94,7 @@ def build(dtype: Any) -> SimpleNamespace:
         r, shifted = reduce_to(x, low, magic)
         return r, fma(r, exp_tail(r), one), bits(shifted)
 
-    # 2**n in two halves: the product with the first is normal, so that with the second
+    # 2**n as two factors: the product with the first is normal, so the product with the second
     # rounds once, and only if the result is subnormal.
     magic_two = real(1.5 * 2.0**mantissa + 2 * bias)
 
@@ -125,7 +125,7 @@ def build(dtype: Any) -> SimpleNamespace:
     def exp_sum_parts(x, low):
         """Begin exp(x + low) * exp_scale for x <= 0, low being at most half an ulp of x.
 
-        Where the result vanishes low does not count: beside a huge x it may be huge itself.
+        If the result vanishes, low is ignored: for a huge x it may be huge itself.
         """
         vanishes = x < exp_low
         x, low = select(vanishes, exp_low, x), select(vanishes, zero, low)
@@ -154,7 +154,7 @@ def build(dtype: Any) -> SimpleNamespace:
 
     @inlined
     def expm1_parts(x):
-        """Return s = 2**n / 2 and y = expm1(r), with the rounding error of r put right in y."""
+        """Return s = 2**n / 2 and y = expm1(r), with the rounding error of r corrected in y."""
         shifted = fma(x, log2_e, magic_half)
         n = shifted - magic_half
         high = fma(n, -log2, x)
@@ -178,9 +178,9 @@ def build(dtype: Any) -> SimpleNamespace:
 
     @inlined
     def tanh_of(x, s, y):
-        # With h = (1 - exp(-2|x|)) / 2, T = h / (1 - h) = h + h * T. The last form halves what
-        # the quotient's errors do, and h itself enters it as two words, 1/2 - s and s * y
-        # (the quotient alone: 3.3 ulp; h as one word: 2.13).
+        # With h = (1 - exp(-2|x|)) / 2, T = h / (1 - h) = h + h * T. The last form halves the
+        # effect of the quotient's errors, and uses h as two words, 1/2 - s and s * y (the quotient
+        # alone: 3.3 ulp; h as one word: 2.13).
         c = half - s
         h = fma(-s, y, c)
         q = h / fma(s, y, half + s)
@@ -232,8 +232,8 @@ def build(dtype: Any) -> SimpleNamespace:
     # -- sigmoid, and x * sigmoid(y) ----------------------------------------------------
     @inlined
     def sigmoid_of(x, e):
-        # With e = exp(-|x|), q = e / (1 + e): 1 - q, or e - e * q, which unlike q itself
-        # does not feel the rounding of 1 + e where e is small (q alone: 2.2 ulp).
+        # With e = exp(-|x|), q = e / (1 + e): 1 - q, or e - e * q. Where e is small, the rounding
+        # of 1 + e affects q itself, but not e - e * q (q alone: 2.2 ulp).
         q = e / (one + e)
         v = select(x < zero, e, one)
         return fma(-v, q, v)
@@ -305,8 +305,8 @@ def build(dtype: Any) -> SimpleNamespace:
         r = one / d
         return fold(x, e * r * fma(-slope, r, p))
 
-    # gelu_tanh(z) = z * sigmoid(y), y = z * (c + d * z**2): where the result is small, its
-    # relative error is the absolute error of y, which grows to 745; hence two words.
+    # gelu_tanh(z) = z * sigmoid(y), y = z * (c + d * z**2): where the result is small, its relative
+    # error is the absolute error of y. As y grows to 745, it has two words.
     gelu_tanh_high = real(11 if single else 22)
     (linear, linear_low), (cubic, cubic_low) = (map(real, words) for words in table.gelu_tanh)
 

@@ -32,10 +32,10 @@ def build(dtype_name: str) -> str:
     add_in_turn = turns(dtype_name)
 
     def pack(row: int, run: int) -> None:
-        """Pack the weights that products read the other way round, or also those that they don't.
+        """Pack the weights that products read transposed, or also the others.
 
-        One thread alone packs these as it first reads them; but single panels now, which are
-        also read in another way (`layer.transposed_product`).
+        A single thread packs the others when it first reads them, except single panels: they are
+        packed now, because they are also read in another way (`layer.transposed_product`).
         """
         job, weights, columns = (
             word(run, now.JOB), word(run, now.WEIGHTS), word(word(run, now.PLAN), at.COLUMNS),
@@ -56,7 +56,7 @@ def build(dtype_name: str) -> str:
     ) -> tuple[int, int, int, int]:
         """Return address, row, panel and pack of weights at `w` as the B of a product.
 
-        With a place `packed` for them they are there, unless this product `reads` them first.
+        With a place `packed`, they are there, unless this product `reads` them first.
         """
         if packed == 0 or reads:
             return w, row, NR, packed

@@ -8,8 +8,8 @@ panel of 0 for the contiguous weights of a single output.
 Forward:  a few rows of ``x @ w + b`` are finished, then the activation passes over them while
 they are still in L1 or L2.
 
-Backward, but for ``grad_x = grad_z @ w.T``, a plain product: at most BATCH_BLOCK samples, whose
-part of a gradient is one chain: ``grad_w = x.T @ grad_z``, column sums of ``grad_z`` for
+Backward, without ``grad_x = grad_z @ w.T``, which is a plain product: at most BATCH_BLOCK samples,
+whose part of a gradient is one chain: ``grad_w = x.T @ grad_z``, column sums of ``grad_z`` for
 ``grad_b``.
 """
 
@@ -54,7 +54,7 @@ def build(dtype_name: str) -> str:
     # A part of a transposed product, on the stack: 8 KiB.
     TRANSPOSED_ROWS, TRANSPOSED_COLUMNS = 16, 4 * NR
     TRANSPOSED = TRANSPOSED_ROWS * TRANSPOSED_COLUMNS
-    # Rows whose outputs (bytes) are finished before the activation passes over them.
+    # Bytes of outputs that are computed before the activation passes over their rows.
     FORWARD_BLOCK_BYTES = 64 * 1024
 
     def multiply(
@@ -62,10 +62,10 @@ def build(dtype_name: str) -> str:
         c: int, c_row: int, c_col: int, mode: int, a_space: int, b_space: int,
     ) -> None:  # fmt: skip
         """C = A @ B where C has a unit stride in one of its two directions."""
-        # A single row and a B that lies the other way round: then B.T is the A of a thin product,
-        # and nothing is packed (1x784x100, grad_x: 12 to 7 us).
+        # For a single row and a transposed B, B.T is the A of a thin product, and nothing is packed
+        # (1x784x100, grad_x: 12 to 7 us).
         one = m == 1 and b_col != 1 and c_col == 1 and mode == 0
-        if c_col != 1 or one:  # C.T = B.T @ A.T: the same chains, written the other way round
+        if c_col != 1 or one:  # C.T = B.T @ A.T: the same chains, stored transposed
             m, n = n, m
             a, a_row, a_col, b, b_row, b_col = b, b_col, b_row, a, a_col, a_row
             c_row = c_col
@@ -124,7 +124,7 @@ def build(dtype_name: str) -> str:
                 single_output(
                     m, d, x + i * x_row * size, x_row, x_col, w, block, target_row, bias
                 )  # fmt: skip
-            elif w_col != 1:  # of a single sample
+            elif w_col != 1:  # for a single sample
                 product(1, k, d, x, 0, x_col, w, w_row, w_col, block, k, 1, 0, a_space, 0)
                 outputs, shifts = as_pointer(block, dtype), as_pointer(bias, dtype)
                 if bias != 0:

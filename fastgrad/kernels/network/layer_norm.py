@@ -7,13 +7,13 @@ gradient of what the activation is applied to, and means over k:
     grad_gain = sum over samples of g * h          grad_shift = sum over samples of g
     grad_x = (g * gain - mean(g * gain) - h * mean(g * gain * h)) / sqrt(variance + eps)
 
-The mean is kept as two numbers, rounded and what rounding left: of numbers near 10,000 that vary by
-1, differences from the float32 mean alone would be wrong in the fourth digit. The variance is that
-of the differences from the rounded mean, less the square of their own mean (Chan, Golub and
-LeVeque, The American Statistician, 1983). Sums over a sample have the order of `reductions`, sums
-over samples are those of a bias, so the bits depend on k and the block alone.
+The mean is kept as two numbers, the rounded mean and its rounding error: for numbers near 10,000
+that vary by 1, differences from the float32 mean alone would be wrong in the fourth digit. The
+variance is that of the differences from the rounded mean, minus the square of their own mean (Chan,
+Golub and LeVeque, The American Statistician, 1983). Sums over a sample have the order of
+`reductions`, sums over samples are those of a bias, so the bits depend only on k and the block.
 
-It follows a dense layer, so its x is contiguous, and not the network's.
+The layer follows a dense layer, so its x is contiguous and is never the network's x.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from fastgrad.kernels.toolchain.pointers import as_pointer, call_address, greate
 
 EPS = 1e-5
 MEAN, REST, SCALE, STATE = range(4)  # what is kept of a sample; SCALE: 1 / sqrt(variance + eps)
-# Rows whose outputs (bytes) are finished before the activation passes over them.
+# Bytes of outputs that are computed before the activation passes over their rows.
 FORWARD_BLOCK_BYTES = 64 * 1024
 
 
@@ -63,7 +63,7 @@ def build(dtype_name: str) -> str:
     def back(
         g_at: int, x_at: int, out_at: int, hat_at: int, k: int, gain_at: int, state_at: int
     ) -> None:
-        """Put grad_x of one sample to `out`, and g * h in place of g; `hat` is room for h."""
+        """Write grad_x of one sample to `out`, and g * h over g; `hat` is a buffer for h."""
         g, x, out = as_pointer(g_at, dtype), as_pointer(x_at, dtype), as_pointer(out_at, dtype)
         hat, gain, state = (
             as_pointer(hat_at, dtype), as_pointer(gain_at, dtype), as_pointer(state_at, dtype)

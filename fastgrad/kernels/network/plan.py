@@ -42,7 +42,7 @@ from fastgrad.kernels.toolchain.pointers import (
 )
 from fastgrad.kernels.toolchain.target import BATCH_BLOCK
 
-FIRST, ROW = 8 * at.HEADER, 8 * at.LAYER  # bytes: from a plan to its first layer's row, and on
+FIRST, ROW = 8 * at.HEADER, 8 * at.LAYER  # bytes to the first layer's row, and from row to row
 RUN = now.RUN
 WORK = types.void(types.intp, types.intp)  # job, workspace
 
@@ -55,7 +55,7 @@ def build(dtype_name: str) -> str:
 
     @kernel
     def pack_weights(run: int, plan: int) -> None:
-        """Pack the weights of a step: alone, or each thread the layers that no other has taken."""
+        """Pack the weights of a step: alone, or each thread takes layers that no other has."""
         job, layers = word(run, now.JOB), word(plan, at.LAYERS)
         shared = word(job, at.SHARED)
         i = fetch_add(job + 8 * at.PACKING, 1) if shared else 0
@@ -74,7 +74,7 @@ def build(dtype_name: str) -> str:
 
     @kernel
     def forward(run_at: int, out: int) -> None:
-        """Run all layers, for the way back; or only for the last one's output, to `out`."""
+        """Run all layers and keep what backward needs; or only write the last output, to `out`."""
         run = as_pointer(run_at, types.intp)
         plan, space = run[now.PLAN], run[now.SPACE]
         layers = word(plan, at.LAYERS)
@@ -92,7 +92,7 @@ def build(dtype_name: str) -> str:
 
     @kernel
     def backward(run_at: int, x: int, x_row: int, x_col: int) -> None:
-        """Go back from the last output's gradient, at GRAD, to that of the first layer."""
+        """Run all layers backward, from the gradient of the last output, at GRAD."""
         run = as_pointer(run_at, types.intp)
         plan, space, m = run[now.PLAN], run[now.SPACE], run[now.SAMPLES]
         g, other = space + word(plan, at.GRAD), space + word(plan, at.OTHER_GRAD)
@@ -121,7 +121,7 @@ def build(dtype_name: str) -> str:
     def take_rows(
         order: int, first: int, m: int, n: int, a: int, a_row: int, a_col: int, out: int
     ) -> None:
-        """Copy m rows of n elements, the ones that `order` names or the next, side by side."""
+        """Copy m rows of n elements, those in `order` or the next ones, to adjacent rows."""
         for i in range(m):
             row = first + i
             if order != 0:
@@ -136,7 +136,7 @@ def build(dtype_name: str) -> str:
 
     @kernel
     def loss_terms(job: int, order: int, space: int, first: int, m: int, batch: int) -> float:
-        """Put the gradient of the last output of m samples at GRAD; return the sum of terms."""
+        """Write the gradient of the last output of m samples to GRAD; return the sum of terms."""
         plan = word(job, at.PLAN)
         last = plan + FIRST + (word(plan, at.LAYERS) - 1) * ROW
         k = word(last, at.OUTPUTS)
@@ -228,7 +228,7 @@ def build(dtype_name: str) -> str:
             if fresh:
                 while read_shared(job + 8 * at.STEPS) < step:
                     yield_processor()
-                if in_batch > 1:  # a single sample reads them as they lie
+                if in_batch > 1:  # a single sample reads them unpacked
                     pack_weights(run_at, plan)
                     fresh = not shared
                 packed_for = step

@@ -1,6 +1,6 @@
 """The tables that drive a network's kernel: what each word of a *plan* and of a *job* holds.
 
-A plan describes a network: one row per layer, and where in a workspace each thing lies. It is
+A plan describes a network: one row per layer, and the places of everything in a workspace. It is
 data, so a new network compiles nothing. A job is one call: its arrays and how far it has come.
 Imports no Numba.
 """
@@ -18,9 +18,9 @@ from fastgrad.kernels.toolchain.target import BATCH_BLOCK, tile
 # -- a plan: HEADER words, then LAYER words for each layer ---------------------------------------
 (
     LAYERS, SIZE, COLUMNS,
-    MOST,  # samples from which on Python runs the job: in pieces, over threads
-    LOSS, REDUCTION, PER_SAMPLE, ONE_ARRAY,  # the loss has a term a sample; it takes no target
-    PROBABILITIES,  # its targets must lie between 0 and 1
+    MOST,  # from this many samples on, Python runs the job in pieces, over threads
+    LOSS, REDUCTION, PER_SAMPLE, ONE_ARRAY,  # PER_SAMPLE: one term per sample; ONE_ARRAY: no target
+    PROBABILITIES,  # its targets must be between 0 and 1
     GRAD, OTHER_GRAD, X_ROWS, TARGET_ROWS, A_SPACE, B_SPACE, PARTIAL,  # places in the workspace
     WEIGHTS,  # the place of packed weights, behind all others
     IN_PIECES,  # whether threads add a block's gradient in pieces, or as a whole
@@ -30,13 +30,13 @@ from fastgrad.kernels.toolchain.target import BATCH_BLOCK, tile
     FORWARD, BACKWARD, PACK,  # addresses of the stages of the layer's kind; PACK may be 0
     INPUTS, OUTPUTS,
     ACTIVATE, ACTIVATE_KEEPING, ACTIVATE_BACK,  # addresses of the activation's row kernels
-    PARAMETERS,  # elements into the flat vector
-    Y, KEPT,  # places: output, and what the activation's way back needs beside it (else 0)
-    STATE,  # the place of what the stage itself keeps for its way back, or 0
+    PARAMETERS,  # offset in the flat vector, in elements
+    Y, KEPT,  # places of the output and of what the activation's backward also needs (or 0)
+    STATE,  # the place of what the stage keeps for its backward pass, or 0
     FIRST_PIECE,  # the number of the first piece of the layer's gradient
     # Words of dense layers alone.
-    B,  # elements into the flat vector, -1 where there is no bias
-    W_PACKED, WT_PACKED,  # places from WEIGHTS on; 0 where the weights are used as they lie
+    B,  # offset in the flat vector, in elements; -1 if there is no bias
+    W_PACKED, WT_PACKED,  # places from WEIGHTS on; 0 where the weights are used unpacked
     PIECE,  # rows of w whose gradient is a piece
     LAYER,
 ) = range(18)  # fmt: skip
@@ -49,27 +49,27 @@ from fastgrad.kernels.toolchain.target import BATCH_BLOCK, tile
     COUNT, BATCH,  # samples in all, and per step
     PASS,  # blocks of a pass over all samples: training makes several
     PASS_TERMS,  # address of float64, one for each pass: its sum of the loss's terms; or 0
-    OUT,  # predict: where to, rows side by side; 0 for value and gradient
+    OUT,  # predict: where the contiguous rows go; 0 for value and gradient
     WEIGHTS_AT,  # address of the packed weights, of all threads
     SHARED,  # whether several threads work on it
     PACKING, PACKED,  # shared: layers whose packing has begun and ended in this step
-    PIECES,  # shared: address of a word for each piece, how many blocks have added theirs
+    PIECES,  # shared: address of a word for each piece: how many blocks have added theirs
     STOP, NEXT, COMMITTED, STEPS,  # blocks of BATCH_BLOCK samples; steps are batches
     TERMS, ALL_TERMS,  # float64: sums of the loss's terms over this batch, over this pass so far
     JOB,
 ) = range(29)  # fmt: skip
 
-# Bytes between places: most are whole pages long, and without a gap all would start in the same
-# lines of L1 (an Adam epoch of 4-32-16-4: 1.97 to 1.58 ms).
+# Bytes between places: most places are whole pages long, and without a gap all would start in the
+# same lines of L1 (an Adam epoch of 4-32-16-4: 1.97 to 1.58 ms).
 SKEW = 704
 ONE = 64  # place of the constant 1; place 0 stands for "none"
-# Bytes of a gradient that a thread has room for. A larger one is computed and added in pieces of so
-# many: they take 2 % more time to compute than the whole, and 16 threads' no more than 16 MiB.
+# Bytes of a gradient that a thread has room for. A larger one is computed and added in pieces of
+# this size: they take 2 % more time than the whole, and those of 16 threads at most 16 MiB.
 PIECE_BYTES = 1 << 20
 
 
 class Places:
-    """Where things lie in a workspace: bytes from its start, or from that of the packed weights."""
+    """Places in a workspace: bytes from its start, or from that of the packed weights."""
 
     def __init__(self, dtype: str) -> None:
         self.tile = tile(dtype)
@@ -77,12 +77,12 @@ class Places:
         self.pieces, self.longest = 0, 0  # of gradients: their number, the bytes of the longest
 
     def place(self, length: int) -> int:
-        """Return the place of so many bytes."""
+        """Return the place of `length` bytes."""
         at, self.used = self.used, self.used + -(-length // 64) * 64 + SKEW
         return at
 
     def rows(self, width: int) -> int:
-        """Return the place of a block of samples, so many numbers each."""
+        """Return the place of a block of samples, `width` numbers each."""
         return self.place(BATCH_BLOCK * width * self.tile.itemsize)
 
     def packed(self, steps: int, outputs: int) -> int:
@@ -97,7 +97,7 @@ class Places:
         return rows * -(-columns // t.nr) * t.nr * t.itemsize
 
     def take_pieces(self, count: int, elements: int) -> int:
-        """Return the number of the first of so many pieces of a gradient."""
+        """Return the number of the first of `count` pieces of a gradient."""
         first, self.pieces = self.pieces, self.pieces + count
         self.longest = max(self.longest, elements * self.tile.itemsize)
         return first
@@ -107,8 +107,8 @@ class Places:
 class Plan:
     """A plan's words, and what running it needs.
 
-    `bytes_whole` is a workspace with the packed weights, of a thread alone or the first of several;
-    `bytes_part` one without, of each other thread. `pieces` is the number of words at PIECES.
+    `bytes_whole` sizes a workspace with the packed weights, for a single thread or the first of
+    several; `bytes_part` one without, for each other. `pieces` is the number of words at PIECES.
     """
 
     words: Any

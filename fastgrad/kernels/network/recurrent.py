@@ -1,11 +1,11 @@
 """A recurrent layer over all its steps, forward and backward, on raw memory.
 
-The input's product is one for all steps, and so are the gradients of weights and x: rows are the
-samples of the first step, of the second ... The recurrent product, whose weights are packed once,
+The input's product is one for all steps, as are the gradients of weights and x: rows are the
+samples of the first step, then the second ... The recurrent product, whose weights are packed once,
 is added to a step's gates; row kernels (`elementwise.cells`) do the rest while these are in cache.
 
-Sums over the rows are those of blocks of BATCH_BLOCK rows, added in order. Where samples have
-lengths, a state stays what it is after its last step.
+Sums over the rows are those of blocks of BATCH_BLOCK rows, added in order. If samples have lengths,
+the state of a sample stays the same after its last step.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def build(dtype_name: str) -> str:
 
     @kernel
     def hold(k: int, n: int, step: int, lengths: int, before: int, now: int) -> None:
-        """Put the state before in place of that of each sample that has ended."""
+        """Keep the state before this step for each sample that has ended."""
         for i in range(n):
             if step >= word(lengths, i):
                 source = as_pointer(before + i * k * size, dtype)
@@ -145,8 +145,8 @@ def build(dtype_name: str) -> str:
         first = width if cell < at.GRU_BEFORE else 2 * k
         second = packed + k * round_up(first, NR) * size
         w_row, w_panel = NR, k * NR
-        # A single row reads weights as fast where they lie, and so does a single step: packing
-        # would be most of its time (one step of one sample, 512 states: 340 us, not 90).
+        # A single row, or a single step, reads unpacked weights as fast: packing would be most of
+        # its time (one step of one sample, 512 states: 340 us, not 90).
         if wh_col == 1 and (n == 1 or steps == 1):
             packed, second, w_row, w_panel = wh, wh + first * size, wh_row, NR
         else:
@@ -264,7 +264,7 @@ def build(dtype_name: str) -> str:
         wh, wh_row, wh_col = word(table, at.WH), word(table, at.WH_ROW), word(table, at.WH_COL)
         packed = word(table, at.W_SPACE)
         first = width if cell < at.GRU_BEFORE else 2 * k
-        second = 3 * k if cell == at.GRU_AFTER else 2 * k  # where its gradient lies in a row
+        second = 3 * k if cell == at.GRU_AFTER else 2 * k  # where its gradient is in a row
         other = packed + first * round_up(k, NR) * size
         pack_b(first, k, wh, wh_col, wh_row, packed)
         if first != width:

@@ -1,6 +1,6 @@
 """The words by which a recurrent layer's kernels are told what to do. Imports nothing.
 
-Python gives those up to SPACE as arguments: numbers, arrays (their address is meant) or None, 0.
+Python gives those up to SPACE as arguments: numbers, arrays (as their address) or None (as 0).
 """
 
 RNN, LSTM, GRU_BEFORE, GRU_AFTER = range(4)  # cells; of a GRU, when its reset gate is applied
@@ -14,7 +14,7 @@ RNN, LSTM, GRU_BEFORE, GRU_AFTER = range(4)  # cells; of a GRU, when its reset g
     X, WX, WH, B, BN, LENGTHS,
     # states, the first ones in front; gates; and what else is kept: tanh(c), r * h or q
     H, C, A, KEPT,
-    # back: gradients of all states; of those of a step, which end up as the first ones'
+    # backward: gradients of all states; of one step's states, in the end the first ones'
     GRAD_H, GRAD_C, DH, DC,
     # results, or 0
     GX, GWX, GWH, GB, GBN,

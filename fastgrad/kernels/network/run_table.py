@@ -14,11 +14,11 @@ change the others. Imports no Numba.
     OPENS,  # whether it is the first of its batch
     FRESH,  # whether this thread, alone, reads weights that are new: stages pack as they read
     SUMS, ADDS,  # the gradient of all layers: where it goes, and whether it adds to what is there
-    # Of a layer, on the way forward: x, and where the output goes. Z, if not 0, is where that is
-    # left to which the activation is applied.
+    # Of a layer, forward: x, and where the output goes. Z, if not 0, is where the input of the
+    # activation is kept.
     X, X_ROW, X_COL, Y, Z, ACTIVATION,
-    # On the way back: the gradients of that to which the activation was applied, which a stage may
-    # write over, and of x, which it writes unless the address is 0. The x is the same.
+    # Backward: the gradients of the activation's input, which a stage may overwrite, and of x,
+    # which it writes unless the address is 0. The x is that of the forward pass.
     GRAD, GRAD_X,
     RUN,
 ) = range(21)  # fmt: skip

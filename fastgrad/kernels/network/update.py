@@ -41,8 +41,8 @@ def build(dtype_name: str, name: str) -> str:
         """Return a / divisor, to the bit, without a division: `inverse` is 1 / divisor, rounded.
 
         Two corrections by the remainder, which an fma gives exactly: after the first the quotient
-        is off by less than a unit, and the second rounds it rightly (Markstein, IBM Journal 34,
-        1990). Divisions and roots are what an update waits for; multiplications are idle.
+        is off by less than a unit, and the second rounds it correctly (Markstein, IBM Journal 34,
+        1990). An update waits for its divisions and roots; multiplications are almost free.
         """
         q = a * inverse
         q = fma(fma(-divisor, q, a), inverse, q)
@@ -51,7 +51,7 @@ def build(dtype_name: str, name: str) -> str:
 
     @inlined
     def count_step(table: Any) -> Any:
-        """Count a step; return the number of those before."""
+        """Count a step; return the number of earlier ones."""
         steps = as_pointer(table + 8 * at.STEPS, types.intp)
         steps[0] += 1
         return steps[0] - 1

@@ -7,7 +7,7 @@ A table is all arrays of one dtype that one step updates: a row each, behind the
 from __future__ import annotations
 
 (
-    KERNEL,  # address of the kernel, which is called with the table's
+    KERNEL,  # address of the kernel, which is called with the table's address
     NEXT,  # address of the table of arrays of another dtype, or 0
     ROWS,
     STEPS,  # done so far
@@ -23,7 +23,7 @@ HEADER = 24
     DECAYS,  # whether the weight decay is for this array
     VECTORS,  # addresses of what the optimizer remembers of it, at most four
 ) = range(5)  # fmt: skip
-# Words of rows of ``step``: how an array must be, to be taken as it is.
+# Words of rows of ``step``: what an array must be like to be accepted.
 (
     PLACE,  # in the tuples of arrays
     DTYPE, SIZE,  # address of NumPy's object; bytes of an element

@@ -1,10 +1,10 @@
 """Dot products of contiguous rows with one vector: a layer of a single output, at memory speed.
 
-One chain of multiply-adds per output waits four cycles for each product. So where a layer has a
-single output a block of PRODUCTS products is CHAINS chains, of the products i, i + CHAINS, ...;
-their sums are added in pairs, those CHAINS / 2 apart first, down to neighbours.
+One chain of multiply-adds per output waits four cycles for each product. So for a single output a
+block of PRODUCTS products has CHAINS chains: chain i sums the products i, i + CHAINS, ... Their
+sums are added in pairs, first those CHAINS / 2 apart, last neighbours.
 
-Several rows share what is loaded of the vector, and the adding in pairs.
+Several rows share each load of the vector, and the adding in pairs.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _group(module: Any, dtype: str, lanes: int, rows: int) -> Any:
     writer.b_ = builder = ir.IRBuilder(entry)
     a_rows = [writer.at(a, builder.mul(a_row, I64(r))) for r in range(rows)]
     several = ir.VectorType(writer.element, rows)
-    # Totals start from -0.0, to which anything is added as it is.
+    # Totals start from -0.0: adding it changes no number.
     nothing = ir.Constant(several, [ir.Constant(writer.element, -0.0)] * rows)
     builder.branch(block)
 

@@ -15,11 +15,11 @@ ROOM = 2048  # elements that a copy of some rows fills: 16 KiB, half of L1
 
 
 def build(dtype_name: str) -> tuple[Any, Any, Any]:
-    """Return ``gather(source, row, col, m, n, target)`` and what its callers lay out by.
+    """Return ``gather(source, row, col, m, n, target)`` and two functions that size its target.
 
-    It copies m rows of n elements from a matrix of any strides. ``rows_at_once(m, n, multiple)``
-    is how many of m to copy at a time, a multiple of a power of two unless all; `target` has room
-    for ``room(rows, n)`` bytes.
+    It copies m rows of n elements from a matrix of any strides. ``rows_at_once(m, n, multiple)`` is
+    how many of them to copy at a time: all, or a multiple of `multiple`, a power of two. `target`
+    has room for ``room(rows, n)`` bytes.
     """
     dtype, lanes = getattr(types, dtype_name), tile(dtype_name).lanes
     size = dtype.bitwidth // 8

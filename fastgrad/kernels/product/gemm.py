@@ -1,13 +1,13 @@
 """Packing and blocking around the micro-kernel: ``C (m, n) = A (m, k) @ B (k, n)``, any strides.
 
 B is used unpacked if its rows are contiguous and few. Otherwise it is read as one stream, from
-zero-padded panels of NR columns: the first tile that reads contiguous rows packs them (to
-`b_pack`), other rows, and large ones, are packed before (`pack_b`). A is read through its strides;
-blocks of it are packed only where a row or column step would leave a page and enough columns share
-the work.
+zero-padded panels of NR columns. If its rows are contiguous, the first tile that reads them packs
+them (to `b_pack`); other rows, and large ones, are packed before (`pack_b`). A is read through its
+strides; blocks of it are packed only if a row or column step would leave a page and enough columns
+share the work.
 
 Sums of more than PRODUCTS products are made of blocks, added up in C: the panels of a block are in
-L1, and so is C. No other blocking changes a bit.
+L1, and so is C. No other blocking changes a bit of the result.
 """
 
 from __future__ import annotations
@@ -59,20 +59,20 @@ def build(dtype_name: str) -> str:
     gemv = external("gemv", dtype_name, GEMV)
     pack_whole = external("pack_b", dtype_name, PACK_B)
     PACK_A_COLUMNS = tile.pack_a_columns
-    PACK_A_STEP = 1024  # bytes of a step along A from which on packing it pays
-    # Columns from which on it pays where the rows of A are contiguous: 256x784x256 is 2 % slower
+    PACK_A_STEP = 1024  # bytes of a step along A from which on packing A pays
+    # From this many columns on it pays if the rows of A are contiguous: 256x784x256 is 2 % slower
     # with packed rows, 128x256x256 4 % and in float64 7 %; 512x1024x1024 is not.
     PACK_A_ROWS = 64 * NR
-    # But rows so many bytes apart share one set of L1, where a tile of more rows than it has ways
-    # evicts its own lines (512x1024x1024 float32 with AVX-512: 89 % of the peak, packed 98 %).
+    # But rows this many bytes apart share one set of L1: a tile with more rows than the set has
+    # ways evicts its own lines (512x1024x1024 float32 with AVX-512: 89 % of the peak, packed 98 %).
     SAME_SET, WAYS = 4096, 8
 
-    # Bytes of B from which on a pass of its own packs it, for MC rows or more: lines that no L2
-    # holds are better read along the rows (512x1024x1024 float64 4 %; at half as many bytes a
-    # first tile is as good, for 48 rows 14 % better).
+    # From this many bytes on, a separate pass packs B, for MC rows or more: lines that no L2 holds
+    # are better read along the rows (512x1024x1024 float64 4 %; at half as many bytes a first tile
+    # is as good, for 48 rows 14 % better).
     PACK_FIRST = 2 * 1024 * 1024
 
-    # Columns from which on a row, or each row of an outer product, is better computed by `gemv`.
+    # From this many columns on, `gemv` computes a row, or each row of an outer product, faster.
     WIDE, WIDE_OUTER = 3 * lanes, 16 * lanes
     AT_ONCE = 16 * 1024 // size  # columns whose sums are in L1
     NARROW, SPLIT_K = AT_ONCE // 4, 4  # of fewer, the sums of several blocks
@@ -120,7 +120,7 @@ def build(dtype_name: str) -> str:
         for p in range(0, k, PRODUCTS):
             count = least(PRODUCTS, k - p)
             at, at_row = a + p * a_col * size, a_row
-            if rows != 0:  # the last one stands in for those that are not there
+            if rows != 0:  # the last row replaces those that do not exist
                 for r in range(lanes):
                     source = as_pointer(at + least(r, rows - 1) * a_row * size, dtype)
                     copy_elements(shift(space, r * count), source, count)

@@ -29,8 +29,8 @@ def build(dtype: str) -> str:
     """Return the LLVM IR of the C function ``gemv`` for one dtype.
 
     ``gemv(n, k, a, a_col, b, b_row, c, blocks, c_block)`` writes the n elements of C; k is at least
-    1. Of several blocks the next one begins PRODUCTS steps on, and its sums `c_block` elements:
-    narrow rows of one block wait for each other's multiply-adds, those of four hardly do.
+    1. Several blocks begin PRODUCTS steps apart, and their sums `c_block` elements apart: narrow
+    rows of one block wait for each other's multiply-adds, those of four hardly do.
     """
     module = new_module()
     writer = VectorWriter(module, dtype, tile_for(dtype).lanes)
@@ -100,7 +100,7 @@ def _sweep(writer: VectorWriter, steps: int, fresh: bool) -> Any:
     lead = I64(0)
     if steps == 1 and fresh:
         # Long rows of an outer product are written in whole lines of cache (a fifth of its time).
-        # In several steps more is read than written: there B should not be split.
+        # With several steps more is read than written: then B should not be split.
         element = builder.udiv(builder.ptrtoint(c, I64), I64(writer.size))
         lead = builder.and_(builder.neg(element), I64(writer.lanes - 1))
         long = builder.icmp_signed(">=", n, I64(LONG * writer.lanes))

@@ -86,7 +86,7 @@ class _PanelWriter(VectorWriter):
     def _store_ragged(self, values: list[Any], pointers: list[Any]) -> None:
         """Store the valid lanes of each row's last vector, by halves: 4, 2, 1 of the count 7.
 
-        A masked store costs AVX2 processors about 12 cycles, a row's three halves at most 3.
+        A masked store costs AVX2 processors about 12 cycles, the three halves of a row at most 3.
         """
         count = self.b_.sub(self.columns, I64((self.nv - 1) * self.lanes))
         places = [self.at(p, (self.nv - 1) * self.lanes) for p in pointers]
@@ -208,10 +208,10 @@ class _PanelWriter(VectorWriter):
     def _k_loop(
         self, rows: int, a_rows: list[Any], acc: list[Any], pack: bool, ahead: Any
     ) -> list[Any]:
-        """Run the k loop; of whole tiles four steps at a time, with a loop for the rest of them.
+        """Run the k loop; whole tiles do four steps at a time, with a loop for the rest of them.
 
-        Fewer rows wait for the multiply-adds before them anyway: the unrolled loop would only
-        take time to compile.
+        With fewer rows each step waits for the multiply-adds before it anyway: the unrolled loop
+        would only take time to compile.
         """
         done = I64(0)
         if rows == self.tile.mr:
@@ -262,12 +262,12 @@ def build(dtype: str) -> str:
     packed). `bias` may be null.
 
     With a `b_pack`, and MR rows or more, the first tile writes what it reads of B there, NR
-    elements per step, zero-padded, and the others read it there: packing costs stores that the
-    multiply-adds hide, where a pass of its own took 6 % of a 64 x 128 x 128 product.
+    elements per step, zero-padded, and the others read it from there. The multiply-adds hide these
+    stores; a separate pass took 6 % of a 64 x 128 x 128 product.
 
-    Meanwhile the panel at `b_next`, unless null, comes into cache, packed or not: without that, the
-    first tile of each panel waits for L2 or L3. Each step asks for little: many lines asked for at
-    once held up the tile (5 % of a 512 x 1024 x 1024 product).
+    Meanwhile the panel at `b_next`, unless null, is prefetched, packed or not: otherwise the first
+    tile of each panel waits for L2 or L3. Each step prefetches little: many lines at once delayed
+    the tile (5 % of a 512 x 1024 x 1024 product).
 
     The text goes to LLVM as it is: Numba's own pipeline would optimise it again in every
     caller (4 s instead of 0.5 s).

@@ -38,7 +38,7 @@ def build(dtype_name: str) -> str:
 
     @kernel
     def in_pairs(sums: Any) -> Any:
-        """Return the sum of a sample's chains, which lie SAMPLES apart."""
+        """Return the sum of a sample's chains, which are SAMPLES apart."""
         s = SAMPLES
         even = ((sums[0] + sums[8 * s]) + (sums[4 * s] + sums[12 * s])) + (
             (sums[2 * s] + sums[10 * s]) + (sums[6 * s] + sums[14 * s])
@@ -76,7 +76,7 @@ def build(dtype_name: str) -> str:
 
     @kernel
     def copied(d: int, x_at: int, x_col: int, w: int, y_at: int, bias: int) -> None:
-        """One sample, its features anywhere."""
+        """One sample, its features at any stride."""
         block, part = scratch(PRODUCTS, dtype), scratch(1, dtype)
         y, x = as_pointer(y_at, dtype), as_pointer(x_at, dtype)
         for first in range(0, d, PRODUCTS):

@@ -24,11 +24,11 @@ NARROW = 4  # lanes of vectors for fewer columns: short ones seldom cross a cach
 def build(dtype: str) -> str:
     """Return the LLVM IR of the C function ``split_k`` for one dtype.
 
-    ``split_k(m, n, k, a, a_row, a_col, a_block, b, b_row, b_block, c, c_row, c_col, sums,
-    add)`` adds up the products of m <= MOST_ROWS rows and n < `lanes` columns, over k steps, of
-    BLOCKS pairs of matrices that lie `a_block` and `b_block` apart, the first to what C holds if
-    `add` is not 0. The sums of A's rows, as if B had a column of ones, go to `sums` in the same
-    way, unless null.
+    ``split_k(m, n, k, a, a_row, a_col, a_block, b, b_row, b_block, c, c_row, c_col, sums, add)``
+    adds up the products of m <= MOST_ROWS rows and n < `lanes` columns, over k steps, of BLOCKS
+    pairs of matrices, `a_block` and `b_block` apart. The first is added to what C holds if `add` is
+    not 0. The sums of A's rows, as if B had a column of ones, go to `sums` in the same way, unless
+    it is null.
     """
     module, lanes = new_module(), tile_for(dtype).lanes
     narrow, wide = (VectorWriter(module, dtype, count) for count in (min(NARROW, lanes), lanes))

@@ -26,11 +26,11 @@ from fastgrad.kernels.toolchain.target import tile as tile_for
 from fastgrad.kernels.toolchain.vector_ir import VectorWriter, new_module
 from fastgrad.kernels.units import symbol
 
-# Columns; and steps of k for which A never leaves the registers: then it pays to have as many
-# columns as lanes, else half of them. (With sixteen lanes eight would be somewhat faster, and take
-# 0.3 s to compile.)
+# Columns, and also steps of k up to which A stays in registers: in that case as many columns as
+# lanes pay, else half as many. (With sixteen lanes eight would be somewhat faster, and take 0.3 s
+# to compile.)
 MOST_COLUMNS = 4
-GROUP_BYTES = 64 * 1024  # of a group of rows of A, up to which the next one is prefetched
+GROUP_BYTES = 64 * 1024  # the next group of rows of A is prefetched if it has at most this many
 
 
 def build(dtype: str) -> str:
@@ -116,7 +116,7 @@ class _Product(VectorWriter):
         short = self.b_.icmp_signed("<=", self.k, I64(max(self.lanes // 2, few)))
         short = self.b_.and_(short, self.b_.not_(self.adds))
         self.short = self.b_.and_(short, self.b_.icmp_signed("==", self.a_row, self.k))
-        # What is prefetched of the next group while this one is read: nothing where that would be
+        # How much of the next group is prefetched while this one is read: nothing if it would be
         # evicted again (96 rows of 3072: 30 to 23 us; 4096 of 784 take 460 us with, 520 without).
         apart = self.b_.mul(self.a_row, I64(self.lanes))
         near = self.b_.icmp_signed("<=", apart, I64(GROUP_BYTES // self.size))

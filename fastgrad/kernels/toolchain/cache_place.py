@@ -44,7 +44,7 @@ def _below(parent: str | None, name: str) -> Path | None:
 
 
 def refusal() -> str:
-    """Return why no compiled code is loaded from the place for it, or kept there; "" if it is."""
+    """Return why compiled code is neither loaded from the cache nor kept there; "" if it is."""
     directory = cache_directory()
     if directory is None:
         asked = os.environ.get("FASTGRAD_CACHE_DIR")
@@ -89,7 +89,7 @@ def read(path: Path) -> bytes | None:
     try:
         if distrust(os.stat(path.parent)):
             return None
-        # Without O_NONBLOCK a pipe in the file's place would wait for ever for its other end.
+        # Without O_NONBLOCK, opening a pipe would wait for ever for its other end.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
         with open(handle, "rb", buffering=0) as file:
             about = os.fstat(handle)

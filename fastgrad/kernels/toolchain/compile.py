@@ -22,8 +22,8 @@ from fastgrad.kernels.units import symbol
 _PLAIN: dict[str, Any] = {"error_model": "numpy", "debug": False}
 _SCALAR: dict[str, Any] = {**_PLAIN, "boundscheck": True}
 _OPTIONS: dict[str, Any] = {**_PLAIN, "boundscheck": False}
-# Of Numba's private options, two leave out wrappers for calls from Python and C, which only units'
-# own functions receive (a third of the compile time).
+# Two of Numba's private options leave out the wrappers for calls from Python and C, which only
+# units' own functions need (a third of the compile time).
 _PRIVATE = {**pipeline.OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
@@ -35,8 +35,8 @@ def _callee(*signature: Any, **private: Any) -> Any:
 
 _PROCESS = ctypes.CDLL(None)  # whose functions LLVM finds by name: those of the C library
 
-# Kernels never raise, but Numba's wrappers keep the paths that would, into its own runtime.
-# Ended here, those paths need no symbol that only `import numba` provides.
+# Kernels never raise, but Numba's wrappers keep the paths that would, with calls of its own
+# runtime. Ending these paths here removes all symbols that only `import numba` provides.
 _NUMBA_RUNTIME = re.compile(r"^declare ([^@\n]*@(?:numba|NRT)_\w+\([^)\n]*\)).*$", re.MULTILINE)
 
 
@@ -110,8 +110,8 @@ def assemble(
 ) -> str:
     """Compile ``{name: (signature, function)}`` to the optimized LLVM IR of one unit.
 
-    With `parallel` given, the steps of innermost loops are promised to be independent (what
-    one writes none but itself reads), and vector loops take so many vectors side by side.
+    With `parallel` given, LLVM is told that the steps of innermost loops are independent (no step
+    reads what another writes), and vector loops take `parallel` vectors side by side.
     """
     module = llvm.parse_assembly("")
     for name, (signature, function) in functions.items():
@@ -128,7 +128,7 @@ def assemble(
 def assemble_alone(
     dtype: str, name: str, signature: Any, function: Callable[..., Any]
 ) -> str | None:
-    """Return what `assemble` does, or None where a function calls what is outside of LLVM's reach.
+    """Return what `assemble` does, or None if a function calls what LLVM cannot link.
 
     The wrapper for C, which would report exceptions, does not count: nothing raises.
     """
@@ -171,12 +171,12 @@ _WISH = 1_000_000  # a number of metadata that no module of ours reaches; the lo
 
 
 def _parallel(text: str, count: int) -> str:
-    """Return LLVM IR that tells of each loop of a single block that its steps are independent.
+    """Return LLVM IR that marks the steps of each loop of a single block as independent.
 
-    So results may be written over what they are made of, and the loop still becomes vector
-    code. It is asked for `count` vectors per step: left alone, LLVM interleaves only short
-    loops, and the long chain of fmas of an exponential keeps a processor waiting (gelu float64
-    3.95 ns an element, with four chains 2.85).
+    So results may overwrite what they are made of, and the loop still becomes vector code. LLVM is
+    asked for `count` vectors per step: by itself it interleaves only short loops, and the long
+    chain of fmas of an exponential keeps a processor waiting (gelu float64 3.95 ns an element, with
+    four chains 2.85).
     """
     lines: list[str] = []
     nodes = [f'!{_WISH} = !{{!"llvm.loop.interleave.count", i32 {count}}}']

@@ -25,7 +25,7 @@ def numba_alone() -> bool:
 
 
 def compiled(name: str, make: Callable[[], T]) -> T:
-    """Return what `make` compiles; after an error that is not its source's, by Numba alone."""
+    """Return what `make` compiles; by Numba alone after an error that its source did not cause."""
     try:
         return make()
     except Exception as error:
@@ -42,5 +42,5 @@ def compiled(name: str, make: Callable[[], T]) -> T:
 
 
 def _of_the_source(error: Exception) -> bool:
-    """Return whether Numba could not type the kernel: it would not, a second time."""
+    """Return whether Numba could not type the kernel: a second attempt would fail, too."""
     return any(kind.__name__ == "TypingError" for kind in type(error).__mro__)

@@ -21,7 +21,7 @@ from fastgrad.kernels.toolchain.undisturbed import compiling
 def numba_enabled() -> Iterator[None]:
     """Compile even under NUMBA_DISABLE_JIT: kernels on raw memory have no Python form.
 
-    One thread at a time: each puts back what it found.
+    One thread at a time: each restores the settings that it found.
     """
     with compiling():
         from numba import config
@@ -38,8 +38,8 @@ def numba_front_end() -> Iterator[None]:
     """Have Numba make LLVM IR and no more: a unit is optimized and compiled once, as a whole.
 
     Its own optimization is switched off, and its engine, which makes machine code of every
-    function, is exchanged for one that makes none (a quarter and a fifth of the time). Where
-    another version of Numba keeps its engine elsewhere it stays, which costs time only; where it
+    function, is replaced by one that makes none (a quarter and a fifth of the time). If another
+    version of Numba keeps its engine elsewhere, that engine stays, which only costs time; if it
     asks more of its engine, `fallback` compiles without all of this.
     """
     if numba_alone():
@@ -64,7 +64,7 @@ def numba_front_end() -> Iterator[None]:
 
 
 class _NoMachineCode:
-    """What Numba asks of its engine, answered without any code."""
+    """An engine that makes no code, with what Numba asks of it."""
 
     def __init__(self) -> None:
         self._variable = ctypes.c_void_p()  # for what Numba sets in its code

@@ -23,12 +23,12 @@ FIXED = {*sys.stdlib_module_names, "numpy", "numba", "scipy", "llvmlite"}
 
 
 def frozen(function: Any) -> Any:
-    """Return a jitted copy of a user's function of one number, with what it needs as it is now.
+    """Return a jitted copy of a user's function of one number, with the current values it uses.
 
     Raises
     ------
     TypeError
-        For what Numba does not compile, with what to give instead.
+        If Numba does not compile it; the message says what to give instead.
     """
     if isinstance(function, functools.partial):
         return _partial(function)

@@ -22,8 +22,8 @@ C_ORDER, F_ORDER = 0x0001, 0x0002  # NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_F_CONTIGU
 ALIGNED, WRITEABLE = 0x0100, 0x0400  # NPY_ARRAY_ALIGNED, NPY_ARRAY_WRITEABLE
 MOST_AXES = 64  # NPY_MAXDIMS
 
-# A tuple: its length, what lies between, its items. What lies between is nothing, or since
-# Python 3.14 the hash, which is -1 until somebody asks: read from a tuple that nobody has hashed.
+# A tuple: its length, what is between, its items. Between them is nothing, or since Python 3.14 the
+# hash, which is -1 until somebody asks: it is read from a tuple that nobody has hashed.
 BETWEEN, ITEMS = HEADER + 8, tuple.__basicsize__
 _NEW = tuple(iter("?"))
 UNHASHED = tuple((ctypes.c_ssize_t * ((ITEMS - BETWEEN) // 8)).from_address(id(_NEW) + BETWEEN))

@@ -23,7 +23,7 @@ from fastgrad.kernels.toolchain.undisturbed import COMPILE_LOCK, compiling
 from fastgrad.kernels.units import Unit, symbol, unit
 
 with compiling():
-    # These two hook into forks, and Numba imports them: not while a fork waits for a compilation.
+    # Numba imports these two, which hook into forks: not while a fork waits for a compilation.
     import concurrent.futures.thread  # noqa: F401
     import logging  # noqa: F401
 
@@ -40,11 +40,11 @@ class Library:
 
     def __init__(self) -> None:
         self._addresses: dict[str, int] = {}
-        self._loaded: list[Any] = []  # LLVM unloads what nobody holds
+        self._loaded: list[Any] = []  # LLVM unloads what has no reference
         self._linker: Any = None
-        self._names = count()  # one for each attempt: that of a failed one is taken
-        self.compiled: list[str] = []  # units compiled, not found, by this process
-        self.not_kept: dict[str, str] = {}  # those that the cache did not take, and why
+        self._names = count()  # one for each attempt: a failed one keeps its name
+        self.compiled: list[str] = []  # units that this process compiled, not found in the cache
+        self.not_kept: dict[str, str] = {}  # units that could not be written to the cache, and why
 
     def address(self, unit_name: str, function: str, dtype: str) -> int:
         """Return the address of a unit's function, loading the unit if need be."""
@@ -83,8 +83,8 @@ class Library:
     def _link(self, code: bytes, names: list[str], calls: Sequence[str] = ()) -> dict[str, int]:
         """Return the addresses of an object file's functions; RuntimeError if one is not there.
 
-        `calls` are the functions of other units that it calls. It is told of no others: LLVM keeps
-        what it is told for each file, 0.5 MB for all there are.
+        `calls` are the functions of other units that it calls. LLVM is told of no others, since it
+        keeps them for each file: 0.5 MB for all there are.
 
         LLVM's LLJIT took 0.7 of the time of its older MCJIT for the cached units of a first
         gradient (43 and 59 ms on a loaded machine, medians of 20), and 4.5 MB less memory.
@@ -163,10 +163,10 @@ def keep_freed_memory() -> None:
 
     It maps blocks of 128 KiB and more one by one, and returns the end of its heap to the system
     beyond 256 KiB. Both limits follow the largest such block that was freed, up to 32 MiB. The
-    results and the workspace of a layer are several blocks of one size, more than twice the largest
-    in sum: each call mapped all its pages again (12288 inputs, 20 outputs, 209 samples in columns:
-    5,900 page faults, 19 ms; 9 without). An untouched block costs two system calls. Limits that a
-    user has set (MALLOC_TRIM_THRESHOLD_ ...) stay.
+    results and the workspace of a layer are several blocks of one size, together more than twice
+    the largest, so each call mapped all its pages again (12288 inputs, 20 outputs, 209 samples in
+    columns: 5,900 page faults, 19 ms; 9 without). An untouched block costs two system calls. Limits
+    that a user has set (MALLOC_TRIM_THRESHOLD_ ...) stay.
     """
     if sys.platform.startswith("linux"):
         c = ctypes.CDLL(None)

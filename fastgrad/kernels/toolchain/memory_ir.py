@@ -2,8 +2,8 @@
 
 LLVM has had one pointer type since version 17, and llvmlite is giving up its own typed ones: there
 `as_pointer`, `.pointee` and every load, element address or call that takes its type from a pointer
-will be gone. All of the kernels' code does without them, by what stands here. Numba still hands out
-typed pointers, and expects them back: of its own types, `context.get_value_type` says which.
+will be gone. The functions here let all of the kernels' code do without them. Numba still returns
+and expects typed pointers for its own types: `context.get_value_type` says which.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def call(builder: Any, kind: Any, function: Any, arguments: list[Any]) -> Any:
 
 
 class _Callee:
-    """What llvmlite asks of a function that it calls, and a pointer does not know: its type."""
+    """The type of a called function: llvmlite asks for it, and a pointer does not know it."""
 
     def __init__(self, kind: Any, function: Any) -> None:
         self.function_type, self.type = kind, function.type

@@ -1,9 +1,9 @@
 """Compiled units on disk: one file per unit, named by all that its contents depend on.
 
-The name is a hash of the kernels' sources, the versions and the processor; the contents are sealed
-with a checksum: it, a line of text and the object code. A file is written beside its place and
-renamed over it, so concurrent starts, crashes and full disks leave a whole file or none; whatever
-does not match its checksum is compiled again.
+The name is a hash of the kernels' sources, the versions and the processor. The file holds a
+checksum, a line of text and the object code. It is written beside its place and then renamed, so
+concurrent starts, crashes and full disks leave a whole file or none; whatever does not match its
+checksum is compiled again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SEAL = 32  # bytes of a SHA-256
 
 @lru_cache(maxsize=1)
 def _fingerprint() -> bytes:
-    """Hash everything compiled code depends on but the unit itself; b"" if that cannot be read."""
+    """Hash all that compiled code depends on except the unit; b"" if that cannot be read."""
     version = importlib.metadata.version
     digest, empty = hashlib.sha256(), True
     for name, content in contents(Path(__file__).parents[1], globals().get("__loader__")):
@@ -46,7 +46,7 @@ def _fingerprint() -> bytes:
         return b""
     target = host()
     for fact in (
-        __version__,  # of what runs, should the files have been replaced since
+        __version__,  # of the running code, if the files have been replaced since
         sys.version,
         version("numba"),
         llvmlite.__version__,
@@ -76,7 +76,7 @@ def refusal() -> str:
 def read_sealed(path: Path | None) -> bytes | None:
     """Return the code that `write_sealed` wrote, or None.
 
-    If the file is missing, damaged or may be somebody else's: see `cache_place`.
+    It is None if the file is missing, damaged or may be somebody else's: see `cache_place`.
     """
     _, code = _read(path)
     return code or None
@@ -109,7 +109,7 @@ def write_sealed(path: Path | None, code: bytes, note: str = "") -> str:
     Returns
     -------
     str
-        Why it could not be written, which is no error: the next process compiles again.
+        Why it could not be written. That is not an error: the next process compiles again.
     """
     if path is None:
         return refusal()

@@ -2,9 +2,9 @@
 
 Numba makes 27 passes over each function, most of them for what no kernel has: closures,
 comprehensions, `with`, exceptions, array expressions, calls of overloads worth inlining. These
-eleven do the rest: the first gradient of a process takes 5.2 instead of 5.6 s. Where another
-version of Numba keeps one of them elsewhere, or `fallback` has given them up, kernels go through
-all, which costs time only.
+eleven do the rest: the first gradient of a process takes 5.2 instead of 5.6 s. If another version
+of Numba keeps one of them elsewhere, or `fallback` has given them up, kernels go through all 27,
+which only costs time.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ def check_processor() -> None:
 
 
 def _complaint(cpu: str, features: str) -> str | None:
-    """Return what LLVM says to a processor, None if it takes it or nobody can be asked."""
-    # A program that is no Python interpreter must not be started again.
+    """Return LLVM's complaint about a processor, None if there is none or no way to ask."""
+    # A program that is not a Python interpreter must not be started again.
     if getattr(sys, "frozen", False) or "python" not in os.path.basename(sys.executable or ""):
         return None
     try:

@@ -11,14 +11,14 @@ from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
 
-_UNCHECKED = b"\x01\0\0\0"  # flags of a .pyc that Python runs whatever became of its source
+_UNCHECKED = b"\x01\0\0\0"  # flags of a .pyc that Python runs without checking its source
 
 
 def contents(folder: Path, loader: Any) -> Iterator[tuple[str, bytes]]:
     """Yield name and bytes of each file of code in `folder` and below, in order of their names.
 
-    `folder` may lie in a zip file, from which `loader` loads. Nothing is yielded where the
-    code cannot be found: then no key can be made of it.
+    `folder` may be in a zip file, from which `loader` loads. Nothing is yielded if the code cannot
+    be found: then no key can be made of it.
     """
     if folder.is_dir():
         yield from _of_directory(str(folder))

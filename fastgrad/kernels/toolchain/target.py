@@ -18,7 +18,7 @@ BATCH_BLOCK = 256
 # at 256 the RMS error stays within 1.2 times a BLAS's at every length, in one chain it was up to
 # ten times as large.
 PRODUCTS = 256
-# Multiply-adds that an activation's output is reckoned as, where work is weighed.
+# Multiply-adds that one output of an activation counts as, where work is estimated.
 ACTIVATION_COST = 16
 
 _WITHOUT_AVX = ("generic", "x86-64", "x86-64-v2", "nehalem", "core2")
@@ -46,8 +46,8 @@ class Tile:
     mc: int
     itemsize: int
 
-    # B is used unpacked while this many of its bytes are walked per column panel: more, and its
-    # rows, a power of two apart, evict each other from L1.
+    # B is used unpacked up to this many bytes per column panel: in a larger one its rows, a power
+    # of two apart, evict each other from L1.
     direct_b = 16 * 1024
 
     @property
@@ -57,7 +57,7 @@ class Tile:
 
     @property
     def pack_a_columns(self) -> int:
-        """Columns of a product from which on packing blocks of A may pay."""
+        """From this many columns of a product on, packing blocks of A may pay."""
         return 8 * self.nr
 
     @property
@@ -69,7 +69,7 @@ class Tile:
     def prefetch(self) -> int:
         """Steps of k for each row of the next panel of B that a tile asks for.
 
-        A power of two, such that the tiles of MC x NR but the first ask for all of the panel.
+        A power of two, such that the tiles of MC x NR after the first ask for the whole panel.
         """
         return 1 << (self.mc // self.mr - 1).bit_length() - 1
 
@@ -107,9 +107,9 @@ def host() -> Target:
     cpu = cpu or llvm.get_host_cpu_name()
     width = _vector_bytes(cpu, features)
     if width == 64:
-        # LLVM takes half a register for many of these processors, whose early ones lowered their
-        # clock for whole ones (Sapphire Rapids: row kernels take 0.67 to 0.92 of the time, only
-        # relu alone, which waits for memory, up to 1.1).
+        # LLVM uses half a register for many of these processors, because early ones lowered their
+        # clock for whole ones (Sapphire Rapids, with whole ones: row kernels take 0.67 to 0.92 of
+        # the time, only relu alone, which waits for memory, up to 1.1).
         features["prefer-256-bit"] = False
     flat = ",".join(("+" if on else "-") + name for name, on in sorted(features.items()))
     arm = llvm.get_process_triple().startswith(("aarch64", "arm64"))

@@ -28,9 +28,9 @@ END_PATIENCE = 30.0
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Let the handlers of signals wait for the end, each of them once.
+    """Delay the handlers of signals until the end, and then run each of them once.
 
-    Where this thread runs none, as in all but the main thread of the main interpreter, nothing
+    In a thread that runs no handlers, as all but the main thread of the main interpreter, nothing
     has to wait.
     """
     before: dict[int, Callable[..., Any]] = {}
@@ -50,7 +50,7 @@ def interrupts_deferred() -> Iterator[None]:
                 before[number] = handler
                 try:
                     signal.signal(number, note)
-                except ValueError:  # this thread runs none
+                except ValueError:  # this thread runs no handlers
                     if len(before) > 1:  # it does: a handler raised this meanwhile
                         raise
                     before.clear()
@@ -60,7 +60,7 @@ def interrupts_deferred() -> Iterator[None]:
         over += [True]
         for each, known in before.items():
             signal.signal(each, known)
-        with ExitStack() as stack:  # the others, too, where one raises
+        with ExitStack() as stack:  # all the others, even if one raises
             for each, frame in waiting.items():
                 stack.callback(before[each], each, frame)
 
@@ -78,7 +78,7 @@ class CompileLock:
         atexit.register(self.end)
 
     def hold(self) -> None:
-        """Wait for another thread that loads, but not at any price: that may wait for this one."""
+        """Wait for another thread that loads, but not for ever: it may be waiting for this one."""
         end = time.monotonic() + FORK_PATIENCE
         while _importing() and time.monotonic() < end:
             time.sleep(0.01)
@@ -86,7 +86,7 @@ class CompileLock:
 
     def release(self) -> None:
         """Go on after a fork."""
-        # The lock knows who holds it: a flag of ours would be that of whichever thread forks last.
+        # The lock knows who holds it: a flag of ours would belong to the thread that forks last.
         with suppress(RuntimeError):  # not this thread, which lost patience
             self.lock.release()
 
