@@ -1,11 +1,11 @@
-"""The asv suite: fastgrad beside plain NumPy and naive loops, on one thread but for `threads`.
+"""The asv suite: fastgrad beside plain NumPy and naive loops, on one thread except in `threads`.
 
 A benchmark's parameters are strings, so that results keep their names when the code around them
 changes. Each `setup` makes the call once, so that no compilation is timed.
 
 `benchmarks.peers`, `benchmarks.limits`, `benchmarks.calls`, `benchmarks.cliffs`,
-`benchmarks.compare_builds` and `benchmarks.differences` are not asv's: they are commands, run by
-``python -m``.
+`benchmarks.compare_builds` and `benchmarks.differences` do not belong to asv: they are commands
+for ``python -m``.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""The process of one build: makes the same calls as the other's, one at a time, when told to.
+"""The process of one build: on command, it makes the same calls as the other build's process.
 
-`benchmarks.compare_builds` starts two of them. Each reads commands, a line of JSON each, from
-standard input and answers with a line of JSON.
+`benchmarks.compare_builds` starts two of them. Each reads commands from standard input, one line of
+JSON each, and answers with a line of JSON.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def cells(group: str) -> Cells:
 
 
 def answers() -> Iterator[Any]:
-    """Yield what each command finds; the first is where fastgrad was imported from."""
+    """Yield each command's result; the first is where fastgrad was imported from."""
     import fastgrad as fg
 
     fg.set_num_threads(1)
@@ -62,7 +62,7 @@ def answers() -> Iterator[Any]:
         elif command == "next":  # the name of the next call; None after the last; an error
             try:
                 name, call = next(current, (None, lambda: None))
-            except Exception as error:  # a build of old lacks what the rest of the group needs
+            except Exception as error:  # an old build lacks what the rest of the group needs
                 name, call = {"error": f"{type(error).__name__}: {error}"}, lambda: None
             yield name
         elif command == "warm":  # seconds of one call; the error, if it raises one

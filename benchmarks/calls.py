@@ -2,7 +2,7 @@
 
 `python -m benchmarks.calls` times some 2,400 pairs of calls (two minutes) and prints, for each
 group, by how much fastgrad is faster, and then every call that is slower. `benchmarks.peers`
-measures how fast the usual calls are; this finds the unusual ones that nobody looked at.
+measures how fast the usual calls are; this finds unusual calls that are slow.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def main(seconds: float = 0.03) -> None:
             ratios = []
             for (name, ours), (_, theirs) in zip(group(fg), group(reference), strict=True):
                 bar.update(index, len(GROUPS), f"{group.__name__} {len(ratios)}: {name}")
-                ours()  # the first call makes the direct way known
+                ours()  # the first call sets up the direct path
                 pair = compare(ours, theirs, seconds)
                 ratios.append(pair.theirs.median / pair.ours.median)
                 if ratios[-1] < 1:

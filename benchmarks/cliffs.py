@@ -1,10 +1,10 @@
-"""Calls that once were slow without need, each beside what a careful person would write.
+"""Calls that once were needlessly slow, each beside what a careful person would write.
 
-`python -m benchmarks.cliffs` prints fastgrad's time, the other's, their ratio and the bar that it
-is held to (four minutes; exit status 1 where a bar is missed). The other is plain NumPy, but for
-two groups: `fit` stands beside a loop of one's own over `value_and_grad`, and calls whose arguments
-must be converted beside the same call after NumPy's own `astype`. `benchmarks.calls` sweeps over
-everything that is public; these are the places where something was found.
+`python -m benchmarks.cliffs` prints fastgrad's time, the other time, their ratio and its bar (four
+minutes; exit status 1 if a bar is missed). The other is plain NumPy, except in two groups: `fit` is
+compared with a hand-written loop over `value_and_grad`, and calls whose arguments must be converted
+with the same call after NumPy's own `astype`. `benchmarks.calls` covers everything that is public;
+these are the calls where something was found.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["GROUPS", "Cliff", "main"]
 
 
 class Cliff(NamedTuple):
-    """A call of ours, what it is held against, and how much of the other's time it may take."""
+    """A call of ours, the call it is compared with, and the largest ratio of their times."""
 
     name: str
     ours: Call
@@ -38,7 +38,7 @@ class Cliff(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What came out, as the table shows it."""
+    """A result, as the table shows it."""
 
     name: str
     ours: str
@@ -163,7 +163,7 @@ def _one_image(dtype: str) -> Cliff:
 
 
 def conversions() -> Cliffs:
-    """Arguments of another dtype, beside the call on what NumPy's own conversion makes of them."""
+    """Arguments of another dtype, beside the call on arguments that NumPy has converted."""
     yield from _converted_targets()
     yield from _converted_inputs()
     for dtype, n, d, k in product(DTYPES, (1, 32), (64,), (10,)):

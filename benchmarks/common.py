@@ -78,7 +78,7 @@ def normal(seed: int, dtype: str, *shape: int) -> np.ndarray[Any, Any]:
 def layer_call(name: str, activation: str, dtype: str, shape: str, mode: str) -> Call:
     """Return the layer's call to time, made once already; `shape` is n x d x k.
 
-    The mode "into" is "both" with arrays of the caller's for all results.
+    The mode "into" is "both", with the caller's arrays for all results.
     """
     n, d, k = sizes(shape)
     module = implementation(name, n * d * k)
@@ -135,8 +135,8 @@ def loss_call(name: str, loss: str, dtype: str, shape: str) -> Call:
 
 
 def measured_on() -> str:
-    """Return what figures beside NumPy are of; end the command where they would say nothing."""
-    from fastgrad.command.blas import blas, slowed  # not at the top: builds of old lack it
+    """Return the machine that is compared on; end the command if NumPy is slowed down there."""
+    from fastgrad.command.blas import blas, slowed  # not at the top: old builds lack it
     from fastgrad.command.machine import processor
 
     if sentence := slowed():

@@ -4,12 +4,12 @@
     python -m benchmarks.compare_builds OLD NEW         # two commits
     python -m benchmarks.compare_builds HEAD~3 --groups layers,networks --match float32
 
-Each build works in a process of its own, on the same processor, with the same benchmarks (those
-here): old and new take turns every millisecond or two, so that a busy moment of the machine hits
+Each build has its own process, on the same processor, with the same benchmarks (those of this
+tree). Old and new take turns every millisecond or two, so that a busy moment of the machine hits
 both. A cell's ratio is the smaller of two: the median of the ratios of neighbours, and the fastest
-over the fastest. Each that is more than `--limit` slower is measured again, longer, by new
-processes (where memory lies differs from process to process, and can cost a few per cent): it
-counts only if it is slower each time. A build may also be a directory that holds `fastgrad/`. Exit
+over the fastest. A cell that is more than `--limit` slower is measured again, longer, by new
+processes (memory addresses differ between processes, which can cost a few per cent): it counts only
+if it is slower each time. A build may also be a directory that holds `fastgrad/`. Exit
 status 1 if a cell is slower.
 """
 
@@ -39,7 +39,7 @@ from .build_worker import GROUPS
 __all__ = ["main"]
 
 ROOT = Path(__file__).parents[1]
-SAMPLE = 1e-3  # seconds of calls: long beside the change from one process to the other
+SAMPLE = 1e-3  # seconds of calls: long compared with a switch of processes
 ROUNDS = 7  # at least
 AGAIN = 3, 5  # how often a slower cell is measured again, and how many times as long
 
@@ -94,7 +94,7 @@ def measure(
     match: str = "", only: Sequence[str] | None = None, bar: Progress | None = None,
     newer_first: bool = False,
 ) -> dict[str, Found | Refused]:  # fmt: skip
-    """Return what each cell takes: those with `match` in their name, or those named."""
+    """Return the time of each cell with `match` in its name, or of the cells named."""
     results: dict[str, Found | Refused] = {}
     with ExitStack() as processes:
         order = (1, 0) if newer_first else (0, 1)
@@ -145,8 +145,8 @@ def _cell(workers: Sequence[Worker], seconds: float) -> Found | Refused:
 def copy_of(name: str, place: Path) -> Path:
     """Make `place` a directory with `fastgrad/` of a commit or of another directory in it.
 
-    Both builds are copies, in places whose names are of the same length, so that nothing but their
-    sources differs, and edits meanwhile change nothing.
+    Both builds are copies, in paths of the same length, so that only their sources differ, and
+    edits during the run have no effect.
     """
     place.mkdir()
     if Path(name, "fastgrad").is_dir():

@@ -1,7 +1,7 @@
-"""Where peers give other numbers: `python -m benchmarks.differences`, a table in docs/accuracy.md.
+"""Where other libraries give other numbers: a table in docs/accuracy.md.
 
-Each cell is computed here and now, by the libraries that are installed (``pip install ".[peers]"``
-and optax); a cell is empty where a library has no such function, or is not there.
+`python -m benchmarks.differences` computes and prints it with the installed libraries (``pip
+install ".[peers]"`` and optax). A cell is empty if a library lacks the function, or is missing.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def in_callback(function: Callable[[Any], Any]) -> Any:
 
 
 def flushed(function: Callable[[], Any]) -> Any:
-    """Return a result of the time when PyTorch has told this thread to flush subnormals."""
+    """Return a result computed while PyTorch makes this thread flush subnormals."""
     torch = module("torch")
     torch.set_flush_denormal(True)
     try:
@@ -273,7 +273,7 @@ def row(difference: Difference) -> list[str]:
         if cell is None or not all(map(find_spec, packages)):
             found.append("")
             continue
-        with warnings.catch_warnings():  # the peers' own: overflow, and what they deprecate
+        with warnings.catch_warnings():  # the libraries' own: overflow, deprecations
             warnings.simplefilter("ignore")
             try:
                 found.append(shown(cell()))

@@ -29,7 +29,7 @@ class EveryActivation:
 
 
 class EveryShape:
-    """An activation that costs nothing and one that costs much, from small to large."""
+    """A free activation and an expensive one, from small shapes to large."""
 
     params = (COMPILED_AND_NUMPY, TWO_ACTIVATIONS, DTYPES, (*SHAPES, *THIN), MODES)
     param_names = ("implementation", "activation", "dtype", "shape", "mode")
@@ -42,7 +42,7 @@ class EveryShape:
 
 
 class MatrixProduct:
-    """The bare product at a size where nothing else counts."""
+    """The product alone, at a size where nothing else counts."""
 
     params = (COMPILED_AND_NUMPY, DTYPES, MODES)
     param_names = ("implementation", "dtype", "mode")
@@ -55,7 +55,7 @@ class MatrixProduct:
 
 
 class CallOverhead:
-    """A layer so small that only the way into the kernel and back counts."""
+    """A layer so small that only the call's overhead counts."""
 
     params = (IMPLEMENTATIONS, DTYPES, MODES)
     param_names = ("implementation", "dtype", "mode")
@@ -68,7 +68,7 @@ class CallOverhead:
 
 
 class CallOverheadInto:
-    """The same forward and backward, into arrays of the caller's."""
+    """The same forward and backward, into the caller's arrays."""
 
     params = (COMPILED_AND_NUMPY, DTYPES)
     param_names = ("implementation", "dtype")

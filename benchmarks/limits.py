@@ -1,7 +1,7 @@
-"""fastgrad against the machine: `python -m benchmarks.limits` prints what no peer can tell.
+"""fastgrad against the machine's limits: `python -m benchmarks.limits` prints them.
 
 The multiply-add peak is the register tile on operands that stay in L1; products are given as a part
-of it. Then row kernels, threads, memory and start-up, each next to what it is held to.
+of it. Then row kernels, threads, memory and start-up follow, each with its target.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def products(dtype: str, top: float) -> None:
 
 
 def spent(function: Callable[..., Any], words: tuple[int, ...], size: int) -> float:
-    """Return the time of a kernel without that of the call: the same with 0 for its `size`."""
+    """Return a kernel's time minus the call's: the time of the same call with 0 for `size`."""
     nothing = (*words[:size], 0, *words[size + 1 :])
     return best(lambda: function(*words), 0.3) - best(lambda: function(*nothing), 0.1)
 
@@ -134,7 +134,7 @@ def parts(dtype: str, top: float) -> None:
 
 
 def calls() -> None:
-    """Print the time of calls so small that only the way into the kernel and back counts."""
+    """Print the time of calls so small that only their overhead counts."""
     x, w, b, g = (np.ones(s, np.float32) for s in ((1, 8), (8, 8), 8, (1, 8)))
     y, outs = np.empty_like(g), {"x": x.copy(), "w": w.copy(), "b": b.copy()}
     grads, lists = fg.DenseGrads(**outs), x.tolist()

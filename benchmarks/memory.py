@@ -15,7 +15,7 @@ class Layer:
     param_names = ("implementation", "dtype", "shape")
 
     def setup_cache(self):
-        # Elsewhere, so that a compiler never counts as memory of a layer.
+        # In another process, so that a compiler's memory is not counted.
         subprocess.run([sys.executable, "-c", COMPILE], check=True)
 
     def setup(self, name, dtype, shape):

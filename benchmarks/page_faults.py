@@ -1,7 +1,7 @@
 """Gradients that take new memory at each call: their time, and the pages that the system maps.
 
-Calls are made in blocks, not in turns one by one: where the heap ends after one call decides what
-the next one costs, and another's calls in between would hide that.
+Calls are made in blocks, not alternately: the end of the heap after one call decides what the next
+call costs, and the other library's calls in between would hide that.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ def large_gradients(match: str, seconds: float) -> Iterator[tuple[str, tuple[Cos
 
 
 def blocks(ours: Call, theirs: Call, seconds: float) -> tuple[Cost, Cost]:
-    """Return the medians over blocks of calls, one's and the other's in turns."""
+    """Return the medians over blocks of calls, both libraries' blocks in turns."""
     costs: tuple[list[Cost], list[Cost]] = ([], [])
     ours(), theirs()
     end = perf_counter() + seconds
     while len(costs[0]) < 3 or perf_counter() < end:
         for call, found in zip((ours, theirs), costs, strict=True):
-            call()  # a first one after the other's, which is not counted
+            call()  # the first call after the other library's is not counted
             start, before = perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt
             for _ in range(BLOCK):
                 call()

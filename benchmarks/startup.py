@@ -1,4 +1,4 @@
-"""Fresh processes: import, first gradient with compiled kernels on disk, and without."""
+"""Fresh processes: import, and the first gradient with and without compiled kernels on disk."""
 
 import os
 import subprocess

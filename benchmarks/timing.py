@@ -12,8 +12,8 @@ import numpy as np
 
 __all__ = ["Pair", "Spread", "compare"]
 
-# Seconds of calls that make a sample: far above the clock's resolution, and far below the time
-# after which a busy machine gives the processor to somebody else.
+# Seconds of calls in a sample: far above the clock's resolution, and far below the time after
+# which a busy machine gives the processor to another process.
 SAMPLE = 2e-4
 ROUNDS = 5, 2001  # at least and at most
 

@@ -1,8 +1,8 @@
-"""Trees: parameters as scripts keep them, an array or dicts, lists and tuples of arrays, nested.
+"""Trees: a script's parameters, as an array or nested dicts, lists and tuples of arrays.
 
-`tree_of` says how a tree is made; an array has its place in that, by which errors name it:
-``params['W1']``, ``params[0][1]``. None is no array: a layer without bias. The gradients of a tree
-are a tree of the same make, in whose dicts "W1" may also be called "dW1" or "grad_W1".
+`tree_of` returns a tree's structure. Errors name an array by its place in it: ``params['W1']``,
+``params[0][1]``. None is no array: a layer without bias. The gradients of a tree are a tree of the
+same structure, in whose dicts "W1" may also be called "dW1" or "grad_W1".
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from fastgrad.arrays import Array, as_array
 
 __all__ = ["Tree", "changed", "disjoint_spans", "gradients", "tree_of", "updated"]
 
-DEEPEST = 64  # a list that holds itself has no end
-PREFIXES = ("", "d", "grad_")  # of a gradient's name, before that of its parameter
+DEEPEST = 64  # a list that contains itself is endless
+PREFIXES = ("", "d", "grad_")  # of a gradient's name, before its parameter's name
 
 
 @dataclass(frozen=True)
 class Tree:
-    """How a tree is made: of what kind a node is, and which parts it has by which keys."""
+    """A tree's structure: the kind of a node, and its parts by their keys."""
 
     kind: str  # "array", "dict", "sequence" or "none"
     keys: tuple[Any, ...] = ()
     parts: tuple[Tree, ...] = ()
 
     def same(self, other: Tree) -> bool:
-        """Return whether two trees are made alike, whatever the order of keys in their dicts."""
+        """Return whether two trees have the same structure, in any order of keys in dicts."""
         if self.kind != other.kind or set(self.keys) != set(other.keys):
             return False
         theirs = dict(zip(other.keys, other.parts, strict=True))
@@ -45,18 +45,18 @@ class Tree:
         return [path for key, part in parts for path in part.paths((*before, key))]
 
     def names(self, name: str) -> list[str]:
-        """Return what each array is called where the tree is called `name`."""
+        """Return each array's name if the tree is called `name`."""
         return [name + "".join(f"[{key!r}]" for key in path) for path in self.paths()]
 
     def values(self, tree: Any) -> list[Any]:
-        """Return what lies in the arrays' places of a tree of this make."""
+        """Return what a tree of this structure holds in the arrays' places."""
         if self.kind == "array":
             return [tree]
         parts = zip(self.keys, self.parts, strict=True)
         return [value for key, part in parts for value in part.values(tree[key])]
 
     def build(self, values: Iterator[Any]) -> Any:
-        """Return a tree of this make, of dicts and lists, with these values in order."""
+        """Return a tree of this structure, of dicts and lists, with these values in order."""
         if self.kind == "array":
             return next(values)
         if self.kind == "none":
@@ -65,7 +65,7 @@ class Tree:
         return dict(zip(self.keys, made, strict=True)) if self.kind == "dict" else made
 
     def gatherer(self) -> Callable[[Any], tuple[Any, ...]]:
-        """Return a quick `values`, which raises LookupError or TypeError for another make."""
+        """Return a quick `values`, which raises LookupError or TypeError for another structure."""
         if self.kind == "array":
             return lambda tree: (tree,)
         count, flat = len(self.keys), all(part.kind == "array" for part in self.parts)
@@ -103,7 +103,7 @@ def _nothing(tree: Any) -> tuple[Any, ...]:
 
 
 def tree_of(function: str, name: str, value: Any, depth: int = 0) -> Tree:
-    """Return how a tree is made."""
+    """Return a tree's structure."""
     if depth > DEEPEST:
         raise TypeError(f"{function}: {name} holds itself, or is nested too deep")
     if value is None:
@@ -162,7 +162,7 @@ def changed(function: str, name: str, value: Any) -> list[Array]:
 def gradients(
     function: str, tree: Tree, grads: Any, params: list[Array], name: str = "grads"
 ) -> tuple[Tree, list[Array]]:
-    """Return how a tree of gradients is made, and its arrays, checked against the parameters'."""
+    """Return the structure of a tree of gradients, and its arrays, checked with the parameters."""
     own = _like(function, name, tree, grads, "params")
     found = []
     called, names = own.names(name), tree.names("params")
@@ -178,7 +178,7 @@ def gradients(
 
 
 def _like(function: str, name: str, tree: Tree, grads: Any, params: str) -> Tree:
-    """Return the make of `grads` where that of the parameters is `tree`."""
+    """Return the structure of `grads`; the parameters' is `tree`."""
     if tree.kind == "array":
         if grads is None or isinstance(grads, dict):
             kind = type(grads).__name__
@@ -236,7 +236,7 @@ Span = tuple[int, int]
 
 
 def _span(array: Array) -> Span:
-    """Return the first address of an array, and that behind its last."""
+    """Return an array's first address, and the one after its last."""
     low = high = int(array.__array_interface__["data"][0])
     if not array.size:
         return low, low
@@ -251,9 +251,9 @@ def _span(array: Array) -> Span:
 def disjoint_spans(
     function: str, names: list[str], arrays: list[Array], written: int
 ) -> list[Span]:
-    """Return where each array lies; raise if one of the first `written` shares memory with any."""
+    """Return each array's span; raise if one of the first `written` shares memory with another."""
     spans = [_span(array) for array in arrays]
-    reaching: list[int] = []  # arrays that begin before the one looked at, and may reach it
+    reaching: list[int] = []  # arrays that begin before the current one, and may overlap it
     for i in sorted(range(len(spans)), key=spans.__getitem__):
         start, end = spans[i]
         if start == end:

@@ -1,7 +1,7 @@
-"""Which BLAS NumPy works with, and whether it was told to be slow.
+"""Which BLAS NumPy uses, and whether a setting slows it down.
 
-A figure beside NumPy means little without it: OpenBLAS picks its kernels by the processor, or by
-``OPENBLAS_CORETYPE``, and those of another processor can take twice the time.
+A comparison with NumPy means little without it: OpenBLAS picks its kernels by the processor, or by
+``OPENBLAS_CORETYPE``, and the kernels of another processor can take twice the time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 __all__ = ["blas", "kernel", "slowed"]
 
-# What makes OpenBLAS use other kernels, or other block sizes, than those for this processor.
+# These make OpenBLAS use kernels or block sizes that are not for this processor.
 _SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 # The function's name in OpenBLAS, in NumPy's wheels, and with 64-bit integers.
 _CORE_NAME = [
@@ -27,7 +27,7 @@ _CORE_NAME = [
 
 
 def blas() -> str:
-    """Return the name and version of NumPy's BLAS, and the kernels that it picked.
+    """Return the name and version of NumPy's BLAS, and the kernels it picked.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def kernel() -> str | None:
     """Return the processor whose kernels OpenBLAS runs; None for another BLAS."""
     for path in _libraries():
         try:
-            library = ctypes.CDLL(str(path))  # loaded already: nothing runs
+            library = ctypes.CDLL(str(path))  # already loaded: no code runs
         except OSError:
             continue
         for name in _CORE_NAME:
@@ -57,7 +57,7 @@ def kernel() -> str | None:
 
 
 def _libraries() -> Iterator[Path]:
-    """Yield the files that may be NumPy's OpenBLAS: those of its wheel, then what is loaded."""
+    """Yield the files that may be NumPy's OpenBLAS: those of its wheel, then those loaded."""
     home = Path(np.__file__).parent
     for place in (home.parent / "numpy.libs", home / ".dylibs"):
         yield from sorted(place.glob("*openblas*"))
@@ -70,7 +70,7 @@ def _libraries() -> Iterator[Path]:
 
 
 def slowed() -> str | None:
-    """Return a sentence that says why NumPy must not be timed here; None if it may be."""
+    """Return a sentence that says why NumPy must not be timed here, or None."""
     for name in _SLOWING:
         if name in os.environ:
             return (

@@ -1,7 +1,7 @@
 """How far apart two careful computations of one layer may be: running error analysis.
 
-`Bounds(dtype)` has what the cases of `fastgrad compare` are written with, `dense_forward`,
-`dense_backward` and some losses, so a case runs on it as it does on `fastgrad`:
+`Bounds(dtype)` has the functions that the cases of `fastgrad compare` call: `dense_forward`,
+`dense_backward` and some losses. So a case runs on it as on `fastgrad`:
 
 >>> from fastgrad.command.bounds import Bounds
 >>> fg = Bounds("float32")
@@ -9,8 +9,8 @@
 >>> y.value.tolist(), bool(y.error.max() < 2e-6)
 ([[3.0]], True)
 
-A `Bounded` is a value, that of `fastgrad.reference` in float64, and an error: how far from it
-the same quantity may lie when computed in ``dtype`` in any order of additions. The errors are
+A `Bounded` is a value, computed by `fastgrad.reference` in float64, and an error: how far the same
+quantity may differ from it when computed in ``dtype``, with additions in any order. The errors are
 the textbook's, to first order in the unit roundoff u (Higham, *Accuracy and Stability of Numerical
 Algorithms*, chapter 3): a sum of k products is off by at most ``gamma_k = k u / (1 - k u)`` times
 the sum of the products' magnitudes, errors of operands pass through a product with the other
@@ -51,7 +51,7 @@ class Grads(NamedTuple):
 
 
 class Cache(NamedTuple):
-    """What a layer's forward pass leaves for its backward pass; samples are rows here."""
+    """What a layer's forward pass keeps for its backward pass; samples are rows here."""
 
     reference: Any
     x: Bounded
@@ -69,8 +69,8 @@ class Bounds:
     Parameters
     ----------
     dtype : {"float32", "float64"}
-        What the computation under test computes in. Its roundings and those of the float64
-        reference it is held against are added up.
+        Of the computation under test. Its roundings and those of the float64 reference that it
+        is compared with are added up.
     """
 
     def __init__(self, dtype: str) -> None:
@@ -155,7 +155,7 @@ class Bounds:
         act, z = cache.act, cache.z
         slope = act.derivative(z.value)
         moved = [np.abs(act.derivative(z.value + s * z.error) - slope) for s in (-1, 1)]
-        # From the output, slopes are differences like 1 - y**2: their error is absolute, near 1.
+        # Slopes from the output are differences like 1 - y**2: their error is absolute, near 1.
         rounding = self._ulps(act) * np.maximum(1.0, np.abs(slope))
         slope_error = np.maximum(*moved) + rounding
         error: Array = np.abs(grad_y.value) * slope_error + grad_y.error * np.abs(slope)
@@ -192,14 +192,14 @@ class _Loss:
             ones = np.ones_like(pred.value)
             _, twice = loss.value_and_grad(ones, *(np.zeros_like(t) for t in exact), **options)
             grad_error = grad_error + np.abs(twice) * pred.error
-        # Errors of pred pass with the gradient; terms are rounded, then added in float64.
+        # Errors of pred are multiplied by the gradient; terms are rounded, then added in float64.
         rounding = 4 * unit * (np.abs(value) if self.name != "sum" else np.abs(pred.value).sum())
         value_error = (size * pred.error).sum() + rounding
         return Bounded(value, value_error), Bounded(grad, grad_error)
 
 
 def _bounded(value: Any) -> Bounded:
-    """Return the value as a Bounded; what comes from outside is exact."""
+    """Return the value as a Bounded; a plain array is exact."""
     return value if isinstance(value, Bounded) else Bounded(np.asarray(value, np.float64), 0.0)
 
 

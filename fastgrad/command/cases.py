@@ -1,8 +1,8 @@
 """What `fastgrad compare` computes: single layers, and the networks of five notebooks.
 
-A case is written once, with the functional API, and runs on whatever has that API: `fastgrad`,
-`fastgrad.reference`, `fastgrad.loops` and `fastgrad.command.bounds.Bounds`. Inputs are real where
-the shape allows: images of the UCI digits where a layer has 64 inputs and the images suffice.
+A case is written once, with the functional API, and runs on every module with that API: `fastgrad`,
+`fastgrad.reference`, `fastgrad.loops` and `fastgrad.command.bounds.Bounds`. Inputs are real data
+if the shape allows it: UCI digits if a layer has 64 inputs and there are enough images.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class Case:
     Attributes
     ----------
     name, shape, dtype, source : str
-        What it is called, its sizes, and where its input comes from: ``"digits"`` or ``"seeded"``.
+        Its name, its sizes, its dtype, and its input: ``"digits"`` or ``"seeded"``.
     arrays : dict
-        What the loss is differentiated by, by name.
+        The arrays, by name, that the loss is differentiated by.
     weight : ndarray or float
-        The loss is ``sum(weight * output)``: dL/dy of a layer, 1 where the output is the loss.
+        The loss is ``sum(weight * output)``: dL/dy of a layer, 1 if the output is the loss.
     build : callable
         ``build(api, *arrays)`` returns a function of no arguments, ready to be timed, that
         returns the output and the gradients with respect to `arrays`.
     multiply_adds : int
-        How many the matrix products take, forward and backward.
+        Their number in the matrix products, forward and backward.
     is_net : bool
         Whether it is a network.
     """
@@ -99,7 +99,7 @@ def layer_case(activation: str, shape: tuple[int, int, int], dtype: str) -> Case
     x, source = _inputs(n, d, rng)
     w, b, grad_y = _weights(d, k, rng=rng), rng.standard_normal(k), rng.standard_normal((n, k))
     for kink in ACTIVATIONS[activation].kinks:
-        # A numerical derivative across a kink is wrong: such outputs have no say in the loss.
+        # A numerical derivative across a kink is wrong: the loss leaves such outputs out.
         grad_y[np.abs(x @ w + b - kink) < 1e-3] = 0.0
     x, w, b, grad_y = (a.astype(dtype) for a in (x, w, b, grad_y))
 
@@ -119,7 +119,7 @@ def layer_case(activation: str, shape: tuple[int, int, int], dtype: str) -> Case
 
 
 # -- the notebooks' networks -------------------------------------------------------------------
-# Each takes the API, its constants (input or target) and the arrays to differentiate by, and
+# Each takes the API, its constants (input or target) and the arrays to differentiate by. It
 # returns the loss and the gradients with respect to those arrays.
 
 Gradients = tuple[Any, tuple[Any, ...]]
@@ -175,7 +175,7 @@ def _net_e(api: Any, t: Array, x: Array, w1: Array, w2: Array) -> Gradients:
 
 @dataclass(frozen=True)
 class _Net:
-    """What tells the five apart: function, layer widths, layout, constants and differentiated."""
+    """How the five differ: function, layer widths, layout, constants, differentiated arrays."""
 
     function: Callable[..., Gradients]
     widths: tuple[int, ...]

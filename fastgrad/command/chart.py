@@ -1,4 +1,4 @@
-"""A bar chart of `fastgrad compare`, for a slide. The only file here that imports matplotlib."""
+"""A bar chart of `fastgrad compare`, for a slide. Only this file imports matplotlib."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastgrad.command.compare import Result, geometric_means
 
 __all__ = ["draw"]
 
-# Okabe and Ito's colours, and violet for their black: distinct to colour-blind eyes.
+# Okabe and Ito's colours, with violet for black: colour-blind people can tell them apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#7A5195")
 BARS = "Bars: NumPy's time over fastgrad's. Shapes: samples x inputs x outputs."
 INK, GREY = "#222222", "#8a8a8a"
@@ -25,18 +25,18 @@ def draw(results: Sequence[Result], path: str | Path, footnote: str) -> None:
     results : sequence of Result
         What `run_case` returned.
     path : str or Path
-        Where to; the suffix decides the format.
+        The file to write; its suffix decides the format.
     footnote : str
-        What it was measured on.
+        What the measurement ran on.
 
     Raises
     ------
     ImportError
-        Without matplotlib.
+        If matplotlib is not installed.
     """
     import matplotlib
 
-    matplotlib.use("Agg")  # no window, whatever the user's settings are
+    matplotlib.use("Agg")  # never opens a window, whatever the user's settings
     from matplotlib import pyplot
 
     dtypes = list(dict.fromkeys(r.case.dtype for r in results))
@@ -97,7 +97,7 @@ def _panel(
             bar = {"color": COLOURS[colour], "hatch": "//" * cycle, "edgecolor": "white"}
             if len(ticks) == 1:
                 bar["label"] = r.case.name
-        # From 1, the speed of NumPy, up or down.
+        # Up or down from 1, the speed of NumPy.
         axes.bar(x, ratio - 1, bottom=1, width=0.88, linewidth=0, **bar)
         text = f"{ratio:.0f}" if ratio >= 9.95 else f"{ratio:.1f}"
         if len(results) > 80:  # no room

@@ -30,7 +30,7 @@ Shape = tuple[int, int, int]
 DTYPES = ("float32", "float64")
 LAYERS = ("identity", "sigmoid", "tanh", "relu", "softmax", "gelu", *NETS)
 ALL_LAYERS = (*BUILT_IN, *NETS)
-# Samples x inputs x outputs. Those with 64 inputs and few enough samples take images of digits.
+# Samples x inputs x outputs. With 64 inputs and few enough samples, the input is images of digits.
 SHAPES = "1x8x8,32x64x10,32x64x64,256x64x64,64x128x128,256x784x256,4096x64x64"
 QUICK_SHAPES = "1x8x8,32x64x10,32x64x64"
 GRID = (
@@ -45,13 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments without the program's name. By default those of this process.
+        Arguments without the program's name. By default, this process's.
 
     Returns
     -------
     int
-        0; 1 if a check of ``compare`` fails, or ``warmup`` cannot keep what it compiled; 2 for
-        bad arguments, no room for what they ask, or nobody who takes the output; 130 after Ctrl-C.
+        0; 1 if a check of ``compare`` fails or ``warmup`` cannot store what it compiled; 2 for
+        bad arguments, too little memory, or output that cannot be written; 130 after Ctrl-C.
     """
     try:
         status = _run(argv)
@@ -78,7 +78,7 @@ def _run(argv: Sequence[str] | None) -> int:
     return command(args)
 
 
-# -- output that nobody takes ------------------------------------------------------------------
+# -- output that cannot be written -------------------------------------------------------------
 
 
 def _complain(sentence: str) -> None:
@@ -87,12 +87,12 @@ def _complain(sentence: str) -> None:
 
 
 def _printed(text: str = "", end: str = "\n") -> bool:
-    """Print it, with what was printed before. Where nobody takes it, say so and return False."""
+    """Print it, and flush. If the output cannot be written, say so and return False."""
     try:
         print(text, end=end, flush=True)
     except OSError as error:
         _complain(f"cannot print: {error.strerror or error}")
-        with suppress(OSError, ValueError):  # Python would try again when it ends, and complain
+        with suppress(OSError, ValueError):  # at exit Python would try again, and complain
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, sys.stdout.fileno())
             os.close(nowhere)
@@ -101,7 +101,7 @@ def _printed(text: str = "", end: str = "\n") -> bool:
 
 
 def _written(path: Path, write: Callable[[], None]) -> bool:
-    """Write a file and print that it is there. If that fails, say so and return False."""
+    """Write a file and print its path. If that fails, say so and return False."""
     try:
         write()
     except OSError as error:
@@ -193,7 +193,7 @@ def thread_count(text: str) -> int:
 
 
 def output_path(text: str) -> Path:
-    """Check before a minute of work that its result has a place."""
+    """Check before a minute of work that its result can be written."""
     path = Path(text)
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise argparse.ArgumentTypeError(f"cannot write {text}: no such directory, or no right to")
@@ -212,7 +212,7 @@ def _plot(text: str) -> Path:
 
 
 def _items(text: str) -> list[str]:
-    """Return what stands between commas, each once."""
+    """Return the items between commas, each once."""
     items = list(dict.fromkeys(item.strip() for item in text.split(",") if item.strip()))
     if not items:
         raise argparse.ArgumentTypeError("give at least one")
@@ -231,14 +231,14 @@ def _pinned(count: int) -> bool:
 
 
 def _with_pinned_threads(count: int) -> int:
-    """Run this very command line again, as a process whose BLAS starts with `count` threads.
+    """Run the same command line again, in a process whose BLAS starts with `count` threads.
 
-    A BLAS library reads its variables when NumPy is imported, which has happened here. The new
-    program takes the place of this one, so that no signal can end one without the other.
+    A BLAS library reads its variables when NumPy is imported, and here it already is. The new
+    program replaces this one, so no signal can end one without the other.
     """
     command = [sys.executable, *sys.orig_argv[1:]]
     environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(count))}
-    if sys.platform != "win32":  # where it would go on beside us
+    if sys.platform != "win32":  # where the new one would run beside this one
         os.execve(sys.executable, command, environment)
     return subprocess.call(command, env=environment)
 
@@ -247,7 +247,7 @@ def _with_pinned_threads(count: int) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    # Here, not at the top: `info` and `--help` should not wait for it.
+    # Imported here: `info` and `--help` should not wait for it.
     from fastgrad.command.compare import geometric_means, report, run_case
 
     seconds = 0.03 if args.quick else 0.3  # per case
@@ -298,7 +298,7 @@ def _compare(args: argparse.Namespace) -> int:
         draw(results, args.plot, measured)
 
     text = f"{measured}\n\n{report(results)}\n{len(plan)} cases in {elapsed:.0f} s"
-    # Each is tried, whatever becomes of the others: minutes of work are in them.
+    # Each is tried even if another fails: they hold minutes of work.
     through = [_printed(text)]
     through += [
         _written(path, write)

@@ -1,4 +1,4 @@
-"""Verify cases, time them, and say what came out: the work behind `fastgrad compare`."""
+"""Verify cases, time them and report the results: the work of `fastgrad compare`."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from fastgrad.terminal import duration, factor, table
 __all__ = ["Result", "Timing", "geometric_means", "report", "run_case"]
 
 APIS = {"loops": loops, "numpy": reference, "fastgrad": fastgrad}
-# Multiply-adds up to which a case is small: it runs as naive loops, which take about 70 ms for a
-# million, and its gradient is checked by differences.
+# A case of at most so many multiply-adds is small: it also runs as naive loops, which take about
+# 70 ms for a million, and its gradient is checked by differences.
 SMALL = 1_000_000
-SAMPLE = 5e-4  # seconds of calls that make a sample: far above the clock's resolution
+SAMPLE = 5e-4  # seconds of calls in a sample: far above the clock's resolution
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per call: the fastest and the median of so many samples."""
+    """Seconds per call: the fastest and the median of all samples."""
 
     min: float
     median: float
@@ -41,7 +41,7 @@ class Timing:
 
 @dataclass
 class Result:
-    """What is known about a case: its error, what is wrong with it, its times.
+    """The results of a case: its error, its failures, its times.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Result:
     times: dict[str, Timing] = field(default_factory=dict)
 
     def speedup(self, over: str) -> float | None:
-        """Return how many times as long `over` takes as fastgrad, by medians."""
+        """Return the median time of `over` divided by fastgrad's."""
         if over not in self.times:
             return None
         return self.times[over].median / self.times["fastgrad"].median
@@ -89,7 +89,7 @@ class Result:
 
 
 def _number(value: float) -> float | None:
-    """Return None for infinity, which JSON does not know."""
+    """Return None for infinity, which JSON does not have."""
     return value if math.isfinite(value) else None
 
 
@@ -100,7 +100,7 @@ def run_case(case: Case, seconds: float) -> Result:
     if case.multiply_adds > SMALL:
         del runs["loops"]
     _verify(result, runs)
-    # Loops stand apart: they take a thousand times as long, and would leave the caches cold.
+    # Loops are timed apart: they take a thousand times as long, and would leave the caches cold.
     if "loops" in runs:
         result.times |= _time({"loops": runs.pop("loops")}, {"loops": 1}, rounds=3)
     once = {name: min(_sample(run, 1) for _ in range(3)) for name, run in runs.items()}
@@ -114,11 +114,11 @@ def run_case(case: Case, seconds: float) -> Result:
 
 
 def _verify(result: Result, runs: Mapping[str, Callable[[], Any]]) -> None:
-    """Hold fastgrad against the reference and, if small, its gradient against differences."""
+    """Compare fastgrad with the reference and, if small, its gradient with differences."""
     case = result.case
     output, gradients = case.build(Bounds(case.dtype), *case.arrays.values())()
     expected = _by_name(case, output, gradients)
-    for api in runs.keys() - {"numpy"}:  # the reference itself sets what is expected
+    for api in runs.keys() - {"numpy"}:  # the reference gives the expected values
         got = _by_name(case, *runs[api]())
         for name, (truth, bound) in expected.items():
             error_eps, of_bound = _errors(got[name], Bounded(truth, bound), case.dtype)
@@ -136,7 +136,7 @@ def _verify(result: Result, runs: Mapping[str, Callable[[], Any]]) -> None:
 
 
 def _by_name(case: Case, output: Any, gradients: Iterable[Any]) -> dict[str, Any]:
-    """Return the results by name; there may be more gradients than names, all None."""
+    """Return the results by name; gradients beyond the names are all None."""
     names = [f"grad_{name}" for name in case.arrays]
     return {"loss" if case.is_net else "y": output, **dict(zip(names, gradients, strict=False))}
 
@@ -161,15 +161,15 @@ def _nan_is_infinite(value: float) -> float:
 def _check_gradients(result: Result) -> None:
     """Check the derivative of fastgrad's float64 loss along one random direction per array.
 
-    One direction catches any single wrong entry: the derivative along it is a sum over all
-    entries, right to ten digits.
+    One direction detects any single wrong entry: the derivative along it is a sum over all
+    entries, accurate to ten digits.
     """
     case = result.case.in_float64()
     arrays = case.arrays
     rng = np.random.default_rng(1)
     _, gradients = case.build(fastgrad, *arrays.values())()
     for (name, array), gradient in zip(arrays.items(), gradients, strict=False):
-        # Of such a length that pre-activations move by about as much as the step.
+        # Its length makes pre-activations change by about the step.
         direction = rng.standard_normal(array.shape) / math.sqrt(max(array.shape))
 
         def loss(step: Any, name: str = name, direction: Any = direction) -> Any:
@@ -196,7 +196,7 @@ def _time(
     gc.disable()
     try:
         for i in range(rounds):
-            # There and back, so that none always runs after the same other one.
+            # Forward and reverse order, so that no function always follows the same one.
             for name in list(runs)[:: 1 if i % 2 else -1]:
                 samples[name].append(_sample(runs[name], calls[name]))
     finally:
@@ -220,7 +220,7 @@ def _sample(run: Callable[[], Any], calls: int) -> float:
 
 
 def geometric_means(results: Sequence[Result]) -> dict[str, dict[str, float]]:
-    """Return the geometric mean of the speed-ups, by group and by what they are over."""
+    """Return the geometric mean of the speed-ups, by group and by compared implementation."""
     groups = {
         "layers": [r for r in results if not r.case.is_net],
         "layers float32": [r for r in results if not r.case.is_net and r.case.dtype == "float32"],
@@ -265,7 +265,7 @@ def _row(result: Result) -> list[str]:
 
 
 def _verdict(results: Sequence[Result]) -> str:
-    """Return one line if all is right, else one for each thing that is wrong."""
+    """Return one line if all is right, else one for each failure."""
     wrong = [f"{r.case.label}: {failure}" for r in results for failure in r.failures]
     if wrong:
         return "\n".join(["", "FAILED:", *(f"  {line}" for line in wrong)])

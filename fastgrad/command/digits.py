@@ -12,7 +12,7 @@ __all__ = ["load_digits"]
 
 
 def load_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return 1,797 images of handwritten digits and what they show.
+    """Return 1,797 images of handwritten digits, and the digits.
 
     Returns
     -------

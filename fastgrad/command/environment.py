@@ -1,4 +1,4 @@
-"""Running fastgrad: compiling ahead, and what this process runs on."""
+"""Compiling in advance, and what this process runs on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["arithmetic", "configuration", "described", "show_config", "warmup"]
 
 
 def units() -> list[str]:
-    """Return the name of every compiled unit, in the order they build on each other."""
+    """Return the name of every compiled unit, each after the units it builds on."""
     table = [ACTIVATIONS[name] for name in BUILT_IN if name != "identity"]
     rows = [f"rows.{a.name}" for a in table]
     slopes = [f"slopes.{a.name}" for a in table if a.from_output and not a.rowwise]
@@ -36,19 +36,19 @@ def warmup(
     """Compile every kernel that is not in the cache yet, and load all of them.
 
     A script does not need this: kernels are compiled when first used and kept on disk. It moves
-    that first time to where it does not disturb, an installation or a container build.
+    the compilation to a better time: an installation or a container build.
 
     Parameters
     ----------
     dtypes : iterable of {"float32", "float64"}
-        For which dtypes.
+        The dtypes to compile for.
     progress : callable, optional
         Called as ``progress(done, total, name)`` before each unit and once at the end.
 
     Raises
     ------
     TypeError
-        If `dtypes` is neither a name nor holds any.
+        If `dtypes` is neither a name nor an iterable of names.
     ValueError
         For an unknown dtype.
 
@@ -121,7 +121,7 @@ def kept(dtypes: Iterable[str]) -> dict[str, tuple[int, str]]:
 
 
 def _passes(alone: Mapping[str, str]) -> str:
-    """Return which of Numba's passes kernels went through: see `kernels.toolchain.fallback`."""
+    """Return which of Numba's passes compiled the kernels: see `kernels.toolchain.fallback`."""
     if not alone:
         return "chosen by fastgrad"
     why = sorted(set(alone.values()))[0]
@@ -154,17 +154,17 @@ def show_config() -> None:
 # -- how this thread rounds -----------------------------------------------------------------
 # A processor keeps, for each thread, a rounding direction and whether subnormal numbers are
 # replaced by zero. Other libraries change them (one built with ``-ffast-math``,
-# `torch.set_flush_denormal`, XLA around its callbacks): then the thread's results differ from
-# then on, here and in NumPy.
+# `torch.set_flush_denormal`, XLA around its callbacks). From then on the thread's results differ,
+# here and in NumPy.
 
 
 def arithmetic() -> str:
-    """Return how this thread rounds, found by sums and products of Python's own.
+    """Return how this thread rounds, found by sums and products of Python floats.
 
     Returns
     -------
     str
-        ``"IEEE 754, to nearest, with subnormals"``, or what differs from it.
+        ``"IEEE 754, to nearest, with subnormals"``, or how it differs.
 
     Examples
     --------
@@ -186,7 +186,7 @@ def _bits(number: float) -> bytes:
 
 
 def _float(bits: int) -> float:
-    """Return the float with these bits: nothing is computed, or folded when Python compiles."""
+    """Return the float with these bits: Python computes nothing here, and folds no constants."""
     return float(struct.unpack("<d", struct.pack("<Q", bits))[0])
 
 

@@ -12,7 +12,7 @@ from fastgrad.command.environment import configuration
 
 __all__ = ["THREAD_VARIABLES", "blas_threads", "facts", "processor"]
 
-# What limits the threads of NumPy's possible BLAS libraries, and ours. Read once, at import.
+# The variables that limit our threads and those of NumPy's BLAS. Read once, at import.
 THREAD_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -24,7 +24,7 @@ _FEATURES = ("sse4.2", "avx", "avx2", "fma", "avx512f", "neon", "sve")
 
 
 def processor() -> str:
-    """Return the processor's name as people know it."""
+    """Return the processor's usual name."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -35,7 +35,7 @@ def processor() -> str:
 
 
 def blas_threads() -> str:
-    """Return how many threads NumPy's BLAS was told to use, or that it was not told."""
+    """Return how many threads NumPy's BLAS is set to use, or that it is not set."""
     told = {os.environ[name] for name in THREAD_VARIABLES[:-1] if name in os.environ}
     return " or ".join(sorted(told)) or "not set"
 

@@ -47,7 +47,7 @@ def rnn_forward(
     *,
     lengths: ArrayLike | None = None,
 ) -> tuple[Array, RecurrentCache]:
-    """Return the states ``h[t] = act(x[t] @ wx + h[t-1] @ wh + b)``, and a cache for the way back.
+    """Return the states ``h[t] = act(x[t] @ wx + h[t-1] @ wh + b)``, and a cache for backward.
 
     Parameters
     ----------
@@ -62,16 +62,16 @@ def rnn_forward(
     activation : None, str or Activation
         None is the identity.
     lengths : array_like of int, optional
-        ``(n,)``: how many steps each sample has. After its last one a sample's state stays what it
-        is, so ``h[-1]`` holds all final states; its x may be anything there, and gets no gradient.
+        ``(n,)``: how many steps each sample has. After its last step a sample's state does not
+        change, so ``h[-1]`` holds all final states; its x there may be anything, with gradient 0.
 
     Returns
     -------
     h : ndarray
         ``(t, n, k)``; one sample: ``(t, k)``. The state after each step, of the dtype that NumPy
-        promotes the inputs to; float64 where all are integers or bools.
+        promotes the inputs to; float64 if all are integers or bools.
     cache : RecurrentCache
-        For `rnn_backward`. It refers to the inputs and to h: do not change them between.
+        For `rnn_backward`. It refers to the inputs and to h: do not change them in between.
 
     Raises
     ------
@@ -105,14 +105,14 @@ def rnn_backward(
 ) -> RnnGrads:
     """Return the gradients of the loss with respect to a recurrent layer's inputs.
 
-    With ``grad_z[t] = (grad_h[t] + grad_z[t+1] @ wh.T) * act'(z[t])``, sums over all steps and
-    samples: ``grad_x = grad_z @ wx.T``, ``grad_wx = sum x[t].T @ grad_z[t]``,
+    ``grad_z[t] = (grad_h[t] + grad_z[t+1] @ wh.T) * act'(z[t])``; then, with sums over all steps
+    and samples, ``grad_x = grad_z @ wx.T``, ``grad_wx = sum x[t].T @ grad_z[t]``,
     ``grad_wh = sum h[t-1].T @ grad_z[t]``, ``grad_b = sum grad_z``.
 
     Parameters
     ----------
     grad_h : array_like
-        ``dL/dh``, of the shape of h; or of ``h[-1]``, where the loss is one of the last state.
+        ``dL/dh``, of the shape of h; or of ``h[-1]``, if the loss depends only on the last state.
     cache : RecurrentCache
         From `rnn_forward`.
     need : iterable of str
@@ -125,7 +125,7 @@ def rnn_backward(
     Returns
     -------
     RnnGrads
-        Each gradient has the shape of what it belongs to, in C order.
+        Each gradient has the shape of its argument, in C order.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def lstm_forward(
     *,
     lengths: ArrayLike | None = None,
 ) -> tuple[Array, Array, RecurrentCache]:
-    """Return the states and cells of an LSTM after each step, and a cache for the way back.
+    """Return the states and cells of an LSTM after each step, and a cache for the backward pass.
 
     With ``a = x[t] @ wx + h[t-1] @ wh + b``, cut into the gates i, f, o and g::
 
@@ -175,20 +175,20 @@ def lstm_forward(
     wx, wh : array_like
         ``(d, 4 k)`` and ``(k, 4 k)``: the weights of input and state, of all gates.
     b : array_like, optional
-        ``(4 k,)`` or ``(1, 4 k)``. PyTorch keeps two, whose sum it is.
+        ``(4 k,)`` or ``(1, 4 k)``. The sum of PyTorch's two.
     gates : {"ifog", "ifgo"}
         The order of the gates: CS231n's, or PyTorch's.
     lengths : array_like of int, optional
-        ``(n,)``: how many steps each sample has. After its last one a sample's state stays what it
-        is, so ``h[-1]`` holds all final states; its x may be anything there, and gets no gradient.
+        ``(n,)``: how many steps each sample has. After its last step a sample's state does not
+        change, so ``h[-1]`` holds all final states; its x there may be anything, with gradient 0.
 
     Returns
     -------
     h, c : ndarray
         ``(t, n, k)``; one sample: ``(t, k)``. State and cells after each step, of the dtype that
-        NumPy promotes the inputs to; float64 where all are integers or bools.
+        NumPy promotes the inputs to; float64 if all are integers or bools.
     cache : RecurrentCache
-        For `lstm_backward`. It refers to the inputs, h and c: do not change them between.
+        For `lstm_backward`. It refers to the inputs, h and c: do not change them in between.
 
     Raises
     ------
@@ -224,7 +224,7 @@ def lstm_backward(
     Parameters
     ----------
     grad_h : array_like
-        ``dL/dh``, of the shape of h; or of ``h[-1]``, where the loss is one of the last state.
+        ``dL/dh``, of the shape of h; or of ``h[-1]``, if the loss depends only on the last state.
     cache : RecurrentCache
         From `lstm_forward`.
     grad_c : array_like, optional
@@ -239,7 +239,7 @@ def lstm_backward(
     Returns
     -------
     LstmGrads
-        Each gradient has the shape of what it belongs to, in C order.
+        Each gradient has the shape of its argument, in C order.
 
     Raises
     ------
@@ -270,9 +270,9 @@ def gru_forward(
     *,
     lengths: ArrayLike | None = None,
 ) -> tuple[Array, RecurrentCache]:
-    """Return the states of a GRU after each step, and a cache for the way back.
+    """Return the states of a GRU after each step, and a cache for the backward pass.
 
-    Its gates r (reset), z (how much of the state stays) and n (what is new) stand in this order in
+    Its gates r (reset), z (how much of the state stays) and n (the new state) are in this order in
     wx, wh and b. With ``a = x[t] @ wx + b``::
 
         r = sigmoid(a_r + h[t-1] @ wh_r)
@@ -290,21 +290,21 @@ def gru_forward(
     wx, wh : array_like
         ``(d, 3 k)`` and ``(k, 3 k)``: the weights of input and state, of all gates.
     b : array_like, optional
-        ``(3 k,)`` or ``(1, 3 k)``. With ``reset="after"`` also ``(2, 3 k)``: beside the product
-        with x, and beside that with h, ``b_h``.
+        ``(3 k,)`` or ``(1, 3 k)``. With ``reset="after"`` also ``(2, 3 k)``: added to the
+        product with x, and to the product with h, ``b_h``.
     reset : {"before", "after"}
-        Whether the reset gate is applied to the state or to its product.
+        Whether the reset gate multiplies the state or its product with wh.
     lengths : array_like of int, optional
-        ``(n,)``: how many steps each sample has. After its last one a sample's state stays what it
-        is, so ``h[-1]`` holds all final states; its x may be anything there, and gets no gradient.
+        ``(n,)``: how many steps each sample has. After its last step a sample's state does not
+        change, so ``h[-1]`` holds all final states; its x there may be anything, with gradient 0.
 
     Returns
     -------
     h : ndarray
         ``(t, n, k)``; one sample: ``(t, k)``. The state after each step, of the dtype that NumPy
-        promotes the inputs to; float64 where all are integers or bools.
+        promotes the inputs to; float64 if all are integers or bools.
     cache : RecurrentCache
-        For `gru_backward`. It refers to the inputs and to h: do not change them between.
+        For `gru_backward`. It refers to the inputs and to h: do not change them in between.
 
     Raises
     ------
@@ -341,7 +341,7 @@ def gru_backward(
     Parameters
     ----------
     grad_h : array_like
-        ``dL/dh``, of the shape of h; or of ``h[-1]``, where the loss is one of the last state.
+        ``dL/dh``, of the shape of h; or of ``h[-1]``, if the loss depends only on the last state.
     cache : RecurrentCache
         From `gru_forward`.
     need : iterable of str
@@ -354,7 +354,7 @@ def gru_backward(
     Returns
     -------
     RnnGrads
-        Each gradient has the shape of what it belongs to, in C order.
+        Each gradient has the shape of its argument, in C order.
 
     Raises
     ------
@@ -375,11 +375,11 @@ def gru_backward(
     )
 
 
-# -- what they have in common ------------------------------------------------------------------
+# -- what all of them share --------------------------------------------------------------------
 
 
 def _entry(function: str, dtype: np.dtype[Any]) -> Callable[..., Any]:
-    """Return a compiled entry point. Imports llvmlite, so not when this file is imported."""
+    """Return a compiled entry point. It imports llvmlite, so it is not called at import."""
     from fastgrad.kernels.calls.entry import entry
 
     run: Callable[..., Any] = entry("recurrent", function, _NAMES[dtype])
@@ -387,7 +387,7 @@ def _entry(function: str, dtype: np.dtype[Any]) -> Callable[..., Any]:
 
 
 def _sizes(cell: str, setting: Any, given: RecurrentArguments) -> list[Any]:
-    """Return the words of a call up to the activation's, see `kernels.network.recurrent_table`."""
+    """Return a call's words up to the activation's: see `kernels.network.recurrent_table`."""
     (t, n, d), (k, width), size = given.x.shape, given.wh.shape, given.x.itemsize
     o_at, g_at = (3 * k, 2 * k) if setting == "ifgo" else (2 * k, 3 * k)
     strides = [step // size for step in (*given.wx.strides, *given.wh.strides)]

@@ -27,9 +27,9 @@ class RecurrentArguments(NamedTuple):
     c0: Array | None  # of an LSTM
     wx: Array  # (d, gates * k)
     wh: Array  # (k, gates * k)
-    b: Array | None  # (gates * k,), or two rows: for the products with x and with h
+    b: Array | None  # (gates * k,), or two rows: one for the product with x, one for h
     lengths: Array | None  # (n,), int64
-    shapes: dict[str, tuple[int, ...]]  # of the arguments as they were given
+    shapes: dict[str, tuple[int, ...]]  # of the arguments as given
     dtypes: Dtypes
 
 
@@ -37,7 +37,7 @@ def recurrent_arguments(
     function: str, x: Any, h0: Any, c0: Any, wx: Any, wh: Any, b: Any, lengths: Any,
     gates: int, two_biases: bool = False,
 ) -> RecurrentArguments:  # fmt: skip
-    """Return a recurrent layer's checked arguments; `c0` is None where it has no cells."""
+    """Return a recurrent layer's checked arguments; `c0` is None if it has no cells."""
     given = {"x": x, "h0": h0, "c0": c0, "wx": wx, "wh": wh, "b": b}
     arrays = {n: as_array(function, n, a) for n, a in given.items() if a is not None or n == "h0"}
     shapes = {name: array.shape for name, array in arrays.items()}
@@ -115,7 +115,7 @@ def check_named(function: str, activation: Any) -> None:
 
 
 class RecurrentCache(NamedTuple):
-    """What a recurrent layer's forward pass keeps for backward. Do not write to it.
+    """What a recurrent layer's forward pass keeps for the backward pass. Do not write to it.
 
     Attributes
     ----------
@@ -126,11 +126,11 @@ class RecurrentCache(NamedTuple):
     given : RecurrentArguments
         The arguments, converted.
     h, c : ndarray
-        ``(t + 1, n, k)``: the first state, and that of each step. Only an LSTM has c, else None.
+        ``(t + 1, n, k)``: the first state, then each step's. c is None except in an LSTM.
     kept : tuple of ndarray
         The gates, and what else the backward pass needs.
     mark : bytes
-        By which the backward pass detects that the states have been changed.
+        Lets the backward pass detect that the states have been changed.
 
     Examples
     --------
@@ -181,7 +181,7 @@ def recurrent_gradients(
     out: Any,
     accumulate: Any,
 ) -> Any:
-    """Return a layer's gradients, of this `kind`, which `gradients` computes from checked arrays.
+    """Return a layer's gradients as this `kind`; `gradients` computes them from checked arrays.
 
     It is called as ``gradients(cache, grad_h, grad_c, names)``; grad_c may be None.
     """
@@ -238,7 +238,7 @@ def recurrent_gradients(
 
 
 def _converted(cache: RecurrentCache, dtypes: Dtypes) -> RecurrentCache:
-    """Return the cache in another dtype, that of the gradient."""
+    """Return the cache in the gradient's dtype."""
 
     def wide(array: Any) -> Any:
         floats = isinstance(array, np.ndarray) and array.dtype.kind == "f"

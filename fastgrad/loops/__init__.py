@@ -1,7 +1,7 @@
 """fastgrad as naive Python loops: what the textbook says, one number at a time.
 
-Dense layers, activations, losses, networks and optimizers have the names and signatures that they
-have in `fastgrad`, so that
+Dense layers, activations, losses, networks and optimizers have the same names and signatures as
+in `fastgrad`, so that
 
 >>> import fastgrad.loops as fg
 >>> y, cache = fg.dense_forward([[1.0, 2.0]], [[1.0], [1.0]], activation="relu")
@@ -12,10 +12,10 @@ have in `fastgrad`, so that
 runs without any array arithmetic. NumPy only holds the arrays; everything is computed by `for`
 loops over Python floats. It shares no formula with `fastgrad.reference`: the two check each other.
 
-Left out are layer objects (`nn`), `define_activation`, `EarlyStopping`, gradient checking, and what
-is about threads and compiling; the gradient checks and callbacks of `fastgrad` take these functions
-and networks too. Activations and losses of any package are known here by their names; caches and
-optimizers stay in the package they come from.
+It has no layer objects (`nn`), `define_activation`, `EarlyStopping` or gradient checking, and
+nothing about threads and compiling. The gradient checks and callbacks of `fastgrad` also accept
+these functions and networks. Activations and losses of any of the packages are accepted, by their
+names; a cache or an optimizer works only in the package that made it.
 """
 
 from fastgrad.networks.shared.training import FitResult, FitState

@@ -1,11 +1,11 @@
-"""Activation functions one number at a time: what they can do, and the table of them.
+"""Activation functions one number at a time: what they can do, and their table.
 
 Every formula takes and returns Python floats, so it reads like the textbook (see `formulas`);
 loops over the samples and features do the rest. Python floats are float64: for float32 arrays the
 computation is in float64 and each result is rounded once.
 
-`fastgrad.reference` computes the same in NumPy without a formula of this package, so the two check
-each other. The numeric rules are stated there: an infinite z gives the limit, NaN gives NaN,
+`fastgrad.reference` computes the same in NumPy and shares no formula with this package, so the two
+check each other. It states the numeric rules: an infinite z gives the limit, NaN gives NaN,
 and a kink belongs to its left side (``relu'(0) = 0``, ``leaky_relu'(0) = 0.01``).
 """
 
@@ -111,13 +111,13 @@ class Activation:
     def backward_from_output(
         self, grad_y: ArrayLike, y: ArrayLike, *, out: Array | None = None
     ) -> Array:
-        """Return ``grad_z`` from the output ``y = act(z)``; ValueError where that is impossible."""
+        """Return ``grad_z`` from the output ``y = act(z)``; ValueError if that is impossible."""
         check_from_output(self.name, self.from_output)
         return self._map_rows(
             ".backward_from_output", self.backward_row, -1, out, grad_y=grad_y, y=y
         )
 
-    # What the layers call, for one sample.
+    # The layers call these, for one sample.
 
     def forward_row(self, row: Row) -> Row:
         """Return the outputs of one sample."""
@@ -171,7 +171,7 @@ class Softmax(Activation):
 
     rowwise = True
 
-    def __init__(self) -> None:  # not the one of Activation: there is no formula of one number
+    def __init__(self) -> None:  # not Activation's: there is no formula per number
         self.name = "softmax"
         self.halving = False
         self.from_output = True
@@ -239,7 +239,7 @@ class FromCallable(Activation):
     """
 
     def __init__(self, caller: str, function: Callable[[Array], Any]) -> None:
-        self.caller, self.function = caller, function  # caller: its name for errors
+        self.caller, self.function = caller, function  # caller: the name that errors give
         name = getattr(function, "__name__", type(function).__name__)
         super().__init__(name, self._call, self._slope)
 

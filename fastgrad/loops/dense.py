@@ -7,8 +7,8 @@ A matrix product is three nested loops, and every sum of the textbook is visible
 * ``grad_w[p][j] = sum_i x[i][p] * grad_z[i][j]``
 * ``grad_b[j] = sum_i grad_z[i][j]``
 
-for samples i, inputs p and outputs j. Columns are transposed to rows on the way in and back on the
-way out. Shapes are those of `fastgrad.reference.dense_forward`.
+for samples i, inputs p and outputs j. Columns are transposed to rows first, and the results
+back to columns. Shapes are those of `fastgrad.reference.dense_forward`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["DenseCache", "DenseGrads", "dense", "dense_backward", "dense_forward
 
 
 class DenseCache(NamedTuple):
-    """What the forward pass leaves for the backward pass; lists are in rows layout."""
+    """What the forward pass keeps for the backward pass; lists are in rows layout."""
 
     x: list[Row]
     w: list[Row]
@@ -100,7 +100,7 @@ def dense_forward(
 def _forward(
     function: str, x: Any, w: Any, b: Any, activation: Any, samples: str, out: Array | None
 ) -> tuple[Array, DenseCache]:
-    """Do what `function` does, which is its name for errors."""
+    """Do the work of `function`, the name that errors give."""
     act = resolve(function, activation)
     x, w, b = dense_arguments(function, x, w, b, samples)
     dtype = (common_dtypes(x, w) if b is None else common_dtypes(x, w, b)).result

@@ -1,7 +1,7 @@
-"""The formula of every elementwise activation for one number, and its derivative beside it.
+"""The formula and the derivative of every elementwise activation, for one number.
 
 Everything takes and returns a Python float, with the math module. ``act_slope`` is the derivative
-as a function of the pre-activation z, ``act_slope_from_y`` as one of the output ``y = act(z)``.
+as a function of the pre-activation z, ``act_slope_from_y`` of the output ``y = act(z)``.
 softmax is not elementwise: see `activations`.
 """
 
@@ -61,7 +61,7 @@ def relu(z: float) -> float:
 
 
 def relu_slope(z: float) -> float:
-    """Return 1 for z > 0, else 0; of y it is the same function."""
+    """Return 1 for z > 0, else 0; the same function also takes y."""
     if math.isnan(z):
         return z
     return 1.0 if z > 0 else 0.0
@@ -73,7 +73,7 @@ def leaky_relu(z: float) -> float:
 
 
 def leaky_relu_slope(z: float) -> float:
-    """Return 1 for z > 0, else 0.01; of y it is the same function."""
+    """Return 1 for z > 0, else 0.01; the same function also takes y."""
     if math.isnan(z):
         return z
     return 1.0 if z > 0 else 0.01
@@ -177,7 +177,7 @@ def gelu_tanh(z: float) -> float:
 
 def gelu_tanh_slope(z: float) -> float:
     """Return ``s * (1 + z * (1 - s) * (2 v)')``, s the sigmoid of ``2 v``."""
-    if abs(z) > 40.0:  # by then the sigmoid is 0 or 1
+    if abs(z) > 40.0:  # there the sigmoid is 0 or 1
         return 1.0 if z > 0 else 0.0
     v = _gelu_tanh_inner(z)
     slope_of_inner = math.sqrt(2.0 / math.pi) * (1.0 + 3.0 * 0.044715 * z * z)

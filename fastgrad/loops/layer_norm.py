@@ -1,6 +1,6 @@
 """Layer normalization as plain loops: ``y = act(gain * h + shift)``, forward and backward.
 
-``h = (x - mean) / sqrt(variance + 1e-5)``, where mean and variance are those of each sample's
+``h = (x - mean) / sqrt(variance + 1e-5)``, with the mean and the variance of each sample's
 numbers (Ba, Kiros and Hinton, arXiv:1607.06450).
 """
 
@@ -24,7 +24,7 @@ class LayerNormCache(NamedTuple):
     h: list[Row]
     scales: list[float]  # 1 / sqrt(variance + eps)
     gain: Array
-    saved: list[Row]  # y, or what the activation was applied to
+    saved: list[Row]  # y, or the activation's input
     activation: Activation
     x: Array
     samples: str

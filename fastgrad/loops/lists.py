@@ -13,7 +13,7 @@ Row = list[float]  # the features of one sample
 
 
 def feature_axis(samples: str) -> int:
-    """Return the axis along which the features of a sample lie."""
+    """Return the axis of a sample's features."""
     return 0 if samples == "columns" else -1
 
 

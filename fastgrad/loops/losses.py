@@ -29,7 +29,7 @@ class _Loss:
     name: str
     rowwise = False  # whether there is a term per sample, not one per element
     takes_target = True
-    probabilities = False  # whether targets must lie between 0 and 1
+    probabilities = False  # whether targets must be from 0 to 1
 
     def __repr__(self) -> str:
         return f"<loss {self.name}>"
@@ -123,7 +123,7 @@ class Loss(_Loss):
 
 
 class ArrayLoss(_Loss):
-    """A loss of one array ``y``, without target; ``reduction`` is ``"sum"`` unless told otherwise.
+    """A loss of one array ``y``, without target; ``reduction`` is ``"sum"`` by default.
 
     Examples
     --------
@@ -176,7 +176,7 @@ class SoftmaxCrossEntropy(Loss):
 
     rowwise = True
 
-    def __init__(self) -> None:  # not the one of Loss: there are no terms per element
+    def __init__(self) -> None:  # not Loss's: there are no terms per element
         self.name = "softmax_cross_entropy"
         self.__doc__ = type(self).__doc__
 
@@ -198,7 +198,7 @@ class SoftmaxCrossEntropy(Loss):
 
 
 def _one_hot(label: int, classes: int) -> Row:
-    """Return a class as probabilities."""
+    """Return a class index as probabilities."""
     row = [0.0] * classes
     row[label] = 1.0
     return row
@@ -244,7 +244,7 @@ def _huber_slope(pred: float, target: float) -> float:
 
 
 def _log_cosh(pred: float, target: float) -> float:
-    """``log(cosh(pred - target))``, where cosh does not overflow, and its logarithm not cancel."""
+    """``log(cosh(pred - target))`` in a form that neither overflows nor cancels."""
     size = abs(pred - target)
     if size < 1.0:
         return math.log1p(2.0 * math.sinh(size / 2.0) ** 2)
@@ -259,7 +259,7 @@ def _binary_cross_entropy(z: float, target: float) -> float:
     """``-t log(sigmoid(z)) - (1 - t) log(1 - sigmoid(z))`` per element, z the logit."""
     # = softplus(z) - t z = max(z, 0) - t z + log(1 + exp(-|z|)): nothing here overflows.
     line = max(z, 0.0) - target * z
-    if math.isinf(z):  # inf - inf and 0 * inf have no value, but the line has
+    if math.isinf(z):  # inf - inf and 0 * inf have no value, but the term has a limit
         share = 1.0 - target if z > 0 else -target
         line = share * z if share else 0.0
     return line + math.log1p(math.exp(-abs(z)))

@@ -1,7 +1,7 @@
 """A whole network as plain Python loops over samples, layers and parameters.
 
-Forward through the layers, the loss and its gradient, backward through the layers: each step is
-this package's own loop. A flat vector holds, layer by layer, the weights and then the bias, in C
+Forward through the layers, the loss and its gradient, backward through the layers: each is a loop
+of this package. A flat vector holds, layer by layer, the weights and then the bias, in C
 order; shapes are those of `fastgrad.reference.network`.
 """
 
@@ -54,7 +54,7 @@ class MLP(PlainMLP):
         return self._keeping(layers, x)[0]
 
     def _keeping(self, layers: list[Any], x: Array) -> tuple[Array, list[Any]]:
-        """Return the last layer's output, and what each layer keeps for the way back."""
+        """Return the last layer's output, and what each layer keeps for the backward pass."""
         y, caches = x, []
         for own, layer in zip(layers, self._network.layers, strict=True):
             cache: Any

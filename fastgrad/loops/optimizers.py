@@ -1,8 +1,8 @@
 """Gradient descent one parameter at a time: the steps of the optimizers of `fastgrad.optimizers`.
 
 Every formula is in Python floats, so the moments are float64; a parameter is rounded to its dtype
-once per step. An optimizer is only its settings: ``start(params, memory)`` returns ``step(grad)``,
-which changes ``params`` and its ``memory`` in place; without one it begins afresh.
+once per step. An optimizer holds only its settings: ``start(params, memory)`` returns
+``step(grad)``, which changes ``params`` and ``memory`` in place; ``start(params)`` begins anew.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ Step = Callable[[Array], None]
 
 @dataclass
 class Memory:
-    """What a method remembers: a number per parameter for each vector, and its steps so far."""
+    """What a method remembers: for each vector a number per parameter, and the number of steps."""
 
     vectors: list[Row]
     steps: int = 0
 
 
 class Optimizer(optimizers.Optimizer):
-    """What all optimizers are here: settings that `start` a training."""
+    """The base of all optimizers here: settings, and `start`, which begins a training."""
 
     def start(self, params: Array, memory: Memory | None = None) -> Step:
         """Return ``step(grad)``, which changes ``params`` in place."""
         raise NotImplementedError
 
     def memory(self, params: Array) -> Memory:
-        """Return what there is to remember before the first step."""
+        """Return the memory before the first step."""
         return Memory([[self.first_value()] * len(params) for _ in self.vectors()])
 
     def _run(
@@ -65,7 +65,7 @@ class Optimizer(optimizers.Optimizer):
 
 
 class SGD(Optimizer, optimizers.SGD):
-    """Stochastic gradient descent, with momentum and weight decay if asked for.
+    """Stochastic gradient descent, with optional momentum and weight decay.
 
     ``g += weight_decay * p``; ``v = momentum * v + g``; ``p -= lr * v``, or with ``nesterov``
     ``p -= lr * (g + momentum * v)``. v starts at zero. Settings: see `fastgrad.SGD`.
@@ -100,7 +100,7 @@ class SGD(Optimizer, optimizers.SGD):
 
 
 class Adam(Optimizer, optimizers.Adam):
-    """Adam (Kingma and Ba, ICLR 2015), with weight decay as part of the gradient.
+    """Adam (Kingma and Ba, ICLR 2015), with weight decay added to the gradient.
 
     ``g += weight_decay * p``; ``m = b1 * m + (1 - b1) * g``; ``v = b2 * v + (1 - b2) * g**2``;
     ``p -= lr / (1 - b1**t) * m / (sqrt(v) / sqrt(1 - b2**t) + eps)`` in step t = 1, 2, ...
@@ -145,7 +145,7 @@ class Adam(Optimizer, optimizers.Adam):
 class AdamW(Adam, optimizers.AdamW):
     """Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019).
 
-    ``p *= 1 - lr * weight_decay``, then a step of `Adam` whose gradient has no decay in it.
+    ``p *= 1 - lr * weight_decay``, then a step of `Adam` without decay in its gradient.
 
     Examples
     --------
@@ -160,11 +160,11 @@ class AdamW(Adam, optimizers.AdamW):
 
 
 class RMSprop(Optimizer, optimizers.RMSprop):
-    """RMSprop, as PyTorch has it.
+    """RMSprop, as in PyTorch.
 
     ``g += weight_decay * p``; ``v = alpha * v + (1 - alpha) * g**2``; ``d = g / (sqrt(v) + eps)``;
-    ``p -= lr * d``. If ``centered``, v less the square of the running mean of g stands for v; with
-    ``momentum``, ``u = momentum * u + d; p -= lr * u``. Settings: see `fastgrad.RMSprop`.
+    ``p -= lr * d``. If ``centered``, v minus the square of the running mean of g replaces v;
+    with ``momentum``, ``u = momentum * u + d; p -= lr * u``. Settings: see `fastgrad.RMSprop`.
 
     Examples
     --------

@@ -1,9 +1,9 @@
 """Recurrent layers over all their steps, forward and backward, as plain Python loops.
 
-One sample at a time, one step after the other, one number after the other. A step computes, for
-each number j of a gate, ``a[j] = b[j] + sum_p x[p] * wx[p][j]`` and the product with the state
-before, ``sum_q h[q] * wh[q][j]``; the formulas of the cells are in the functions `_rnn_step`,
-`_lstm_step` and `_gru_step`, and going back over one step in those named ``_back``.
+One sample, one step and one number at a time. A step computes, for each number j of a gate,
+``a[j] = b[j] + sum_p x[p] * wx[p][j]`` and the product with the previous state,
+``sum_q h[q] * wh[q][j]``. The functions `_rnn_step`, `_lstm_step` and `_gru_step` have the
+formulas of the cells; the functions named ``_back`` are the backward pass of one step.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def rnn_forward(
     *,
     lengths: ArrayLike | None = None,
 ) -> tuple[Array, RecurrentCache]:
-    """Return the states ``h[t] = act(x[t] @ wx + h[t-1] @ wh + b)`` and a cache for the way back.
+    """Return the states ``h[t] = act(x[t] @ wx + h[t-1] @ wh + b)``, and a cache for backward.
 
     The arguments are those of `fastgrad.rnn_forward`.
 
@@ -106,7 +106,7 @@ def lstm_forward(
     *,
     lengths: ArrayLike | None = None,
 ) -> tuple[Array, Array, RecurrentCache]:
-    """Return the states and cells of an LSTM after each step, and a cache for the way back.
+    """Return the states and cells of an LSTM after each step, and a cache for the backward pass.
 
     The arguments are those of `fastgrad.lstm_forward`.
 
@@ -158,7 +158,7 @@ def gru_forward(
     *,
     lengths: ArrayLike | None = None,
 ) -> tuple[Array, RecurrentCache]:
-    """Return the states of a GRU after each step, and a cache for the way back.
+    """Return the states of a GRU after each step, and a cache for the backward pass.
 
     The arguments are those of `fastgrad.gru_forward`.
 
@@ -201,7 +201,7 @@ def gru_backward(
 def _forward(
     cell: str, setting: Any, given: RecurrentArguments
 ) -> tuple[Array, Array | None, tuple[Any, ...]]:
-    """Return all states, all cells, and for each sample what the way back needs of each step."""
+    """Return all states, all cells, and what the backward pass needs of each sample's steps."""
     (steps, n, _), k = given.x.shape, given.wh.shape[0]
     h_all, c_all = np.empty((steps + 1, n, k), given.x.dtype), None
     c_all = None if given.c0 is None else np.empty_like(h_all)
@@ -247,7 +247,7 @@ def _product(row: Row, w: list[Row], b: Row) -> Row:
 
 
 def _back_product(grad: Row, row: Row, w: list[Row], grad_w: list[Row]) -> Row:
-    """Add ``row.T @ grad`` to the gradient of w, and return that of the row, ``grad @ w.T``."""
+    """Add ``row.T @ grad`` to the gradient of w, and return the row's, ``grad @ w.T``."""
     grad_row = []
     for p in range(len(row)):
         total = 0.0
@@ -335,7 +335,7 @@ def _gradients(
 
 
 def _lstm_back(dh: Row, dc: Row, c: Row, more: Any, gates: str) -> tuple[Row, Row]:
-    """Return the gradients of the gates and of the cells before."""
+    """Return the gradients of the gates and of the previous cells."""
     k = len(dh)
     at_i, at_f, at_o, at_g = (k * gates.index(gate) for gate in "ifog")
     da, before = [0.0] * (4 * k), []
@@ -352,7 +352,7 @@ def _lstm_back(dh: Row, dc: Row, c: Row, more: Any, gates: str) -> tuple[Row, Ro
 def _gru_back(
     dh: Row, h: Row, more: Any, wh: list[Row], reset: str, grad_wh: list[Row]
 ) -> tuple[Row, Row, Row]:
-    """Return the gradients of a, of the products with wh, and of h; add to that of wh."""
+    """Return the gradients of a, of the products with wh, and of h; add to wh's."""
     k = len(h)
     r, z, n, q = more
     before = [dh[j] * z[j] for j in range(k)]

@@ -1,4 +1,4 @@
-"""Recurrent layers as objects: all steps forward, all steps back, and their gradients."""
+"""Recurrent layers as objects: all steps forward and backward, and their gradients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _GRADIENTS = ("wx", "wh", "b", "h0", "c0")
 
 
 class Recurrent(Turns):
-    """What the recurrent layers have in common; not a layer by itself."""
+    """The base of the recurrent layers; not a layer itself."""
 
     _gates: int
     _cell: str
@@ -47,14 +47,14 @@ class Recurrent(Turns):
         return f"{type(self).__name__}({', '.join(map(str, parts))})"
 
     def _first(self, x: Any, state: ArrayLike | None) -> ArrayLike:
-        """Return the state to begin with: `state`, or zeros."""
+        """Return the first state: `state`, or zeros."""
         if state is not None:
             return state
         x = as_array(f"{self._cell}_forward", "x", x)
         return np.zeros((*x.shape[1:-1], self.state_dim), self.wx.dtype)
 
     def _run(self, x: ArrayLike, *states: ArrayLike, lengths: ArrayLike | None) -> Any:
-        self._cache = None  # if it fails half-way, there is nothing to go back from
+        self._cache = None  # if forward fails, backward has nothing to use
         forward = getattr(recurrent, f"{self._cell}_forward")
         *made, cache = forward(x, *states, self.wx, self.wh, self.b, self._setting, lengths=lengths)
         self._cache = cache
@@ -75,7 +75,7 @@ class Recurrent(Turns):
         return grad_x
 
     def __getstate__(self) -> dict[str, Any]:
-        # What pickles and copies keep: not the last forward, which refers to compiled code.
+        # Pickles and copies leave out the last forward, which refers to compiled code.
         last = {"_cache", "_waiting", "_once"}
         return {k: v for k, v in self.__dict__.items() if k not in last}
 
@@ -95,7 +95,7 @@ class _OneState(Recurrent):
         h0 : array_like, optional
             ``(n, state_dim)``; one sample: ``(state_dim,)``. The first state; zeros if left out.
         lengths : array_like of int, optional
-            ``(n,)``: how many steps each sample has. Then its state stays what it is.
+            ``(n,)``: how many steps each sample has. After them its state does not change.
 
         Returns
         -------
@@ -105,7 +105,7 @@ class _OneState(Recurrent):
         Raises
         ------
         TypeError, ValueError
-            As the function of `fastgrad` that it calls.
+            As for the function of `fastgrad` that it calls.
         """
         made: Array
         (made,) = self._run(x, self._first(x, h0), lengths=lengths)
@@ -117,7 +117,7 @@ class _OneState(Recurrent):
         Parameters
         ----------
         grad_h : array_like
-            ``dL/dh`` of all states, or of the last one alone.
+            ``dL/dh`` of all states, or of the last one only.
 
         Returns
         -------
@@ -128,7 +128,7 @@ class _OneState(Recurrent):
         ------
         TypeError, ValueError
             Before the first `forward`, for shapes that do not fit, or if the states were changed.
-            After several forwards for the second backward: only the last one is remembered.
+            For a second backward after several forwards: only the last forward is remembered.
         """
         return self._back(grad_h)
 
@@ -200,7 +200,7 @@ class GRU(_OneState):
     input_dim, state_dim : int
         Numbers of features of x and of h.
     reset : {"before", "after"}
-        Whether the reset gate is applied to the state or to its product.
+        Whether the reset gate multiplies the state or its product with wh.
     bias : bool
         Whether there is a b.
     dtype : {"float64", "float32"}
@@ -212,7 +212,7 @@ class GRU(_OneState):
     ----------
     wx, wh, b : ndarray
         ``(input_dim, 3 state_dim)``, ``(state_dim, 3 state_dim)`` and ``(3 state_dim,)``, or
-        ``(2, 3 state_dim)`` where you give two biases. Yours to change. b may be None.
+        ``(2, 3 state_dim)`` if you give two biases. Yours to change. b may be None.
     grad_wx, grad_wh, grad_b, grad_h0 : ndarray
         Gradients, summed over steps and samples; None before `backward`.
 
@@ -319,10 +319,10 @@ class LSTM(Recurrent):
         x : array_like
             ``(t, n, input_dim)``, or ``(t, input_dim)`` of one sample.
         h0, c0 : array_like, optional
-            ``(n, state_dim)``; one sample: ``(state_dim,)``. State and cells to begin with; zeros
-            if left out.
+            ``(n, state_dim)``; one sample: ``(state_dim,)``. First state and cells; zeros if left
+            out.
         lengths : array_like of int, optional
-            ``(n,)``: how many steps each sample has. Then its state stays what it is.
+            ``(n,)``: how many steps each sample has. After them its state does not change.
 
         Returns
         -------
@@ -332,7 +332,7 @@ class LSTM(Recurrent):
         Raises
         ------
         TypeError, ValueError
-            As `fastgrad.lstm_forward`.
+            As for `fastgrad.lstm_forward`.
         """
         h: Array
         h, self.c = self._run(x, self._first(x, h0), self._first(x, c0), lengths=lengths)
@@ -344,7 +344,7 @@ class LSTM(Recurrent):
         Parameters
         ----------
         grad_h : array_like
-            ``dL/dh`` of all states, or of the last one alone.
+            ``dL/dh`` of all states, or of the last one only.
         grad_c : array_like, optional
             ``dL/dc`` likewise.
 
@@ -357,6 +357,6 @@ class LSTM(Recurrent):
         ------
         TypeError, ValueError
             Before the first `forward`, for shapes that do not fit, or if the states were changed.
-            After several forwards for the second backward: only the last one is remembered.
+            For a second backward after several forwards: only the last forward is remembered.
         """
         return self._back(grad_h, grad_c)

@@ -1,4 +1,4 @@
-"""Optimizers: what each is set to and remembers, and their steps on the arrays of a script.
+"""Optimizers: their settings, what they remember, and their steps on a script's arrays.
 
 The formulas are PyTorch's, computed in the dtype of the parameters; scalars such as
 ``lr / (1 - beta1**t)`` are computed in float64 and then rounded.

@@ -1,4 +1,4 @@
-"""Gradients clipped in place, all arrays of a tree in one call: by their norm, or one by one."""
+"""Clip gradients in place, all arrays of a tree in one call: by norm, or by element."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _CALLS = _Calls()
 
 
 def clip_norm(grads: Any, max_norm: float) -> float:
-    """Scale gradients in place so that their norm, that of all arrays as one vector, is at most so.
+    """Scale gradients in place so that the norm of all arrays as one vector is at most `max_norm`.
 
     ``norm = sqrt(sum of g**2 of all arrays)``; if ``norm > max_norm``, ``g *= max_norm / norm``.
     (PyTorch divides by ``norm + 1e-6``.)
@@ -50,13 +50,13 @@ def clip_norm(grads: Any, max_norm: float) -> float:
     Returns
     -------
     float
-        The norm before. Where that is NaN nothing is scaled; where it is infinite the finite
+        The norm before scaling. If it is NaN, nothing is scaled; if it is infinite, finite
         elements become 0 and the others NaN, as the formula says.
 
     Raises
     ------
     TypeError, ValueError
-        For arrays that are read-only, of another dtype or share memory; for another `max_norm`.
+        For arrays that are read-only, share memory or have another dtype; for a bad `max_norm`.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def clip_norm(grads: Any, max_norm: float) -> float:
     arrays = changed("clip_norm", "grads", grads)
     native = _native(arrays)
     norm = _CALLS.clip_norm(native, limit, FLOAT32, FLOAT64)
-    if norm is None:  # squares would overflow or vanish: those of smaller or larger numbers do not
+    if norm is None:  # squares overflow or underflow: scale the numbers first
         norm = _scaled_norm(native)
         if norm > limit:
             with np.errstate(all="ignore"):
@@ -96,7 +96,7 @@ def clip_value(grads: Any, limit: float) -> None:
     Raises
     ------
     TypeError, ValueError
-        For arrays that are read-only, of another dtype or share memory; for another `limit`.
+        For arrays that are read-only, share memory or have another dtype; for a bad `limit`.
 
     Examples
     --------
@@ -116,20 +116,20 @@ def clip_value(grads: Any, limit: float) -> None:
 
 
 def _leaves(grads: Any) -> tuple[Any, ...]:
-    """Return the arrays of a tree that is not nested; of others, anything."""
+    """Return the arrays of a tree that is not nested; for other trees, anything."""
     if isinstance(grads, dict):
         return tuple(grads.values())
     return tuple(grads) if isinstance(grads, list | tuple) else (grads,)
 
 
 def _native(arrays: list[Array]) -> tuple[Array, ...]:
-    """Return arrays as kernels take them, themselves or copies; float16 in float32."""
+    """Return the arrays, or copies, in a form that kernels take; float16 as float32."""
     dtypes = [FLOAT64 if a.dtype.itemsize == 8 else FLOAT32 for a in arrays]
     return tuple(np.require(a, d, ["C", "A"]) for a, d in zip(arrays, dtypes, strict=True))
 
 
 def _put_back(arrays: list[Array], native: tuple[Array, ...]) -> None:
-    """Copy what was clipped in copies."""
+    """Copy clipped copies back to their arrays."""
     for array, taken in zip(arrays, native, strict=True):
         if taken is not array:
             array[...] = taken

@@ -1,8 +1,7 @@
 """An optimizer's ``step`` in one compiled call: the tables of a tree's arrays.
 
-Arrays that lie in one piece, in the kernels' dtypes, are updated where they are. Others (strided
-views, float16, another byte order; gradients of another dtype or order) go through buffers, which
-are kept.
+Contiguous arrays of the kernels' dtypes are updated in place. Others (strided views, float16,
+another byte order; gradients of another dtype or order) go through buffers, which are kept.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def table_of(optimizer: Optimizer, dtype: str, powers: list[float], steps: int, rows: int) -> Array:
-    """Return a table of so many rows, still empty."""
+    """Return an empty table of so many rows."""
     words = np.zeros(at.HEADER + rows * at.ROW, np.int64).view(Record)
     name = optimizer.kernel
     words[at.KERNEL] = LIBRARY.address(f"update.{name}", f"update_{name}", dtype)
@@ -40,10 +39,9 @@ def rows_of(table: Array) -> Array:
 
 
 class CompiledStep:
-    """Tables that refer to what a `TreeState` holds, and the buffers of arrays unfit for kernels.
+    """Tables that refer to a `TreeState`, and buffers for arrays that kernels cannot take.
 
-    The entry point alone changes rows, after the look at BUSY: a step of another thread may be
-    under way.
+    Only the entry point changes rows, after it has checked BUSY: another thread may be in a step.
     """
 
     def __init__(self, optimizer: Optimizer, state: TreeState, params: list[Array]) -> None:
@@ -70,7 +68,7 @@ class CompiledStep:
         self.first, self.floats = self.tables[0], self.tables[0].view(np.float64)
 
     def _fill(self, row: Array, i: int, dtype: np.dtype[Any]) -> None:
-        """Fill in the row of array i, but for the addresses of parameters and gradient."""
+        """Fill in the row of array i, except the addresses of parameters and gradient."""
         shape = np.array([len(self.state.shapes[i]), *self.state.shapes[i]], np.int64)
         self.shapes.append(shape)
         row[at.ELEMENTS], row[at.DECAYS] = shape[1:].prod(), self.state.decays[i]
@@ -81,7 +79,7 @@ class CompiledStep:
         row[at.SHAPE] = shape.ctypes.data
 
     def run(self, params: list[Array], grads: list[Array], spans: list[Span]) -> None:
-        """Update checked parameters, which lie in these spans."""
+        """Update checked parameters, whose memory is these spans."""
         self.take_rate()
         with np.errstate(all="ignore"):  # float64 gradients of float32 arrays: inf is a value
             native = tuple(self._native(0, i, p) for i, p in enumerate(params))
@@ -96,14 +94,14 @@ class CompiledStep:
                     p[...] = taken
 
     def take_rate(self) -> None:
-        """Take the learning rate of the next step."""
+        """Set the learning rate of the next step."""
         name = type(self.optimizer).__name__
         rate = self.optimizer.rate(f"{name}.step", int(self.first[at.STEPS]))
         for table in self.tables:
             table.view(np.float64)[at.SETTINGS] = rate
 
     def _native(self, kind: int, i: int, array: Array) -> Array:
-        """Return an array as the kernel takes it: itself, or its buffer with a copy."""
+        """Return what the kernel takes: the array itself, or its buffer with a copy."""
         flags = array.flags
         ordered = flags.f_contiguous if self.orders[i] == "F" else flags.c_contiguous
         if ordered and flags.aligned and array.dtype is self.dtypes[i]:
@@ -116,7 +114,7 @@ class CompiledStep:
         return buffer
 
     def synchronize(self) -> TreeState:
-        """Return the state, with the powers and the number of steps that kernels count."""
+        """Return the state, with the powers and the number of steps, which kernels count."""
         state = self.state
         first = at.SETTINGS + len(self.optimizer.numbers())
         state.powers = self.floats[first : first + len(state.powers)].tolist()

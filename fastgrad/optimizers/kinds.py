@@ -1,6 +1,6 @@
-"""The optimizers: the settings of each, and what its kernel is given and remembers.
+"""The optimizers: the settings of each, and what its kernel gets and remembers.
 
-See `fastgrad.optimizers` for what to do to add one.
+`fastgrad.optimizers` says how to add one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Decay = Callable[[Any, Array], Any] | None
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum and weight decay if asked for.
+    """Stochastic gradient descent, with optional momentum and weight decay.
 
     ``g += weight_decay * p; v = momentum * v + g; p -= lr * v``, or with `nesterov`
     ``p -= lr * (g + momentum * v)``; v starts at zero.
@@ -29,7 +29,7 @@ class SGD(Optimizer):
     Parameters
     ----------
     lr : float or callable
-        Learning rate, positive; or a schedule: ``lr(step)``, at least 0, where the first step is 0.
+        Learning rate, positive; or a schedule: ``lr(step)``, at least 0; the first step is 0.
     momentum : float
         From 0 to below 1.
     nesterov : bool
@@ -37,13 +37,13 @@ class SGD(Optimizer):
     weight_decay : float
         Not negative.
     decay : callable, optional
-        ``decay(key, array)``: whether `weight_decay` is for an array. By default for weights, not
-        for biases: see `step`.
+        ``decay(key, array)``: whether an array gets `weight_decay`. By default weights do, biases
+        do not: see `step`.
 
     Raises
     ------
     TypeError, ValueError
-        For a setting outside of these.
+        For a setting outside these ranges.
 
     Examples
     --------
@@ -67,13 +67,13 @@ class SGD(Optimizer):
             raise ValueError("SGD: nesterov=True needs a momentum above 0")
 
     def vectors(self) -> tuple[str, ...]:
-        """Return the velocity, where there is momentum."""
+        """Return the velocity, if there is momentum."""
         return ("velocity",) if self.momentum else ()
 
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """Adam (Kingma and Ba, ICLR 2015), with weight decay as part of the gradient.
+    """Adam (Kingma and Ba, ICLR 2015), with weight decay added to the gradient.
 
     ``g += weight_decay * p; m = b1 * m + (1 - b1) * g; v = b2 * v + (1 - b2) * g**2;``
     ``p -= lr / (1 - b1**t) * m / (sqrt(v / (1 - b2**t)) + eps)`` in step t = 1, 2, ...
@@ -81,7 +81,7 @@ class Adam(Optimizer):
     Parameters
     ----------
     lr : float or callable
-        Learning rate, positive; or a schedule: ``lr(step)``, at least 0, where the first step is 0.
+        Learning rate, positive; or a schedule: ``lr(step)``, at least 0; the first step is 0.
     betas : tuple of two floats
         Decay of the running means of g and of its square, each from 0 to below 1.
     eps : float
@@ -89,13 +89,13 @@ class Adam(Optimizer):
     weight_decay : float
         Not negative.
     decay : callable, optional
-        ``decay(key, array)``: whether `weight_decay` is for an array. By default for weights, not
-        for biases: see `step`.
+        ``decay(key, array)``: whether an array gets `weight_decay`. By default weights do, biases
+        do not: see `step`.
 
     Raises
     ------
     TypeError, ValueError
-        For a setting outside of these.
+        For a setting outside these ranges.
 
     Examples
     --------
@@ -112,7 +112,7 @@ class Adam(Optimizer):
     kernel = "adam"
     settings = ("lr", "betas", "eps", "weight_decay", "decoupled")
     powers = 2  # of the betas
-    decoupled = False  # whether weights decay by themselves, not through the gradient
+    decoupled = False  # whether weights decay directly, not through the gradient
 
     def __post_init__(self) -> None:
         self._check_decay()
@@ -132,12 +132,12 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019).
 
-    ``p *= 1 - lr * weight_decay``, then a step of `Adam` whose gradient has no decay in it.
+    ``p *= 1 - lr * weight_decay``, then a step of `Adam` without decay in its gradient.
 
     Parameters
     ----------
     lr : float or callable
-        Learning rate, positive; or a schedule: ``lr(step)``, at least 0, where the first step is 0.
+        Learning rate, positive; or a schedule: ``lr(step)``, at least 0; the first step is 0.
     betas : tuple of two floats
         Decay of the running means of g and of its square, each from 0 to below 1.
     eps : float
@@ -145,13 +145,13 @@ class AdamW(Adam):
     weight_decay : float
         Not negative; 0.01 by default.
     decay : callable, optional
-        ``decay(key, array)``: whether `weight_decay` is for an array. By default for weights, not
-        for biases: see `step`.
+        ``decay(key, array)``: whether an array gets `weight_decay`. By default weights do, biases
+        do not: see `step`.
 
     Raises
     ------
     TypeError, ValueError
-        For a setting outside of these.
+        For a setting outside these ranges.
 
     Examples
     --------
@@ -166,16 +166,16 @@ class AdamW(Adam):
 
 @dataclass(frozen=True)
 class RMSprop(Optimizer):
-    """RMSprop (Hinton, Neural Networks for Machine Learning, lecture 6e, 2012), as PyTorch has it.
+    """RMSprop (Hinton, Neural Networks for Machine Learning, lecture 6e, 2012), as in PyTorch.
 
     ``g += weight_decay * p; v = alpha * v + (1 - alpha) * g**2; d = g / (sqrt(v) + eps);``
-    ``p -= lr * d``. If `centered`, v less the square of the running mean of g stands for v; with
-    `momentum`, ``u = momentum * u + d; p -= lr * u``.
+    ``p -= lr * d``. If `centered`, v minus the square of the running mean of g replaces v;
+    with `momentum`, ``u = momentum * u + d; p -= lr * u``.
 
     Parameters
     ----------
     lr : float or callable
-        Learning rate, positive; or a schedule: ``lr(step)``, at least 0, where the first step is 0.
+        Learning rate, positive; or a schedule: ``lr(step)``, at least 0; the first step is 0.
     alpha : float
         Decay of the running mean of g**2, from 0 to below 1.
     eps : float
@@ -187,13 +187,13 @@ class RMSprop(Optimizer):
     weight_decay : float
         Not negative.
     decay : callable, optional
-        ``decay(key, array)``: whether `weight_decay` is for an array. By default for weights, not
-        for biases: see `step`.
+        ``decay(key, array)``: whether an array gets `weight_decay`. By default weights do, biases
+        do not: see `step`.
 
     Raises
     ------
     TypeError, ValueError
-        For a setting outside of these.
+        For a setting outside these ranges.
 
     Examples
     --------
@@ -233,7 +233,7 @@ class Adagrad(Optimizer):
     Parameters
     ----------
     lr : float or callable
-        Learning rate, positive; or a schedule: ``lr(step)``, at least 0, where the first step is 0.
+        Learning rate, positive; or a schedule: ``lr(step)``, at least 0; the first step is 0.
     lr_decay : float
         Not negative.
     weight_decay : float
@@ -243,13 +243,13 @@ class Adagrad(Optimizer):
     eps : float
         Positive.
     decay : callable, optional
-        ``decay(key, array)``: whether `weight_decay` is for an array. By default for weights, not
-        for biases: see `step`.
+        ``decay(key, array)``: whether an array gets `weight_decay`. By default weights do, biases
+        do not: see `step`.
 
     Raises
     ------
     TypeError, ValueError
-        For a setting outside of these.
+        For a setting outside these ranges.
 
     Examples
     --------
@@ -277,7 +277,7 @@ class Adagrad(Optimizer):
         return ("sum",)
 
     def first_value(self) -> float:
-        """Return what the sum of squares begins with."""
+        """Return the first value of the sum of squares."""
         return self.initial_accumulator_value
 
 

@@ -14,14 +14,14 @@ from fastgrad.arrays import Array, as_array
 from fastgrad.optimizers.tree_state import TreeState, began, fortran, work_dtype
 from fastgrad.trees import Span, disjoint_spans, gradients, tree_of, updated
 
-Range = tuple[int, int, bool]  # of a flat vector: first, one behind the last, whether it decays
+Range = tuple[int, int, bool]  # of a flat vector: first, one after the last, whether it decays
 
 
 class Memory(NamedTuple):
-    """What an optimizer remembers of the steps before on one flat vector."""
+    """What an optimizer remembers of earlier steps on one flat vector."""
 
     vectors: list[Array]  # of the parameters' shape and dtype
-    powers: list[float]  # of settings, to the number of steps
+    powers: list[float]  # settings to the power of the number of steps
     steps: int = 0
 
     def copy(self) -> Memory:
@@ -32,36 +32,36 @@ class Memory(NamedTuple):
 class Optimizer:
     """What all optimizers share: settings, and steps on the arrays of a script.
 
-    What ``step`` remembers lies beside the settings: it is no part of ``==`` and ``repr``, and
-    goes along in a pickle and a copy.
+    What ``step`` remembers is stored beside the settings: ``==`` and ``repr`` ignore it, pickles
+    and copies include it.
     """
 
     kernel: ClassVar[str]  # update_KERNEL in kernels/network/update.py
-    settings: ClassVar[tuple[str, ...]]  # attributes that the kernel is given, as float64
+    settings: ClassVar[tuple[str, ...]]  # attributes that the kernel gets, as float64
     lr: Any  # a number, or a callable of the step
     weight_decay: float
     decay: Callable[[Any, Array], Any] | None
-    powers: ClassVar[int] = 0  # of how many settings it keeps the power to the number of steps
+    powers: ClassVar[int] = 0  # how many settings it keeps to the power of the number of steps
     _state: TreeState | None = None
     _compiled: Any = None  # the CompiledStep of the state
-    _again: Any = None  # the step of a tree as it was last time: None where that does not do
+    _again: Any = None  # the step of a tree like the last one; None if there is none
 
     def vectors(self) -> tuple[str, ...]:
-        """Return the names of the vectors that a step needs of the ones before."""
+        """Return the names of the vectors that a step needs from earlier steps."""
         raise NotImplementedError
 
     def first_value(self) -> float:
-        """Return what the elements of these vectors begin with."""
+        """Return the first value of these vectors' elements."""
         return 0.0
 
     # -- steps on a flat vector, for MLP.fit ------------------------------------------------------
     def begin(self, size: int, dtype: str) -> Memory:
-        """Return what there is to remember before the first step of `size` parameters."""
+        """Return the memory before the first step of `size` parameters."""
         vectors = [np.full(size, self.first_value(), dtype) for _ in self.vectors()]
         return Memory(vectors, [1.0] * self.powers)
 
     def table(self, memory: Memory, params: Array, gradient: Array, ranges: list[Range]) -> Array:
-        """Return the kernel's table, which refers to these arrays and has the memory's powers."""
+        """Return the kernel's table, which refers to these arrays and holds the memory's powers."""
         from fastgrad.kernels.network import update_table as at
         from fastgrad.optimizers.compiled_step import rows_of, table_of
 
@@ -76,7 +76,7 @@ class Optimizer:
         return table
 
     def take_rates(self, table: Array, count: int) -> Array | None:
-        """Give a table the learning rates of so many steps to come; return who holds them."""
+        """Give a table the learning rates of the next steps; return the object that holds them."""
         from fastgrad.kernels.network import update_table as at
 
         if not callable(self.lr):
@@ -87,7 +87,7 @@ class Optimizer:
         return rates
 
     def memory_of(self, table: Array, vectors: list[Array]) -> Memory:
-        """Return what there is to remember after the steps that were made by a table."""
+        """Return the memory after the steps that a table has made."""
         from fastgrad.kernels.network import update_table as at
 
         first = at.SETTINGS + len(self.numbers())
@@ -95,7 +95,7 @@ class Optimizer:
         return Memory(vectors, powers, int(table[at.STEPS]))
 
     def rate(self, function: str, step: int) -> float:
-        """Return the learning rate of a step, the first of which is 0, checked."""
+        """Return the checked learning rate of a step; the first step is 0."""
         if not callable(self.lr):
             return float(self.lr)
         value: Any = self.lr(step)
@@ -110,7 +110,7 @@ class Optimizer:
         return float(value)
 
     def numbers(self) -> list[float]:
-        """Return the settings' values, a pair's one after the other."""
+        """Return the settings' values; a pair gives two."""
         values = [getattr(self, name) for name in self.settings]
         values = [0.0 if callable(value) else value for value in values]  # a schedule
         return [float(x) for v in values for x in (v if isinstance(v, tuple) else (v,))]
@@ -119,32 +119,32 @@ class Optimizer:
     def step(self, params: Any, grads: Any) -> None:
         """Update every array of `params` in place, by its gradient.
 
-        The first step is where an optimizer learns what its tree is like; from then on it serves
-        that tree, whose arrays may be others of the same shapes.
+        In the first step an optimizer learns the structure of its tree. Later steps need the same
+        structure; the arrays may be others of the same shapes.
 
         Parameters
         ----------
         params : array, or dict, list or tuple of arrays, nested
             float32, float64 or float16 (computed in float32), of any strides; None is no array.
         grads : like `params`
-            Of the same shapes, of any dtype that NumPy makes numbers of. Keys are those of
-            `params`, or with "d" or "grad_" before: "W1", "dW1", "grad_W1".
+            Of the same shapes, of any dtype that NumPy converts to numbers. The keys of `params`,
+            also with "d" or "grad_" in front: "W1", "dW1", "grad_W1".
 
         Raises
         ------
         TypeError, ValueError
-            For what is missing, too much, of another shape, read-only, or shares memory with what
-            is updated. Then nothing has been updated.
+            If an array is missing, unexpected, of another shape, read-only, or shares memory with
+            one that is updated. Then nothing has been updated.
 
         Notes
         -----
-        Weight decay is for arrays of two axes or more and for an array that is the whole tree; or
-        for those of which ``decay(key, array)`` is true, where the key of a nested array is the
-        tuple of all keys that lead to it. It is asked in the first step.
+        Weight decay is for arrays of two axes or more and for an array that is the whole tree. If
+        `decay` is given, it is for arrays whose ``decay(key, array)`` is true; the key of a nested
+        array is the tuple of all keys that lead to it. `decay` is called in the first step.
 
-        What is remembered lies in the optimizer, in arrays like `params`, by their place in the
-        tree. After the first step no array is made any more. An array that lies in one piece is
-        updated where it is; others through buffers that are kept.
+        The optimizer stores what it remembers in arrays like `params`, by their place in the tree.
+        After the first step it makes no new arrays. A contiguous array is updated in place, others
+        through buffers that are kept.
 
         Examples
         --------
@@ -165,8 +165,8 @@ class Optimizer:
         Returns
         -------
         dict
-            "optimizer", "steps", "powers", and each vector by its name as a tree like the
-            parameters, of dicts and lists. After `load_state_dict` steps go on to the bit.
+            "optimizer", "steps", "powers", and each vector by its name, as a tree like the
+            parameters, of dicts and lists. After `load_state_dict`, steps continue to the bit.
 
         Examples
         --------
@@ -191,7 +191,7 @@ class Optimizer:
         return made
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned, of an optimizer of the same kind.
+        """Continue from what `state_dict` of an optimizer of the same kind returned.
 
         Raises
         ------
@@ -241,7 +241,7 @@ class Optimizer:
         self._keep(TreeState(tree, shapes, dtypes, decays, vectors, powers, steps))
 
     def reset(self) -> None:
-        """Forget all that ``step`` remembers: the next one is the first, of any tree."""
+        """Forget all that ``step`` remembers: the next step is a first step, of any tree."""
         self._keep(None)
 
     def _keep(self, state: TreeState | None, compiled: Any = None, again: Any = None) -> None:
@@ -282,7 +282,7 @@ class Optimizer:
     def _run(
         self, state: TreeState, params: list[Array], grads: list[Array], spans: list[Span], own: Any
     ) -> None:
-        """Make a checked step, compiled; `own` is the make of the gradients."""
+        """Make a checked step, compiled; `own` is the structure of the gradients."""
         from fastgrad.optimizers.compiled_step import CompiledStep
 
         compiled = self._compiled
@@ -293,7 +293,7 @@ class Optimizer:
         self._keep(state, compiled, again if not callable(self.lr) else _scheduled(compiled, again))
 
     def at_step(self, step: int, decays: bool) -> Any:
-        """Return the same optimizer with this step's learning rate, and without decay if so."""
+        """Return the same optimizer with this step's learning rate, without decay if asked."""
         rule = object.__new__(type(self))
         rule.__dict__.update({k: v for k, v in self.__dict__.items() if not k.startswith("_")})
         rule.__dict__["lr"] = self.rate(f"{type(self).__name__}.step", step)
@@ -302,7 +302,7 @@ class Optimizer:
         return rule
 
     def decays(self, key: Any, array: Array, default: bool) -> bool:
-        """Return whether the weight decay is for an array: as `decay` says, if given."""
+        """Return whether weight decay is for an array: what `decay` says, if given."""
         return default if self.decay is None else bool(self.decay(key, array))
 
     def _check_decay(self) -> None:
@@ -327,7 +327,7 @@ class Optimizer:
 
 
 def _again(compiled: Any, gather: Any, gather_grads: Any) -> Any:
-    """Return the step of a tree that is made as in the step before: None where it is not."""
+    """Return a quick step for trees like the last one; for others it returns None."""
     call, table = compiled.call, compiled.first
 
     def again(params: Any, grads: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Learning rates that follow the step: what an optimizer's `lr` may be instead of a number.
+"""Schedules: learning rates that depend on the step, for an optimizer's `lr`.
 
-Any callable of the step will do, where the first step is 0. These can be compared and pickled.
+Any callable of the step works too; the first step is 0. These can be compared and pickled.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["cosine", "step", "warmup"]
 
 @dataclass(frozen=True)
 class cosine:
-    """From `lr` down to `end` along half a cosine in so many `steps`, and `end` from then on.
+    """From `lr` down to `end` along half a cosine over `steps` steps, then constant at `end`.
 
     ``end + (lr - end) * (1 + cos(pi * t / steps)) / 2`` (Loshchilov and Hutter, ICLR 2017).
 
@@ -54,7 +54,7 @@ class cosine:
 
 @dataclass(frozen=True)
 class step:
-    """`lr`, times `factor` after `every` so many steps.
+    """`lr`, multiplied by `factor` after each `every` steps.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class step:
 
 @dataclass(frozen=True)
 class warmup:
-    """Rising in equal parts over the first `steps`: ``(t + 1) / steps`` of what `then` gives.
+    """Rise linearly over the first `steps`: ``(t + 1) / steps`` times what `then` gives.
 
     Parameters
     ----------

@@ -14,20 +14,20 @@ ONE_TREE = "an optimizer serves one tree: opt.reset() forgets it"
 
 
 def work_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype that arrays of a dtype are updated in: float16 in float32."""
+    """Return the dtype in which arrays of a dtype are updated: float32 for float16."""
     return FLOAT64 if dtype.itemsize == 8 else FLOAT32
 
 
 @dataclass
 class TreeState:
-    """What there is to remember from one step to the next."""
+    """What an optimizer remembers from one step to the next."""
 
     tree: Tree
     shapes: list[tuple[int, ...]]
     dtypes: list[np.dtype[Any]]
-    decays: list[bool]  # whether the weight decay is for an array
-    vectors: list[list[Array]]  # of each array, in the order in which the optimizer names them
-    powers: list[float]  # of settings, to the number of steps
+    decays: list[bool]  # whether each array gets weight decay
+    vectors: list[list[Array]]  # for each array, in the order of the optimizer's names
+    powers: list[float]  # settings to the power of the number of steps
     steps: int = 0
     names: list[str] = field(init=False, repr=False)
 
@@ -35,7 +35,7 @@ class TreeState:
         self.names = self.tree.names("params")
 
     def check_tree(self, function: str, tree: Tree) -> None:
-        """Raise unless parameters are made like those of the steps before."""
+        """Raise unless the tree has the structure of earlier steps."""
         if tree.same(self.tree):
             return
         names = tree.names("params")
@@ -46,7 +46,7 @@ class TreeState:
         raise ValueError(f"{function}: params {what}: {ONE_TREE}")
 
     def check_arrays(self, function: str, params: list[Array]) -> None:
-        """Raise unless each array has the shape and dtype of the steps before."""
+        """Raise unless each array has the shape and dtype of earlier steps."""
         for name, array, shape, dtype in zip(
             self.names, params, self.shapes, self.dtypes, strict=True
         ):
@@ -77,7 +77,7 @@ def began(
     powers: int,
     decays: list[bool],
 ) -> TreeState:
-    """Return what there is to remember before the first step: of each array vectors so named."""
+    """Return the memory before the first step: for each array, vectors of these names."""
     vectors = [
         [
             np.full(p.shape, first_value, work_dtype(p.dtype), "F" if fortran(p) else "C")
@@ -90,5 +90,5 @@ def began(
 
 
 def fortran(array: Array) -> bool:
-    """Return whether an array lies in Fortran's order, and not in C's."""
+    """Return whether an array is in Fortran order and not in C order."""
     return bool(array.flags.f_contiguous and not array.flags.c_contiguous)

@@ -1,7 +1,7 @@
-"""fastgrad in plain NumPy, as a careful person writes it: the specification.
+"""fastgrad in plain NumPy, as a careful person would write it: the specification.
 
-Dense layers, activations, losses, networks and optimizers have the names and signatures that they
-have in `fastgrad`, so that
+Dense layers, activations, losses, networks and optimizers have the same names and signatures as
+in `fastgrad`, so that
 
 >>> import fastgrad.reference as fg
 >>> y, cache = fg.dense_forward([[1.0, 2.0]], [[1.0], [1.0]], activation="relu")
@@ -9,13 +9,13 @@ have in `fastgrad`, so that
 >>> fg.dense_backward(grad_y, cache).x.tolist()
 [[6.0, 6.0]]
 
-is the readable version of the same computation. It imports numpy alone. The compiled kernels are
-held against it: it has the checks of arguments in common with `fastgrad`, and no formula, no sum.
+is the readable version of the same computation. It imports only numpy. The compiled kernels are
+compared with it: it shares the checks of arguments with `fastgrad`, but no formula and no sum.
 
-Left out are layer objects (`nn`), `define_activation`, `EarlyStopping`, gradient checking, and what
-is about threads and compiling; the gradient checks and callbacks of `fastgrad` take these functions
-and networks too. Activations and losses of any package are known here by their names; caches and
-optimizers stay in the package they come from.
+It has no layer objects (`nn`), `define_activation`, `EarlyStopping` or gradient checking, and
+nothing about threads and compiling. The gradient checks and callbacks of `fastgrad` also accept
+these functions and networks. Activations and losses of any of the packages are accepted, by their
+names; a cache or an optimizer works only in the package that made it.
 """
 
 from fastgrad.networks.shared.training import FitResult, FitState

@@ -1,16 +1,16 @@
-"""Activation functions in plain NumPy: what they can do, and the table of them.
+"""Activation functions in plain NumPy: what they can do, and their table.
 
-An activation turns the pre-activation ``z`` of a layer into its output ``y = act(z)``. Going
-back, it turns ``grad_y = dL/dy`` into ``grad_z = dL/dz``. For the elementwise ones that is
-``grad_y * act'(z)``; softmax mixes the entries of a sample and has a rule of its own.
+An activation turns the pre-activation ``z`` of a layer into its output ``y = act(z)``. Backward,
+it turns ``grad_y = dL/dy`` into ``grad_z = dL/dz``. For an elementwise activation that is
+``grad_y * act'(z)``; softmax mixes the entries of a sample and has its own rule.
 
-Often the derivative is simplest in terms of the *output*: ``tanh' = 1 - y**2``. Then a layer can
-forget ``z``, which saves memory and a second ``tanh``. ``ACTIVATIONS`` lists who can do that;
-their scalar formulas are in `formulas`.
+Often the derivative is simplest in terms of the *output*: ``tanh' = 1 - y**2``. Then a layer need
+not keep ``z``, which saves memory and a second ``tanh``. ``ACTIVATIONS`` says which activations
+allow that; `formulas` has their formulas.
 
 Numeric rules, the same in the whole package:
 
-* Arrays promote as in NumPy; where none has floats, they become float64. float16 is computed in
+* Arrays promote as in NumPy; if none has floats, they become float64. float16 is computed in
   float32.
 * Nothing overflows on the way to a finite result, and an infinite ``z`` gives the limit
   (``silu(-inf) = 0``). NaN gives NaN. NumPy never warns: inf and NaN are values here, not events.
@@ -63,7 +63,7 @@ class Activation:
     slope_from_y : callable, optional
         The same derivative as a function of ``y = act(z)``, where there is one.
     halving : bool
-        Whether it lets about half of its input through; then the weights before it start with
+        Whether it passes only about half of its input; then the weights before it start with
         variance 2 / d, else 1 / d.
 
     Examples
@@ -92,7 +92,7 @@ class Activation:
         self.halving = halving
         self.slope_from_y = slope_from_y
         self.slope_from_z = slope_from_z or self._slope_through_y
-        self.from_output = slope_from_y is not None  # may a layer forget z?
+        self.from_output = slope_from_y is not None  # a layer need not keep z
         self._slope_from_saved = slope_from_y or self.slope_from_z
         self.__doc__ = formula.__doc__
 
@@ -116,7 +116,7 @@ class Activation:
     def backward_from_output(
         self, grad_y: ArrayLike, y: ArrayLike, *, out: Array | None = None
     ) -> Array:
-        """Return ``grad_z`` from the output ``y = act(z)``; ValueError where that is impossible."""
+        """Return ``grad_z`` from the output ``y = act(z)``; ValueError if that is impossible."""
         check_from_output(self.name, self.from_output)
         return self._evaluate(
             ".backward_from_output",
@@ -126,7 +126,7 @@ class Activation:
             y=y,
         )
 
-    # What the layers call: arrays of the working dtype in, no conversions, no errstate.
+    # The layers call these: arrays of the working dtype, no conversions, no errstate.
 
     def apply(self, z: Array, out: Array | None = None, axis: int = -1) -> Array:
         """Write ``act(z)`` into ``out``, which may be ``z``. ``axis`` is for softmax."""
@@ -159,7 +159,7 @@ class Activation:
             check_axis(caller, axis, next(iter(given)), arrays[0])
         if out is not None:
             check_out(caller, "out", out, shape, dtype, given)
-        if not shape:  # NumPy turns 0-d results into scalars, which `out=` refuses: lend an axis
+        if not shape:  # NumPy turns 0-d results into scalars, which `out=` refuses: add an axis
             arrays = [a.reshape(1) for a in arrays]
         with np.errstate(all="ignore"):
             result = function(*arrays).reshape(shape)
@@ -170,11 +170,11 @@ class Softmax(Activation):
     """Softmax along one axis: ``y_i = exp(z_i) / sum_j exp(z_j)``.
 
     Every output depends on every input of its sample, so there is no elementwise derivative.
-    The Jacobian is ``diag(y) - y y^T``; multiplied from the left by ``grad_y`` it needs no matrix:
+    The Jacobian is ``diag(y) - y y^T``; its product with ``grad_y`` needs no matrix:
     ``grad_z = y * (grad_y - sum(grad_y * y))``.
 
-    Subtracting the largest entry first changes nothing in the quotient and keeps ``exp`` finite.
-    A sample with a NaN or +inf, or with -inf only, is NaN throughout.
+    Subtracting the largest entry first does not change the quotient and keeps ``exp`` finite.
+    For a sample with a NaN or +inf, or with -inf only, all outputs are NaN.
 
     Examples
     --------
@@ -185,7 +185,7 @@ class Softmax(Activation):
 
     rowwise = True
 
-    def __init__(self) -> None:  # not the one of Activation: there is no formula per element
+    def __init__(self) -> None:  # not Activation's: there is no formula per element
         self.name = "softmax"
         self.halving = False
         self.from_output = True
@@ -244,12 +244,12 @@ class Softmax(Activation):
 class FromCallable(Activation):
     """Any elementwise Python function of arrays, differentiated by central differences.
 
-    ``act'(z) ~ (f(z + d) - f(z - d)) / 2d`` in float64, ``d = eps**(1/3) * max(1, |z|)``: the step
-    where the error of the formula, ~ d**2, balances that of the arithmetic, ~ eps / d. About ten
-    digits come out right, for two more evaluations of ``f``.
+    ``act'(z) ~ (f(z + d) - f(z - d)) / 2d`` in float64, ``d = eps**(1/3) * max(1, |z|)``: at this
+    step the error of the formula, ~ d**2, balances that of the arithmetic, ~ eps / d. About ten
+    digits are right. It evaluates ``f`` two more times.
 
-    ``f`` may work in place, and may return a buffer of its own again and again: it is given copies,
-    and what it returns is copied before it is called again.
+    ``f`` may work in place, and may return the same buffer each time: it gets copies of its input,
+    and its result is copied before the next call.
 
     Examples
     --------
@@ -259,12 +259,12 @@ class FromCallable(Activation):
     """
 
     def __init__(self, caller: str, function: Callable[[Array], Any]) -> None:
-        self.caller, self.function = caller, function  # caller: its name for errors
+        self.caller, self.function = caller, function  # caller: the name that errors give
         name = getattr(function, "__name__", type(function).__name__)
         super().__init__(name, self._call, slope_from_z=self._slope)
 
     def _call(self, z: Array, out: Array | None = None) -> Array:
-        assert out is None  # z is wanted on the way back
+        assert out is None  # the backward pass needs z
         return evaluated(self.caller, self.function, z, z.dtype)
 
     def _slope(self, z: Array) -> Array:

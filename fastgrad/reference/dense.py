@@ -10,7 +10,7 @@ samples=       x             w           b                  y and z
 =============  ============  ==========  =================  ==================
 
 In both, ``x`` may be one sample ``(d,)``, and ``y`` is then ``(k,)``. Rows may have leading batch
-axes ``(..., d)``. With ``z`` the pre-activation and ``grad_*`` short for ``dL/d*``, going back is
+axes ``(..., d)``. ``z`` is the pre-activation, ``grad_*`` means ``dL/d*``. The backward pass is
 
 =========  ===========================  ===========================
 gradient   rows                         columns
@@ -62,7 +62,7 @@ _USUAL_NEEDS = (_NEED, ("w", "b"))
 
 
 class DenseCache(NamedTuple):
-    """What the forward pass leaves for the backward pass. Nothing is copied: do not write to it."""
+    """What the forward pass keeps for the backward pass. Nothing is copied: do not write to it."""
 
     x: Array
     w: Array
@@ -70,7 +70,7 @@ class DenseCache(NamedTuple):
     saved: Array  # y if the derivative is a function of y, else z
     activation: Activation
     samples: str
-    dtype: np.dtype[Any]  # of the results; the arrays here are float32 where it is float16
+    dtype: np.dtype[Any]  # of the results; if it is float16, the arrays here are float32
 
 
 def dense(
@@ -113,16 +113,16 @@ def dense_forward(
     samples : {"rows", "columns"}
         Which axis counts samples.
     out : ndarray, optional
-        Where to put ``y``: of its exact shape and dtype, sharing no memory with an input.
+        Array for ``y``, of its exact shape and dtype, that shares no memory with an input.
 
     Returns
     -------
     y : ndarray
-        Of the dtype that NumPy promotes the inputs to; float64 where there are no floats.
+        Of the dtype that NumPy promotes the inputs to; float64 if there are no floats.
     cache : DenseCache
-        For `dense_backward`. It refers to ``x``, ``w`` and often ``y``: do not change them between.
-        (Nobody looks whether ``y`` was, as fastgrad does: that would be 5 to 15 % of what is timed
-        as NumPy's time.)
+        For `dense_backward`. It refers to ``x``, ``w`` and often ``y``: do not change them in
+        between. (fastgrad detects a changed ``y``, this does not: the check would add 5 to 15 %
+        to what is timed as NumPy's time.)
 
     Raises
     ------
@@ -147,7 +147,7 @@ def dense_forward(
 def _forward(
     function: str, x: Any, w: Any, b: Any, activation: Any, samples: str, out: Array | None
 ) -> tuple[Array, DenseCache]:
-    """Do what `function` does, which is its name for errors."""
+    """Do the work of `function`, the name that errors give."""
     act = resolve(function, activation)
     if out is None and _fit(x, w, b, samples):
         dtype = x.dtype
@@ -165,23 +165,23 @@ def _forward(
             z = w.dot(x)
         elif x.ndim <= 2:
             z = x.dot(w)
-        else:  # dot hands only matrices to BLAS
+        else:  # dot uses BLAS only for matrices
             z = as_rows(x).dot(w).reshape(*x.shape[:-1], w.shape[-1])
         if b is not None:
             if rows or z.ndim == 1:
                 z += b if b.ndim == 1 else b.reshape(-1)
             else:
                 z += b.reshape(-1, 1)
-        # z may be overwritten where y is all that the backward pass wants to know.
+        # z may be overwritten if the backward pass needs only y.
         y = act.apply(z, z if act.from_output else None, -1 if rows else 0)
     cache = DenseCache(x, w, b, y if act.from_output else z, act, samples, dtype)
     return (y if out is None and y.dtype is dtype else deliver(y, dtype, out)), cache
 
 
 def _fit(x: Any, w: Any, b: Any, samples: str) -> bool:
-    """Return whether these are what they mostly are, matrices that fit: no check has more to say.
+    """Return whether these are the usual case, matrices that fit: then all checks would pass.
 
-    That takes 0.3 us, the checks and conversions 2 us.
+    This takes 0.3 us, the checks and conversions take 2 us.
     """
     if not (type(x) is type(w) is np.ndarray and x.ndim == w.ndim == 2):
         return False
@@ -214,7 +214,7 @@ def dense_backward(
     cache : DenseCache
         From `dense_forward`.
     need : iterable of {"x", "w", "b", "z"}
-        Which gradients to compute; ``"z"`` is that of the pre-activation.
+        Which gradients to compute; ``"z"`` is the pre-activation's.
     out : DenseGrads, mapping or any object with fields x, w, b, z, optional
         Arrays to write to. A missing field or None means a new array.
     accumulate : bool
@@ -223,8 +223,8 @@ def dense_backward(
     Returns
     -------
     DenseGrads
-        Each gradient has the shape of what it belongs to. They share no memory with each other
-        or with the inputs.
+        Each gradient has the shape of its input. They share no memory with each other or with
+        the inputs.
 
     Examples
     --------
@@ -267,13 +267,13 @@ def dense_backward(
 
 
 def _gradients(grad_y: Array, cache: DenseCache, need: Iterable[str]) -> DenseGrads:
-    """Return new arrays, of the dtype of ``grad_y``, which is that of the arrays in the cache."""
+    """Return new arrays, of the dtype of ``grad_y`` and of the arrays in the cache."""
     x, w, b, saved, act, samples, _ = cache
     rows = samples == "rows"
     grad_x = grad_w = grad_b = None
     with np.errstate(all="ignore"):
         grad_z = grad_y if act is identity else act.pull_back(grad_y, saved, -1 if rows else 0)
-        # The transpose of the columns layout is the rows layout, at no cost.
+        # Transposing the columns layout gives the rows layout, at no cost.
         x_rows, g, w = as_rows(x, samples), as_rows(grad_z, samples), w if rows else w.T
         if "x" in need:
             # Written so that the result is contiguous in the caller's layout.
@@ -292,7 +292,7 @@ def _gradients(grad_y: Array, cache: DenseCache, need: Iterable[str]) -> DenseGr
 
 
 def _delivered(grad: Array, dtype: np.dtype[Any], out: Array | None, accumulate: bool) -> Array:
-    """Return ``grad`` in ``dtype``, in or added into ``out`` where there is one."""
+    """Return ``grad`` in ``dtype``, written or added into ``out`` if given."""
     if out is None or not accumulate:
         return deliver(grad, dtype, out)
     with np.errstate(all="ignore"):
@@ -303,7 +303,7 @@ def _delivered(grad: Array, dtype: np.dtype[Any], out: Array | None, accumulate:
 def as_rows(array: Array, samples: str = "rows") -> Array:
     """Return a view (samples, features): a vector is one sample, leading axes are merged."""
     if samples == "columns":
-        array = array.T  # a vector stays what it is
+        array = array.T  # a vector stays as it is
     if array.ndim == 2:
         return array
     return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])

@@ -1,7 +1,7 @@
-"""The formula of every elementwise activation in plain NumPy, and its derivative beside it.
+"""The formula and the derivative of every elementwise activation, in plain NumPy.
 
 ``act(z, out)`` writes into ``out``, or into a new array, and returns it. ``out`` may be ``z``, so
-nothing reads ``z`` once ``out`` has been written. A slope is the derivative, in a new array:
+nothing reads ``z`` after ``out`` has been written. A slope is the derivative, in a new array:
 ``act_slope_from_z`` takes the pre-activation, ``act_slope_from_y`` the output ``y = act(z)``.
 
 softmax is not elementwise: see `activations`.
@@ -28,14 +28,14 @@ def identity(z: Array, out: Array | None = None) -> Array:
 def sigmoid(z: Array, out: Array | None = None) -> Array:
     """Return ``y = 1 / (1 + exp(-z))``; the derivative is ``y * (1 - y)``."""
     # As e / (1 + e), which keeps all digits of the small values at negative z. Above z = 40 the
-    # result rounds to 1 in any case, so capping z there only keeps e from overflowing.
+    # result rounds to 1 anyway, so the cap on z only keeps e from overflowing.
     e = np.minimum(z, 40.0)
     np.exp(e, out=e)
     return np.divide(e, e + 1.0, out=out)
 
 
 def sigmoid_slope_from_z(z: Array) -> Array:
-    """Return ``e / (1 + e)**2``, ``e = exp(-|z|)``: the derivative is even, so |z| will do."""
+    """Return ``e / (1 + e)**2``, ``e = exp(-|z|)``: the derivative is even, so it may use |z|."""
     e = np.abs(z)
     np.negative(e, out=e)
     np.exp(e, out=e)
@@ -159,7 +159,7 @@ def silu_slope_from_z(z: Array) -> Array:
 
 
 def _sigmoid_and_rest(z: Array) -> tuple[Array, Array]:
-    """Return ``s = sigmoid(z)`` and ``1 - s``, which would cancel if subtracted."""
+    """Return ``s = sigmoid(z)`` and ``1 - s``, without a subtraction, which would cancel."""
     e = np.exp(np.minimum(z, 80.0))
     rest = 1.0 / (1.0 + e)
     e *= rest
@@ -247,7 +247,7 @@ def gelu_slope_from_z(z: Array) -> Array:
 
 
 # gelu_tanh replaces Phi(z) by (1 + tanh(v)) / 2 = sigmoid(2v), v = sqrt(2/pi) (z + 0.044715 z**3).
-# The sigmoid does not cancel at negative z as 1 + tanh does. At |z| = 40 it has long been 0 or 1.
+# The sigmoid does not cancel at negative z, 1 + tanh does. At |z| = 40 it is exactly 0 or 1.
 SQRT_8_OVER_PI = float(np.sqrt(8.0 / np.pi))
 
 

@@ -1,8 +1,8 @@
 """Layer normalization in plain NumPy: ``y = act(gain * h + shift)``, forward and backward.
 
-``h = (x - mean) / sqrt(variance + 1e-5)``, where mean and variance are those of each sample's k
-numbers (Ba, Kiros and Hinton, arXiv:1607.06450). With g the gradient of what the activation is
-applied to, and means over a sample's numbers::
+``h = (x - mean) / sqrt(variance + 1e-5)``, with the mean and the variance of each sample's k
+numbers (Ba, Kiros and Hinton, arXiv:1607.06450). g is the gradient with respect to the
+activation's input; means are over a sample's numbers::
 
     grad_gain = (g * h).sum(samples)        grad_shift = g.sum(samples)
     grad_x = (g * gain - mean(g * gain) - h * mean(g * gain * h)) / sqrt(variance + 1e-5)
@@ -28,7 +28,7 @@ class LayerNormCache(NamedTuple):
     h: Array
     scale: Array  # 1 / sqrt(variance + eps), one per sample
     gain: Array
-    saved: Array  # y, or what the activation was applied to
+    saved: Array  # y, or the activation's input
     activation: Any
     samples: str
 
@@ -41,7 +41,7 @@ def layer_norm_forward(
     along = gain.reshape(-1) if x.ndim == 1 else gain
     with np.errstate(all="ignore"):
         centered = x - x.mean(axis, keepdims=True)
-        centered -= centered.mean(axis, keepdims=True)  # what rounding left of a large mean
+        centered -= centered.mean(axis, keepdims=True)  # removes what rounding left of a large mean
         variance = np.mean(centered * centered, axis, keepdims=True)
         scale = 1 / np.sqrt(variance + x.dtype.type(EPS))
         h = centered * scale

@@ -1,7 +1,7 @@
 """Loss functions in plain NumPy: one number from a batch of predictions, and its gradient.
 
-A loss is a sum of terms. For the elementwise ones there is a term per element of ``pred``; for
-softmax cross-entropy there is one per sample. ``reduction`` says what to divide the sum by:
+A loss is a sum of terms. An elementwise loss has one term per element of ``pred``, softmax
+cross-entropy has one per sample. ``reduction`` says what to divide the sum by:
 
 =============  ========================================================================
 ``"mean"``     the number of terms
@@ -9,10 +9,10 @@ softmax cross-entropy there is one per sample. ``reduction`` says what to divide
 ``"samples"``  the number of samples (sum over outputs, mean over the batch)
 =============  ========================================================================
 
-``samples="rows"``: ``pred`` is ``(n, d)``, or ``(..., d)``; ``"columns"``: ``(d, n)``. A 1-D
-``pred`` is one sample of d features in both.
+``samples="rows"``: ``pred`` is ``(n, d)``, or ``(..., d)``; ``"columns"``: ``(d, n)``. In both,
+a 1-D ``pred`` is one sample of d features.
 
-Terms are added up in float64 whatever the dtype; gradients have the dtype of ``pred``.
+Terms are added in float64 for every dtype; gradients have the dtype of ``pred``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Loss:
     name: str
     rowwise = False  # whether there is a term per sample, not one per element
     takes_target = True
-    probabilities = False  # whether targets must lie between 0 and 1: else there is no minimum
+    probabilities = False  # whether targets must be from 0 to 1: else there is no minimum
 
     def __repr__(self) -> str:
         return f"<loss {self.name}>"
@@ -59,7 +59,7 @@ class _Loss:
         out: Array | None = None,
         want_grad: bool = True,
     ) -> tuple[float, Array]:
-        """Return the loss and its gradient; the latter is of no use unless it is wanted."""
+        """Return the loss and its gradient, which is valid only if asked for."""
         given = loss_arguments(caller, pred, target, reduction, samples, self.rowwise)
         pred, target, classes, _ = given
         work, dtype = given.dtypes
@@ -87,7 +87,7 @@ class _Loss:
     def _terms_and_slope(
         self, pred: Array, target: Any, samples: str, want_slope: bool
     ) -> tuple[Array, Array]:
-        """Return the terms, and in a new array the derivative of their sum."""
+        """Return the terms, and the derivative of their sum in a new array."""
         raise NotImplementedError
 
 
@@ -102,9 +102,9 @@ class Loss(_Loss):
         ``terms(basis, target)`` returns the term of each element, ``slope(basis, target)`` its
         derivative with respect to ``pred``.
     prepare : callable
-        ``prepare(pred, target)`` returns their ``basis``; by default ``pred - target``.
+        ``prepare(pred, target)`` returns ``basis``, by default ``pred - target``.
     probabilities : bool
-        Targets must lie between 0 and 1: else there is no minimum.
+        Targets must be from 0 to 1: else there is no minimum.
 
     Examples
     --------
@@ -148,8 +148,8 @@ class Loss(_Loss):
         Raises
         ------
         ValueError
-            If the shapes differ, ``out`` is unsuitable, ``reduction`` or ``samples`` unknown, or a
-            class index not an integer from 0 to c - 1.
+            If the shapes differ, ``out`` is unsuitable, ``reduction`` or ``samples`` is unknown, or
+            a class index is not an integer from 0 to c - 1.
         """
         caller = f"{self.name}.value_and_grad"
         check_target_given(caller, target)
@@ -163,7 +163,7 @@ class Loss(_Loss):
 
 
 class ArrayLoss(_Loss):
-    """A loss of one array ``y``, without target; ``reduction`` is ``"sum"`` unless told otherwise.
+    """A loss of one array ``y``, without target; ``reduction`` is ``"sum"`` by default.
 
     Examples
     --------
@@ -206,9 +206,9 @@ class SoftmaxCrossEntropy(Loss):
     """The cross-entropy between ``target`` and the softmax of the logits ``pred``.
 
     A sample's term is ``-sum_j t_j log(softmax(z)_j) = sum_j t_j (logsumexp(z) - z_j)``, its
-    gradient ``softmax(z) * sum_j t_j - t``. ``target`` holds, per sample, a class index, or a
-    one-hot or probability vector, then of the shape of ``pred``. A class of probability 0 adds
-    nothing, even where its logit is -inf.
+    gradient ``softmax(z) * sum_j t_j - t``. ``target`` holds a class index per sample, or a
+    one-hot or probability vector per sample, in the shape of ``pred``. A class of probability 0
+    adds nothing, even if its logit is -inf.
 
     There is one term per sample, so the reductions ``"mean"`` and ``"samples"`` agree.
 
@@ -222,7 +222,7 @@ class SoftmaxCrossEntropy(Loss):
 
     rowwise = True
 
-    def __init__(self) -> None:  # not the one of Loss: there are no terms per element
+    def __init__(self) -> None:  # not Loss's: there are no terms per element
         self.name = "softmax_cross_entropy"
         self.__doc__ = type(self).__doc__
 
@@ -287,7 +287,7 @@ def _huber_slope(diff: Array, _: Array) -> Array:
 
 
 def _log_cosh(diff: Array, _: Array) -> Array:
-    """``log(cosh(diff))``, where cosh does not overflow, and its logarithm does not cancel."""
+    """``log(cosh(diff))`` in a form that neither overflows nor cancels."""
     size = np.abs(diff.astype(np.float64, copy=False))
     near = np.log1p(2.0 * np.square(np.sinh(np.minimum(size, 1.0) / 2.0)))
     return np.where(size < 1.0, near, size - np.log(2.0) + np.log1p(np.exp(-2.0 * size)))
@@ -306,8 +306,8 @@ def _binary_cross_entropy(z: Array, target: Array) -> Array:
     # = softplus(z) - t z = max(z, 0) - t z + log(1 + exp(-|z|)): nothing here overflows.
     tail = np.log1p(np.exp(-np.abs(z)))
     line = np.maximum(z, 0.0) - target * z
-    # Where z is infinite that may be inf - inf or 0 * inf: there the line is (1 - t) z or -t z,
-    # and 0 for the class that z speaks for.
+    # For an infinite z that may be inf - inf or 0 * inf. There the term is (1 - t) z or -t z, which
+    # is 0 if the target is the class that z stands for.
     infinite = np.isinf(z)
     if infinite.any():
         share = np.where(z > 0, 1.0 - target, -target)

@@ -1,6 +1,6 @@
 """A whole network in plain NumPy: dense layers and a loss, and backpropagation through them.
 
-All parameters are one flat vector, and their gradient another. Layer by layer they hold the
+All parameters are one flat vector, their gradient is another. Both hold, layer by layer, the
 weights and then the bias, each in C order:
 
 =============  ==========  ==========
@@ -10,11 +10,11 @@ samples=       w           b
 ``"columns"``  ``(k, d)``  ``(k, 1)``
 =============  ==========  ==========
 
-A normalized layer's are followed by its gain and shift, of the shape of b.
+In a normalized layer its gain and shift follow, each of the shape of b.
 
-Backpropagation is what is written by hand: forward through the layers, the loss and its gradient,
-backward through the layers; the gradient with respect to a layer's input is that of the output of
-the layer before.
+Backpropagation is written as one would by hand: forward through the layers, the loss and its
+gradient, backward through the layers. The gradient with respect to a layer's input is the gradient
+of the previous layer's output.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class MLP(PlainMLP):
     activations : sequence
         One per layer: None, a name or an activation object.
     loss : str or loss object
-        One of ``LOSSES``; those of one array take no target.
+        One of ``LOSSES``; a loss of one array takes no target.
     reduction : {"mean", "sum", "samples"}
         How the loss's terms are reduced.
     bias : bool
@@ -53,9 +53,9 @@ class MLP(PlainMLP):
     samples : {"rows", "columns"}
         Which axis of x counts samples.
     dtype : {"float32", "float64"}
-        What it computes in: params, inputs and targets are converted to it.
+        The dtype of the computation: params, inputs and targets are converted to it.
     normalize : {None, "layer"}
-        What is done to hidden layers before their activation: see `layer_norm`.
+        How hidden layers are normalized before their activation: see `layer_norm`.
 
     Raises
     ------
@@ -90,7 +90,7 @@ class MLP(PlainMLP):
         return self._keeping(layers, x)[0]
 
     def _keeping(self, layers: list[Any], x: Array) -> tuple[Array, list[Any]]:
-        """Return the last layer's output, and what each layer keeps for the way back."""
+        """Return the last layer's output, and what each layer keeps for the backward pass."""
         y, caches = x, []
         for own, layer in zip(layers, self._network.layers, strict=True):
             cache: Any
@@ -119,7 +119,7 @@ class MLP(PlainMLP):
                 need = ("x", "w", "b") if i > 0 else ("w", "b")
                 grad = dense_backward(grad_y, caches[i], need=need)
             for name, own in zip(grads[i]._fields, grads[i], strict=True):
-                if own is not None:  # faster than out=, which looks for shared memory
+                if own is not None:  # faster than out=, which checks for shared memory
                     own[...] = getattr(grad, name)
             grad_y = grad.x
         return float(value)

@@ -1,11 +1,11 @@
 """Gradient descent in plain NumPy: the steps of the optimizers of `fastgrad.optimizers`.
 
-An optimizer is only its settings. What the method remembers (velocity, means, the number of steps)
-is a `Memory`; ``start(params)`` begins with an empty one, ``start(params, memory)`` goes on. Both
-return a function ``step(grad)`` that changes ``params`` and the memory in place, and uses ``grad``
-as scratch space.
+An optimizer holds only its settings. What the method remembers (velocity, means, number of steps)
+is a `Memory`: ``start(params)`` begins with an empty one, ``start(params, memory)`` continues with
+a given one. Both return a function ``step(grad)``, which changes ``params`` and the memory in place
+and overwrites ``grad`` as scratch space.
 
-With p the parameters and g their gradient, everything is computed in the dtype of p; scalars such
+p are the parameters and g their gradient. Everything is computed in the dtype of p; scalars such
 as ``lr / (1 - beta1**t)`` are Python floats, which NumPy rounds to that dtype.
 """
 
@@ -34,19 +34,19 @@ Step = Callable[[Array], None]
 class Memory:
     """What a method remembers from step to step."""
 
-    vectors: list[Array]  # those that the optimizer names, of the parameters' shape and dtype
+    vectors: list[Array]  # as the optimizer names them, of the parameters' shape and dtype
     steps: int = 0
 
 
 class Optimizer(optimizers.Optimizer):
-    """What all optimizers are here: settings that `start` a training."""
+    """The base of all optimizers here: settings, and `start`, which begins a training."""
 
     def start(self, params: Array, memory: Memory | None = None) -> Step:
-        """Return ``step(grad)``, which changes ``params`` in place and uses up ``grad``."""
+        """Return ``step(grad)``, which changes ``params`` in place and overwrites ``grad``."""
         raise NotImplementedError
 
     def memory(self, params: Array) -> Memory:
-        """Return what there is to remember before the first step."""
+        """Return the memory before the first step."""
         return Memory([np.full_like(params, self.first_value()) for _ in self.vectors()])
 
     def _run(
@@ -69,7 +69,7 @@ class Optimizer(optimizers.Optimizer):
 
 
 class SGD(Optimizer, optimizers.SGD):
-    """Stochastic gradient descent, with momentum and weight decay if asked for.
+    """Stochastic gradient descent, with optional momentum and weight decay.
 
     ``g += weight_decay * p``; ``v = momentum * v + g``; ``p -= lr * v``, or with ``nesterov``
     ``p -= lr * (g + momentum * v)``. v starts at zero. Settings: see `fastgrad.SGD`.
@@ -109,7 +109,7 @@ class SGD(Optimizer, optimizers.SGD):
 
 
 class Adam(Optimizer, optimizers.Adam):
-    """Adam (Kingma and Ba, ICLR 2015), with weight decay as part of the gradient.
+    """Adam (Kingma and Ba, ICLR 2015), with weight decay added to the gradient.
 
     ``g += weight_decay * p``; ``m = b1 * m + (1 - b1) * g``; ``v = b2 * v + (1 - b2) * g**2``;
     ``p -= lr / (1 - b1**t) * m / (sqrt(v) / sqrt(1 - b2**t) + eps)`` in step t = 1, 2, ...
@@ -161,7 +161,7 @@ class Adam(Optimizer, optimizers.Adam):
 class AdamW(Adam, optimizers.AdamW):
     """Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019).
 
-    ``p *= 1 - lr * weight_decay``, then a step of `Adam` whose gradient has no decay in it.
+    ``p *= 1 - lr * weight_decay``, then a step of `Adam` without decay in its gradient.
 
     Examples
     --------
@@ -176,11 +176,11 @@ class AdamW(Adam, optimizers.AdamW):
 
 
 class RMSprop(Optimizer, optimizers.RMSprop):
-    """RMSprop, as PyTorch has it.
+    """RMSprop, as in PyTorch.
 
     ``g += weight_decay * p``; ``v = alpha * v + (1 - alpha) * g**2``; ``d = g / (sqrt(v) + eps)``;
-    ``p -= lr * d``. If ``centered``, v less the square of the running mean of g stands for v; with
-    ``momentum``, ``u = momentum * u + d; p -= lr * u``. Settings: see `fastgrad.RMSprop`.
+    ``p -= lr * d``. If ``centered``, v minus the square of the running mean of g replaces v;
+    with ``momentum``, ``u = momentum * u + d; p -= lr * u``. Settings: see `fastgrad.RMSprop`.
 
     Examples
     --------
@@ -277,7 +277,7 @@ def clip_norm(grads: Any, max_norm: float) -> float:
     """
     limit = check_limit("clip_norm", "max_norm", max_norm)
     arrays = changed("clip_norm", "grads", grads)
-    wide = [array.astype(np.longdouble) for array in arrays]  # whose squares do not overflow
+    wide = [array.astype(np.longdouble) for array in arrays]  # in which squares do not overflow
     norm = np.sqrt(sum((array * array).sum() for array in wide))
     if norm > limit:
         with np.errstate(all="ignore"):

@@ -1,8 +1,8 @@
 """Recurrent layers over all their steps, forward and backward, in plain NumPy.
 
 For t steps of n samples: x ``(t, n, d)``, states ``(t, n, k)``, wx ``(d, gates * k)``, wh
-``(k, gates * k)``, b ``(gates * k,)``. A step computes ``a = x[t] @ wx + b``, its gates from that
-and from the state h before it, and the next state:
+``(k, gates * k)``, b ``(gates * k,)``. A step computes ``a = x[t] @ wx + b``, then its gates
+from a and from the previous state h, then the next state:
 
 ====  ===========================================================================================
 rnn   ``h = act(a + h @ wh)``
@@ -12,8 +12,8 @@ gru   ``r, z = sigmoid(a + h @ wh)``, ``h = (1 - z) * n + z * h``, with
       ``n = tanh(a + (r * h) @ wh)`` or ``n = tanh(a + r * (h @ wh + b_h))``
 ====  ===========================================================================================
 
-Going back a step turns the gradients of the state (and of the cells) into those of a, of what the
-product with wh gave, and of the state before. A sample that has ended keeps its state.
+The backward pass of a step turns the gradients of the state (and of the cells) into those of a, of
+the product with wh, and of the previous state. A sample that has ended keeps its state.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def rnn_forward(
     *,
     lengths: ArrayLike | None = None,
 ) -> tuple[Array, RecurrentCache]:
-    """Return the states ``h[t] = act(x[t] @ wx + h[t-1] @ wh + b)`` and a cache for the way back.
+    """Return the states ``h[t] = act(x[t] @ wx + h[t-1] @ wh + b)``, and a cache for backward.
 
     The arguments are those of `fastgrad.rnn_forward`.
 
@@ -115,7 +115,7 @@ def lstm_forward(
     *,
     lengths: ArrayLike | None = None,
 ) -> tuple[Array, Array, RecurrentCache]:
-    """Return the states and cells of an LSTM after each step, and a cache for the way back.
+    """Return the states and cells of an LSTM after each step, and a cache for the backward pass.
 
     The arguments are those of `fastgrad.lstm_forward`.
 
@@ -167,7 +167,7 @@ def gru_forward(
     *,
     lengths: ArrayLike | None = None,
 ) -> tuple[Array, RecurrentCache]:
-    """Return the states of a GRU after each step, and a cache for the way back.
+    """Return the states of a GRU after each step, and a cache for the backward pass.
 
     The arguments are those of `fastgrad.gru_forward`.
 
@@ -210,7 +210,7 @@ def gru_backward(
 def _forward(
     cell: str, setting: Any, given: RecurrentArguments
 ) -> tuple[Array, Array | None, tuple[Array, ...]]:
-    """Return all states, all cells, and what the way back needs of each step."""
+    """Return all states, all cells, and what the backward pass needs of each step."""
     hs: list[Array] = [given.h0]
     cs: list[Any] = [given.c0]
     kept: list[tuple[Array, ...]] = []
@@ -313,7 +313,7 @@ def _gradients(
 def _lstm_back(
     dh: Array, dc: Array, c: Array, saved: list[Array], setting: str
 ) -> tuple[Array, Array]:
-    """Return the gradients of the gates and of the cells before."""
+    """Return the gradients of the gates and of the previous cells."""
     i, f, o, g, tanh_c = saved
     dc = dc + dh * o * tanh_slope_from_y(tanh_c)
     da = np.empty((len(dh), 4 * dh.shape[1]), dh.dtype)
@@ -330,7 +330,7 @@ def _lstm_back(
 def _gru_back(
     dh: Array, h: Array, saved: list[Array], wh: Array, setting: str, grad_wh: Array
 ) -> tuple[Array, Array, Array]:
-    """Return the gradients of a, of the products with wh, and of h; add to that of wh."""
+    """Return the gradients of a, of the products with wh, and of h; add to wh's."""
     r, z, n, q = saved
     k = h.shape[1]
     dn = dh * (1 - z) * tanh_slope_from_y(n)
