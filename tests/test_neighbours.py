@@ -6,10 +6,9 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import neighbours
 import pytest
-
-from tests import neighbours
-from tests.neighbours import NO_PYTHON, NO_WHEEL, PASSED, Release
+from neighbours import NO_PYTHON, NO_WHEEL, PASSED, Release
 
 PRINTED = """numba (0.65.1)
 Available versions: 0.65.1, 0.65.0, 0.65.0rc1, 0.64.0, 0.62.1, 0.62.0, 0.61.2, 0.9.0
