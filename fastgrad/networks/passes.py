@@ -126,8 +126,6 @@ class Passes:
         if direct is None:
             return None
         try:
-            if x.dtype is FLOAT16:  # left to Python, as compiled code would say 0.7 us later
-                return None
             p = params if params.dtype is dtype else self._native(params, out)
             inputs = x if x.dtype is dtype else self._native(x, out)
             goal = target
@@ -168,8 +166,6 @@ class Passes:
         if direct is None:
             return None
         try:
-            if x.dtype is FLOAT16:  # left to Python, as compiled code would say 0.7 us later
-                return None
             p = params if params.dtype is dtype else self._native(params, out)
             inputs = x if x.dtype is dtype else self._native(x, out)
             try:
@@ -186,6 +182,8 @@ class Passes:
         """Return an array in the network's dtype; None if too large, or not compiled."""
         if array.nbytes > WINDOW or self._shares(out, array):
             return None
+        if array.dtype is FLOAT16:  # compiled code does not know it
+            return array.astype(self.dtype) if type(array) is np.ndarray else None
         return self.conversions.converted(array, None)
 
     def _shares(self, out: Any, array: Array) -> bool:
