@@ -596,3 +596,14 @@ def test_a_known_kernel_writes_to_no_unfit_array(name: str, samples: str) -> Non
     for out in ([[0.0] * 4] * 3, 1.0, "no", False):
         with pytest.raises(TypeError, match=r"value_and_grad: out is a"):
             loss.value_and_grad(pred, *targets, samples=samples, out=out)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("package", [fg, reference, loops], ids=lambda p: p.__name__)
+def test_log_cosh_of_small_differences(package: Any, dtype: str) -> None:
+    """``d**2 / 2 - d**4 / 12``: the form for large ones would lose it in log(2)."""
+    for d in (2.0**-10, 2.0**-20, 2.0**-30):
+        pred = np.array([[d]], dtype)
+        value, grad = package.losses.log_cosh.value_and_grad(pred, np.zeros_like(pred))
+        assert value == pytest.approx(d**2 / 2 - d**4 / 12, rel=1e-14)
+        assert grad[0, 0] == pytest.approx(d - d**3 / 3, rel=2 * float(np.finfo(dtype).eps))
