@@ -103,6 +103,19 @@ def check_count(function: str, name: str, value: Any) -> int:
     return count
 
 
+def check_below(function: str, name: str, value: Any, bits: int) -> int:
+    """Return `value` as an int, or raise unless it is an integer from 0 to ``2**bits - 1``."""
+    index: Any = None if isinstance(value, bool) else value
+    try:
+        number = operator.index(index)
+    except TypeError:
+        kind = type(value).__name__
+        raise TypeError(f"{function}: {name} is a {kind}: give an integer") from None
+    if not 0 <= number < 1 << bits:
+        raise ValueError(f"{function}: {name} is {number}: it goes from 0 to 2**{bits} - 1")
+    return number
+
+
 def check_number(function: str, name: str, value: Any) -> float:
     """Return `value` as a float, or raise unless it is a real number."""
     if isinstance(value, bool) or not isinstance(value, Real):

@@ -1940,5 +1940,85 @@ _RECURRENT = [
     ),
 ]
 
+_MORE_LAYERS = [
+    Fault(
+        "dropout-half",
+        "kernels/elementwise/philox.py",
+        "words[4 * i + 2] = types.uint32(e)",
+        "words[4 * i + 2] = types.uint32(f)",
+        "two elements of four are dropped together",
+    ),
+    Fault(
+        "dropout-bump",
+        "kernels/elementwise/philox.py",
+        "k + _W0 + _W0, m + _W1 + _W1",
+        "k + _W0, m + _W1",
+        "a key is used for two rounds",
+    ),
+    Fault(
+        "dropout-high",
+        "kernels/elementwise/philox.py",
+        "_two_rounds(place, place >> _HALF,",
+        "_two_rounds(place, place & np.uint64(0),",
+        "places 2**34 apart are dropped together",
+    ),
+    Fault(
+        "dropout-within",
+        "kernels/elementwise/philox.py",
+        "skipped = (place + done) % 4",
+        "skipped = 0",
+        "a piece that begins within a counter draws other words",
+    ),
+    Fault(
+        "dropout-limit",
+        "kernels/elementwise/philox.py",
+        "if words[i] >= threshold",
+        "if words[i] > threshold",
+        "an element of just this word is dropped",
+    ),
+    Fault(
+        "dropout-all",
+        "kernels/elementwise/philox.py",
+        "if threshold > LAST_WORD:",
+        "if False:",
+        "a rate near 1 drops nothing",
+    ),
+    Fault(
+        "dropout-key",
+        "layers/dropout.py",
+        "seed - (1 << 64)",
+        "0",
+        "large seeds drop the same elements",
+    ),
+    Fault(
+        "dropout-ceil",
+        "layers/dropout.py",
+        "math.ceil(rate * _WORDS)",
+        "int(rate * _WORDS)",
+        "the least rates drop nothing",
+    ),
+    Fault(
+        "dropout-place",
+        "layers/dropout.py",
+        "start + part.start,",
+        "start,",
+        "every thread draws the words of the first piece",
+    ),
+    Fault(
+        "dropout-copy",
+        "layers/dropout.py",
+        "deliver(y, dtypes.result, out)\n    flat, target",
+        "deliver(y, dtypes.result, None)\n    flat, target",
+        "a strided out is not written",
+    ),
+    Fault(
+        "dropout-promoted",
+        "layers/dropout_arguments.py",
+        "promoted(cache.dtype, array.dtype)",
+        "promoted(array.dtype)",
+        "a narrow grad_y rounds",
+    ),
+]
 
-FAULTS = [*_KERNELS, *_WRAPPERS, *_NETWORKS, *_RECURRENT]
+
+FAULTS = [*_KERNELS, *_WRAPPERS, *_NETWORKS, *_RECURRENT, *_MORE_LAYERS]

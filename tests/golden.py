@@ -214,6 +214,16 @@ def recurrent(
         yield from (*states, *getattr(fg, f"{cell}_backward")(grad, cache, **more))
 
 
+def dropout(
+    dtype: str, samples: str = "rows", form: Callable[[Array], Array] = as_it_is
+) -> Iterator[Array]:
+    """Yield outputs and gradients of dropout, which has one layout of samples."""
+    for shape, start in (((61, 97), 0), ((3, 1), 7), ((300, 300), 2**34 - 3)):
+        x, g = (form(numbers(f"dropout {a} {shape}", shape, dtype)) for a in "xg")
+        y, cache = fg.dropout_forward(x, 0.375, 2**40 + 5, 3, layer=2, start=start)
+        yield from (y, fg.dropout_backward(g, cache))
+
+
 def steps(
     name: str, dtype: str, samples: str = "rows", form: Callable[[Array], Array] = as_it_is
 ) -> Iterator[Array]:
@@ -250,6 +260,7 @@ for _dtype in DTYPES:
         WORKLOADS[f"thin {_name} {_dtype}"] = partial(layers, _name, _dtype, THIN)
     for _name in CELLS:
         WORKLOADS[f"recurrent {_name} {_dtype}"] = partial(recurrent, _name, _dtype)
+    WORKLOADS[f"dropout {_dtype}"] = partial(dropout, _dtype)
     WORKLOADS[f"few {_dtype}"] = partial(layers, "tanh", _dtype, FEW)
     WORKLOADS[f"single {_dtype}"] = partial(layers, "tanh", _dtype, SINGLE)
     WORKLOADS[f"deep {_dtype}"] = partial(layers, "tanh", _dtype, DEEP)

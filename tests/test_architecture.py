@@ -40,9 +40,12 @@ FLOORS = [
     ("calls",),
     ("reference", "loops"),
     # What a layer, a network and its training are, whoever computes them: the twins use it, too.
-    # Of the layers' files, which lie where their users look for them, two have such a floor.
+    # Of the layers' files, which lie where their users look for them, some have such a floor.
     ("networks.shared",),
-    ("layers.dense_arguments", "layers.recurrent_arguments", "layers.kinds"),
+    (
+        *("layers.dense_arguments", "layers.recurrent_arguments", "layers.dropout_arguments"),
+        "layers.kinds",
+    ),
     ("optimizers",),
     ("results", "arguments", "arrays", "terminal", "threads", "trees", "warning_categories"),
     ("kernels.calls",),
@@ -187,7 +190,8 @@ def test_who_may_import_other_packages(path: Path) -> None:
 # Arithmetic is each one's own: the kernels are held against it.
 SHARED = (
     *("arguments", "arrays", "optimizers", "results", "terminal", "trees", "warning_categories"),
-    *("layers.dense_arguments", "layers.recurrent_arguments", "layers.kinds", "networks.shared"),
+    *("layers.dense_arguments", "layers.recurrent_arguments", "layers.dropout_arguments"),
+    *("layers.kinds", "networks.shared"),
 )
 COMPUTING = {
     *("sum", "dot", "matmul", "einsum", "mean", "prod", "cumsum", "reduce"),
@@ -385,10 +389,12 @@ def test_tables_hold_nothing_more() -> None:
         assert list(package.LOSSES) == list(LOSSES), f"{package.__name__}.LOSSES differ"
 
 
-RECURRENT = [f"{cell}_{way}" for cell in ("rnn", "lstm", "gru") for way in ("forward", "backward")]
+LAYERS = ("dense", "rnn", "lstm", "gru", "dropout")
 
 
-@pytest.mark.parametrize("name", ["dense", "dense_forward", "dense_backward", *RECURRENT])
+@pytest.mark.parametrize(
+    "name", ["dense", *(f"{name}_{way}" for name in LAYERS for way in ("forward", "backward"))]
+)
 def test_twins_have_the_same_signatures(name: str) -> None:
     expected = inspect.signature(getattr(fg, name))
     for package in (reference, loops):

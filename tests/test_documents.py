@@ -113,6 +113,7 @@ def test_all_that_there_is_is_public_and_the_other_way_round() -> None:
     made = {
         "DenseCache",
         "DenseGrads",
+        "DropoutCache",
         "FitResult",
         "FitState",
         "GradReport",

@@ -61,6 +61,8 @@ UNITS = {
         ("layer", "cells", "rows.sigmoid", "rows.tanh"),
     ),
     "recurrent": Unit("calls.recurrent", ("recurrent_forward", "recurrent_backward"), ("steps",)),
+    "drop": Unit("elementwise.philox", ("drop",)),
+    "dropout": Unit("calls.dropout", ("dropout",), ("drop",)),
     "step": Unit("calls.step", ("optimizer_step",)),
     "clip": Unit("calls.clip", ("clip_norm", "clip_value")),
     "convert": Unit("calls.convert", ("natives", "converted", "classes")),

@@ -25,6 +25,7 @@ from . import activations, losses, optimizers
 from .activations import *  # noqa: F403 - its __all__ is the table
 from .activations import ACTIVATIONS
 from .dense import DenseGrads, dense, dense_backward, dense_forward
+from .dropout import DropoutCache, dropout_backward, dropout_forward
 from .losses import LOSSES
 from .network import MLP, LayerParams, NormParams
 from .optimizers import *  # noqa: F403 - its __all__ is what is public
@@ -45,6 +46,7 @@ __all__ = [
     "LOSSES",
     "MLP",
     "DenseGrads",
+    "DropoutCache",
     "FitResult",
     "FitState",
     "LayerParams",
@@ -57,6 +59,8 @@ __all__ = [
     "dense",
     "dense_backward",
     "dense_forward",
+    "dropout_backward",
+    "dropout_forward",
     "gru_backward",
     "gru_forward",
     "losses",

@@ -10,27 +10,20 @@ from fastgrad.kernels.calls.pyobject import (
     ENTRY,
     RELEASE_FROM,
     acquire_gil,
-    array_type,
-    as_integer,
-    class_descr,
     data,
-    descr_of,
     free,
     increment,
-    int_type,
-    native,
     no_memory,
-    none,
     not_taken,
     release_gil,
     true,
-    type_of,
     workspace,
 )
+from fastgrad.kernels.calls.words import read_words
 from fastgrad.kernels.network import recurrent_table as at
 from fastgrad.kernels.network.recurrent import STEPS, workspaces
 from fastgrad.kernels.toolchain.compile import assemble, external, kernel
-from fastgrad.kernels.toolchain.pointers import address_of, as_pointer, read_word, scratch, word
+from fastgrad.kernels.toolchain.pointers import address_of, scratch, word
 
 
 def build(dtype_name: str) -> str:
@@ -41,28 +34,10 @@ def build(dtype_name: str) -> str:
     steps_backward = external("steps_backward", dtype_name, STEPS)
 
     @kernel
-    def read(words: int, args: int, count: int, table: int) -> bool:
-        """Write the arguments as words to a table; return whether all are in the kernels' form."""
-        values = as_pointer(table, types.intp)
-        for i in range(count):
-            given = read_word(args + 8 * i)
-            if given == none(words):
-                values[i] = 0
-            elif type_of(given) == int_type(words):
-                values[i] = as_integer(given)
-            elif native(given, words) or (
-                type_of(given) == array_type(words) and descr_of(given) == class_descr(words)
-            ):
-                values[i] = data(given)
-            else:
-                return False
-        return True
-
-    @kernel
     def run(words: int, args: int, count: int, back: bool) -> int:
         """Return True as a new reference, None if an argument is not in the kernels' form."""
         table = address_of(scratch(WORDS, types.intp))
-        if not read(words, args, count, table):
+        if not read_words(words, args, count, table):
             return not_taken(words)
         space = workspace(lay_out(table, back, 0) + 64)
         if space == 0:
