@@ -30,6 +30,7 @@ RESULTS = {
     "DenseCache", "DenseGrads", "DropoutCache", "FitResult", "FitState", "GradReport",
     "LayerParams",
     "LstmGrads", "NormParams", "RecurrentCache", "RnnGrads", "losses.ArrayLoss", "losses.Loss",
+    "Diagnosis", "Finding",
 }  # fmt: skip
 
 # Sections that a docstring need not have, though its kind does.
@@ -39,6 +40,7 @@ LACKING: dict[str, tuple[str, ...]] = {
     "EarlyStopping.__call__": ("Raises",),
     "get_num_threads": ("Raises", "Returns"),  # its summary says all
     "show_config": ("Raises",),
+    "Diagnosis.headline": ("Raises", "Returns"),  # its summary says all
     "nn.Layer": ("Examples",),  # its subclasses have them
 }
 

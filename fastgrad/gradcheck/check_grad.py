@@ -19,6 +19,7 @@ from fastgrad.gradcheck.differences import (
     numerical_grad,
     one_array,
 )
+from fastgrad.gradcheck.finding import Finding
 from fastgrad.gradcheck.noise import unit_of
 from fastgrad.gradcheck.slopes import Slopes, find_slopes
 
@@ -53,6 +54,8 @@ class GradReport:
         The entries at a kink of f: ``(index, slope to the left, slope to the right)``.
     rtol, atol : float
         ``tolerance = atol + rtol * abs(numerical)``, plus the error unless `atol` was given.
+    findings : tuple of Finding
+        What is wrong, in words; empty if nothing is known to be.
     noise : float
         The rounding of the numbers f returns, root mean square, as measured.
     method : str
@@ -82,6 +85,23 @@ class GradReport:
     atol: float
     noise: float
     method: str
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong, in words; empty unless `state` is "wrong"."""
+        if self.state != "wrong" or self.worst_index is None:
+            return ()
+        i, size = self.worst_index, self.analytic.size
+        return (
+            Finding(
+                "grad",
+                "wrong entries",
+                None,
+                f"{int(self.wrong.sum())} of {size} entries differ from {self.method} differences; "
+                f"the worst is {list(i)}: {self.analytic[i]:.10g} for {self.numerical[i]:.10g}.",
+                "fg.diagnose(f, x, grad) looks for the mistake.",
+            ),
+        )
 
     def __bool__(self) -> bool:
         return self.ok
