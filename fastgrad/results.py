@@ -136,6 +136,47 @@ class LstmGrads(NamedTuple):
     b: Array | None = None
 
 
+class EmbeddingGrads(NamedTuple):
+    """The gradient of an embedding's table.
+
+    Attributes
+    ----------
+    table : ndarray
+        ``(words, d)``; rows that have not been used are 0.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> _, cache = fg.embedding_forward([1, 1], [[0.0], [0.0]])
+    >>> fg.embedding_backward([[2.0], [3.0]], cache).table.tolist()
+    [[0.0], [5.0]]
+    """
+
+    table: Array | None = None
+
+
+class EmbeddingRows(NamedTuple):
+    """The rows of an embedding's table that have been used, and their gradients.
+
+    Attributes
+    ----------
+    ids : ndarray of int64
+        ``(m,)``, in increasing order, each once.
+    rows : ndarray
+        ``(m, d)``: ``grad_table[ids]``.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> _, cache = fg.embedding_forward([1, 1], [[0.0], [0.0]])
+    >>> fg.embedding_backward([[2.0], [3.0]], cache, rows=True).rows.tolist()
+    [[5.0]]
+    """
+
+    ids: Array
+    rows: Array
+
+
 # -- out= of one result -------------------------------------------------------------------------
 
 

@@ -224,6 +224,20 @@ def dropout(
         yield from (y, fg.dropout_backward(g, cache))
 
 
+def embedding(
+    dtype: str, samples: str = "rows", form: Callable[[Array], Array] = as_it_is
+) -> Iterator[Array]:
+    """Yield rows of tables, and the sums of their gradients, which have one layout of samples."""
+    for words, width, shape in ((7, 19, (300,)), (1000, 33, (61, 5)), (3, 1, (500,))):
+        table = form(numbers(f"table {shape}", (words, width), dtype))
+        ids = form((integers(f"ids {shape}", int(np.prod(shape))) % words).reshape(shape))
+        y, cache = fg.embedding_forward(ids.astype(np.int64), table)
+        grad = form(numbers(f"rows {shape}", (*shape, width), dtype))
+        yield from (y, *fg.embedding_backward(grad, cache))
+        used, sums = fg.embedding_backward(grad, cache, rows=True)
+        yield from (used.astype(dtype), sums)
+
+
 def steps(
     name: str, dtype: str, samples: str = "rows", form: Callable[[Array], Array] = as_it_is
 ) -> Iterator[Array]:
@@ -261,6 +275,7 @@ for _dtype in DTYPES:
     for _name in CELLS:
         WORKLOADS[f"recurrent {_name} {_dtype}"] = partial(recurrent, _name, _dtype)
     WORKLOADS[f"dropout {_dtype}"] = partial(dropout, _dtype)
+    WORKLOADS[f"embedding {_dtype}"] = partial(embedding, _dtype)
     WORKLOADS[f"few {_dtype}"] = partial(layers, "tanh", _dtype, FEW)
     WORKLOADS[f"single {_dtype}"] = partial(layers, "tanh", _dtype, SINGLE)
     WORKLOADS[f"deep {_dtype}"] = partial(layers, "tanh", _dtype, DEEP)

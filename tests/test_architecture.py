@@ -44,7 +44,7 @@ FLOORS = [
     ("networks.shared",),
     (
         *("layers.dense_arguments", "layers.recurrent_arguments", "layers.dropout_arguments"),
-        "layers.kinds",
+        *("layers.embedding_arguments", "layers.kinds"),
     ),
     ("optimizers",),
     ("results", "arguments", "arrays", "terminal", "threads", "trees", "warning_categories"),
@@ -191,7 +191,7 @@ def test_who_may_import_other_packages(path: Path) -> None:
 SHARED = (
     *("arguments", "arrays", "optimizers", "results", "terminal", "trees", "warning_categories"),
     *("layers.dense_arguments", "layers.recurrent_arguments", "layers.dropout_arguments"),
-    *("layers.kinds", "networks.shared"),
+    *("layers.embedding_arguments", "layers.kinds", "networks.shared"),
 )
 COMPUTING = {
     *("sum", "dot", "matmul", "einsum", "mean", "prod", "cumsum", "reduce"),
@@ -389,7 +389,7 @@ def test_tables_hold_nothing_more() -> None:
         assert list(package.LOSSES) == list(LOSSES), f"{package.__name__}.LOSSES differ"
 
 
-LAYERS = ("dense", "rnn", "lstm", "gru", "dropout")
+LAYERS = ("dense", "rnn", "lstm", "gru", "dropout", "embedding")
 
 
 @pytest.mark.parametrize(

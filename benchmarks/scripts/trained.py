@@ -204,20 +204,25 @@ def embedding() -> Step:
     is_context[:, 0] = 1
     adam, opt = AdamByHand(hand), fg.Adam(RATE)
 
-    def gradients(params: Params, sigmoid: Callable[[Array], Array]) -> Params:
-        v, u = params["inner"][centre], params["outer"][others]
-        slope = (sigmoid(np.einsum("nd,nkd->nk", v, u)) - is_context) / n
-        grads = {name: np.zeros_like(p) for name, p in params.items()}
+    def by_hand() -> Params:
+        v, u = hand["inner"][centre], hand["outer"][others]
+        slope = (1 / (1 + np.exp(-np.einsum("nd,nkd->nk", v, u))) - is_context) / n
+        grads = {name: np.zeros_like(p) for name, p in hand.items()}
         np.add.at(grads["inner"], centre, np.einsum("nk,nkd->nd", slope, u))
         np.add.at(grads["outer"], others, slope[..., None] * v[:, None])
-        return grads
-
-    def by_hand() -> Params:
-        adam.step(hand, gradients(hand, lambda z: 1 / (1 + np.exp(-z))))
+        adam.step(hand, grads)
         return hand
 
+    sums = {name: np.empty_like(p) for name, p in own.items()}
+
     def ours() -> Params:
-        opt.step(own, gradients(own, fg.sigmoid))
+        v, of_centre = fg.embedding_forward(centre, own["inner"])
+        u, of_others = fg.embedding_forward(others, own["outer"])
+        slope = (fg.sigmoid(np.einsum("nd,nkd->nk", v, u)) - is_context) / n
+        grad_v, grad_u = np.einsum("nk,nkd->nd", slope, u), slope[..., None] * v[:, None]
+        fg.embedding_backward(grad_v, of_centre, out={"table": sums["inner"]})
+        fg.embedding_backward(grad_u, of_others, out={"table": sums["outer"]})
+        opt.step(own, sums)
         return own
 
     return Step("word embedding, 10,000 x 100, negative sampling, Adam", 3, by_hand, ours)

@@ -63,6 +63,7 @@ UNITS = {
     "recurrent": Unit("calls.recurrent", ("recurrent_forward", "recurrent_backward"), ("steps",)),
     "drop": Unit("elementwise.philox", ("drop",)),
     "dropout": Unit("calls.dropout", ("dropout",), ("drop",)),
+    "embedding": Unit("calls.embedding", ("embedding_forward", "embedding_backward")),
     "step": Unit("calls.step", ("optimizer_step",)),
     "clip": Unit("calls.clip", ("clip_norm", "clip_value")),
     "convert": Unit("calls.convert", ("natives", "converted", "classes")),

@@ -26,6 +26,13 @@ from .activations import *  # noqa: F403 - its __all__ is the table
 from .activations import ACTIVATIONS
 from .dense import DenseGrads, dense, dense_backward, dense_forward
 from .dropout import DropoutCache, dropout_backward, dropout_forward
+from .embedding import (
+    EmbeddingCache,
+    EmbeddingGrads,
+    EmbeddingRows,
+    embedding_backward,
+    embedding_forward,
+)
 from .losses import LOSSES
 from .network import MLP, LayerParams, NormParams
 from .optimizers import *  # noqa: F403 - its __all__ is what is public
@@ -47,6 +54,9 @@ __all__ = [
     "MLP",
     "DenseGrads",
     "DropoutCache",
+    "EmbeddingCache",
+    "EmbeddingGrads",
+    "EmbeddingRows",
     "FitResult",
     "FitState",
     "LayerParams",
@@ -61,6 +71,8 @@ __all__ = [
     "dense_forward",
     "dropout_backward",
     "dropout_forward",
+    "embedding_backward",
+    "embedding_forward",
     "gru_backward",
     "gru_forward",
     "losses",
