@@ -2084,4 +2084,43 @@ _MORE_LAYERS = [
 ]
 
 
-FAULTS = [*_KERNELS, *_WRAPPERS, *_NETWORKS, *_RECURRENT, *_MORE_LAYERS]
+_BRIDGES = [
+    Fault(
+        "bridge-shared-w",
+        "layers/batched.py",
+        "return w.shape[:lead] == (1,) * lead and (b is None or b.shape[:lead] == (1,) * lead)",
+        "return w.shape[:lead] == (1,) * lead",
+        "the first sample's bias is every sample's under vmap",
+    ),
+    Fault(
+        "bridge-place",
+        "layers/batched.py",
+        "a[tuple(i if size > 1 else 0 for i, size in zip(place, a.shape, strict=False))]",
+        "a[tuple(0 for i, size in zip(place, a.shape, strict=False))]",
+        "the first sample stands for all under vmap",
+    ),
+    Fault(
+        "bridge-order",
+        "autograd.py",
+        "return [by_name[name] for name in need]",
+        "return list(by_name.values())[::-1]",
+        "the gradients of several arguments are swapped",
+    ),
+    Fault(
+        "bridge-second",
+        "torch/second.py",
+        "return made if b is not None else (*made, None)",
+        "return made if b is None else (*made[:-1], 2 * made[-1])",
+        "the second derivative of the bias is doubled",
+    ),
+    Fault(
+        "bridge-weight",
+        "torch/modules.py",
+        "layers.append((w if columns else w.T,",
+        "layers.append((w if columns else w[::-1].T,",
+        "a module's outputs come in another order",
+    ),
+]
+
+
+FAULTS = [*_KERNELS, *_WRAPPERS, *_NETWORKS, *_RECURRENT, *_MORE_LAYERS, *_BRIDGES]

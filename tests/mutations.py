@@ -59,7 +59,12 @@ _ERRORS = (
 )
 _LOSS = ("test_losses.py", *_ERRORS, "test_out.py")
 _ACTIVATION = ("test_activations.py", "test_softmax.py", "test_golden.py", *_DENSE)
+_BRIDGE = ("test_bridge_torch.py", "test_bridge_jax.py", "test_bridge_autograd.py")
 LIKELY = {
+    "layers/batched.py": _BRIDGE,
+    "autograd.py": _BRIDGE,
+    "torch/second.py": _BRIDGE,
+    "torch/modules.py": _BRIDGE,
     "kernels/elementwise/vector_math.py": (
         "test_accuracy.py",
         "test_vector_math.py",

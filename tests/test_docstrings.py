@@ -11,6 +11,7 @@ import importlib
 import inspect
 import itertools
 import pkgutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,27 @@ LACKING: dict[str, tuple[str, ...]] = {
 }
 
 
+BRIDGES = ("torch", "jax", "autograd")  # what lies in `fastgrad.torch`, if PyTorch is installed
+
+
+def bridge_module(name: str) -> Any:
+    """Return a module that needs the library it is named after, or None without that."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the library's own, at import
+            return importlib.import_module(f"fastgrad.{name}")
+    except ImportError:
+        return None
+
+
 def documented() -> dict[str, Any]:
     """Return all that a reader looks up, by name: functions and classes, then methods."""
     found: dict[str, Any] = {name: getattr(fg, name) for name in fg.__all__}
     found |= {f"nn.{name}": getattr(fg.nn, name) for name in fg.nn.__all__}
     found |= {f"losses.{kind}": getattr(fg.losses, kind) for kind in ("Loss", "ArrayLoss")}
+    for bridge in BRIDGES:
+        if module := bridge_module(bridge):
+            found |= {f"{bridge}.{name}": getattr(module, name) for name in module.__all__}
     found = {k: v for k, v in found.items() if inspect.isfunction(v) or inspect.isclass(v)}
     for name, cls in list(found.items()):
         if inspect.isclass(cls):
@@ -74,7 +91,8 @@ def sections(name: str) -> list[str]:
         signature = inspect.signature(value)
         takes = [p for p in signature.parameters if p != "self"]
         returns = inspect.isfunction(value) and signature.return_annotation != "None"
-        is_method = "." in name.removeprefix("nn.").removeprefix("losses.")
+        room, _, rest = name.partition(".")
+        is_method = "." in (rest if room in ("nn", "losses", *BRIDGES) else name)
         wanted = [
             *(["Parameters"] if takes else []),
             *(["Returns"] if returns else []),
@@ -171,6 +189,9 @@ MODULES = ["fastgrad"] + [
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name: str) -> None:
+    bridge = name.split(".")[1:2]
+    if bridge and bridge[0] in BRIDGES and bridge_module(bridge[0]) is None:
+        pytest.skip(f"{bridge[0]} is not installed")
     # What an example defines must not be known to the other tests.
     before = dict(fg.activations.ACTIVATIONS)
     result = doctest.testmod(
