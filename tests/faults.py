@@ -1325,6 +1325,45 @@ _NETWORKS = [
         "threads lose the gradient of shift",
     ),
     Fault(
+        "penalty-zero", "kernels/network/batch_end.py",
+        "slope = slope if value != zero else zero", "slope = slope",
+        "the penalty l1 pulls weights that are 0",
+    ),
+    Fault(
+        "penalty-nan", "kernels/network/batch_end.py",
+        "slope = slope if value == value else value", "slope = slope",
+        "the gradient of a weight that is NaN looks finite",
+    ),
+    Fault(
+        "penalty-infinite", "kernels/network/batch_end.py",
+        "value = l1 * sizes if l1 != 0 else 0.0", "value = l1 * sizes + l1 * squares",
+        "an infinite weight makes the value NaN without a penalty l1",
+    ),
+    Fault(
+        "penalty-blocks", "kernels/network/batch_end.py",
+        "add_slopes(w + first * size, g + first * size, some, l1, l2)",
+        "add_slopes(w, g, some, l1, l2)",
+        "the first weights of a large layer are penalized again and again",
+    ),
+    Fault(
+        "penalty-columns", "kernels/network/batch_end.py", "if columns:\n", "if False:\n",
+        "the value's last bits depend on the layout",
+    ),
+    Fault(
+        "penalty-share", "kernels/network/batch_end.py",
+        "samples = least(batch, count - number * batch)", "samples = batch",
+        "a short last batch's penalty counts as that of a full one",
+    ),
+    Fault(
+        "penalty-weights", "layers/kinds.py", "return self.inputs * self.outputs\n",
+        "return self.size\n", "biases are penalized, too",
+    ),
+    Fault(
+        "penalty-call", "kernels/calls/network.py",
+        "job[at.AT_END] = word(plan, at.END_BATCH)", "job[at.AT_END] = 0",
+        "the compiled call knows no penalties",
+    ),
+    Fault(
         "norm-adds", "kernels/network/layer_norm.py", "0, 0, sums, adds, one", "0, 0, sums, 0, one",
         "the gradient of gain is that of the last block",
     ),
@@ -1557,7 +1596,7 @@ _NETWORKS = [
         "an array given twice is scaled twice",
     ),
     Fault(
-        "clip-block", "kernels/calls/clip.py", "least(BLOCK, count - first)", "BLOCK",
+        "clip-block", "kernels/elementwise/norm.py", "least(BLOCK, count - first)", "BLOCK",
         "squares of what lies behind an array",
     ),
     Fault(

@@ -154,13 +154,15 @@ def network(
     normalize: str | None = None,
     samples: str = "rows",
     form: Callable[[Array], Array] = as_it_is,
+    **settings: float,
 ) -> Iterator[Array]:
     """Yield value, gradient and prediction of networks, and what three epochs make of them."""
     for sizes, activations, name in (
         ((9, 33, 20, 5), ("tanh", "gelu", None), "mse"),
         ((9, 70, 5), ("relu", None), "softmax_cross_entropy"),
     ):
-        net = fg.MLP(sizes, activations, name, samples=samples, dtype=dtype, normalize=normalize)
+        options: dict[str, Any] = {"samples": samples, "dtype": dtype, "normalize": normalize}
+        net = fg.MLP(sizes, activations, name, **options, **settings)
         key = f"network {sizes}"
         layers = []
         for i, (d, k) in enumerate(pairwise(sizes)):
@@ -268,6 +270,7 @@ for _dtype in DTYPES:
         WORKLOADS[f"loss {_name} {_dtype}"] = partial(loss, _name, _dtype)
     WORKLOADS[f"network {_dtype}"] = partial(network, _dtype)
     WORKLOADS[f"layer norm {_dtype}"] = partial(network, _dtype, "layer")
+    WORKLOADS[f"penalties {_dtype}"] = partial(network, _dtype, l1=2.0**-7, l2=0.3)
     for _name in OPTIMIZERS:
         WORKLOADS[f"steps {_name} {_dtype}"] = partial(steps, _name, _dtype)
     for _name in ("tanh", "softmax"):

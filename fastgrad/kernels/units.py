@@ -46,6 +46,7 @@ UNITS = {
         "calls.dense", ("dense_forward", "dense_backward", "dense_mark"), ("layer", "split_k")
     ),
     "plan": Unit("network.plan", ("plan_work",)),
+    "batch_end": Unit("network.batch_end", ("end_batch",)),
     "network": Unit("calls.network", ("network_value_and_grad",), ("plan",)),
     "predict": Unit("calls.predict", ("network_predict",), ("plan",)),
     "cells": Unit(

@@ -71,6 +71,11 @@ class Layer:
         """Multiply-adds per sample, forward and backward."""
         raise NotImplementedError
 
+    @property
+    def weights(self) -> int:
+        """How many of its first parameters are weights, which `MLP` penalizes with l1 and l2."""
+        return 0
+
     def lay_out(self, row: Array, places: at.Places, columns: bool) -> None:
         """Fill in this kind's own words of a plan's row; count the pieces of its gradient."""
         raise NotImplementedError
@@ -139,6 +144,11 @@ class Dense(Layer):
     def cost(self) -> int:
         """Three products of x, w and the gradient, and the activation forward and backward."""
         return (3 * self.inputs + 2 * ACTIVATION_COST) * self.outputs
+
+    @property
+    def weights(self) -> int:
+        """All of w."""
+        return self.inputs * self.outputs
 
     def lay_out(self, row: Array, places: at.Places, columns: bool) -> None:
         """Decide whether packed weights are transposed, and how many rows of w are a piece."""

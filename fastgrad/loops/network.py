@@ -85,3 +85,19 @@ class MLP(PlainMLP):
             need = ("w", "b", "x") if i > 0 else ("w", "b")
             grad_y = dense_backward(grad_y, caches[i], need=need, out=grads[i]).x
         return float(value)
+
+    def _penalize(self, layers: list[Any], grads: list[Any]) -> float:
+        value = 0.0
+        l1, l2 = self.dtype.type(self.l1), self.dtype.type(self.l2)
+        for own, grad in zip(layers, grads, strict=True):
+            if not isinstance(own, LayerParams):
+                continue
+            for i, row in enumerate(own.w):
+                for j, w in enumerate(row):
+                    if self.l1:  # an infinite weight may have a penalty of 0
+                        value += self.l1 * abs(float(w))
+                        grad.w[i, j] += l1 if w > 0 else -l1 if w < 0 else w  # 0, or NaN
+                    if self.l2:
+                        value += self.l2 / 2 * float(w) ** 2
+                        grad.w[i, j] += l2 * w
+        return value

@@ -53,6 +53,7 @@ class Job:
         *,
         optimizer: Array | None = None,
         out: Array | None = None,
+        clip: float | None = None,
     ) -> None:
         from fastgrad.kernels.calls.entry import plain_function
 
@@ -77,6 +78,11 @@ class Job:
         words[at.PIECES] = self.added.ctypes.data
         for index, array in ((at.GRADIENT, gradient), (at.UPDATE, optimizer), (at.OUT, out)):
             words[index] = 0 if array is None else array.ctypes.data
+        if gradient is not None:
+            words[at.AT_END] = self.plan.words[at.END_BATCH]
+        self.floats[at.CLIP] = np.inf
+        if clip is not None:
+            words[at.AT_END], self.floats[at.CLIP] = at.end_batch(network.dtype.name), clip
         self.pass_terms = np.empty(0)
         self.window = 0  # the words point at samples up to this block
 
@@ -113,6 +119,15 @@ class Job:
         """Return the progress of the current pass."""
         block = self.done % self.per_pass
         return Reached(block, float(self.floats[at.TERMS]), float(self.floats[at.ALL_TERMS]))
+
+    def end_empty(self) -> float:
+        """Add the gradient of the penalties, for no samples; return their value."""
+        from fastgrad.kernels.calls.entry import plain_function
+
+        if self.words[at.AT_END]:
+            end = plain_function("batch_end", "end_batch", self.network.dtype.name, words=1)
+            end(self.words.ctypes.data)
+        return float(self.floats[at.ALL_TERMS])
 
     @property
     def terms(self) -> float:

@@ -59,6 +59,10 @@ class MLP(BaseMLP):
     normalize : {None, "layer"}
         What is done to hidden layers before their activation. ``"layer"``: layer normalization
         (Ba, Kiros and Hinton, arXiv:1607.06450), see the notes.
+    l1, l2 : float
+        Penalties on large weights: ``l1 * sum(abs(w)) + l2 / 2 * sum(w**2)`` over all layers' w,
+        never biases, gains and shifts, is added to the loss, its gradient ``l1 * sign(w) + l2 * w``
+        to that of w. Where w is 0, l1 has the gradient 0.
 
     Attributes
     ----------
@@ -121,8 +125,12 @@ class MLP(BaseMLP):
         samples: str = "rows",
         dtype: Any = "float32",
         normalize: str | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
     ) -> None:
-        super().__init__(sizes, activations, loss, reduction, bias, samples, dtype, normalize)
+        super().__init__(
+            sizes, activations, loss, reduction, bias, samples, dtype, normalize, l1, l2
+        )
         warn_of_logits(self.activations[-1], self.loss)
 
     def _activation(self, given: Any) -> Activation:
@@ -145,9 +153,10 @@ class MLP(BaseMLP):
         if lacking:
             raise ValueError(f"MLP: the pickled network lacks {', '.join(lacking)}")
         # Checked like any other network's settings, since kernels read what follows from them.
-        # No second warning. Pickles of 0.1 have no `normalize`.
+        # No second warning. Pickles of 0.1 have no `normalize`, `l1` and `l2`.
         settings = {name: state[name] for name in _SETTINGS}
-        self._settle(**settings, normalize=state.get("normalize"))
+        added = {name: state[name] for name in ("normalize", "l1", "l2") if name in state}
+        self._settle(**settings, **added)
         self.__dict__.update({n: v for n, v in state.items() if n not in self.__dict__})
 
     # -- the compiled calls -----------------------------------------------------------------
@@ -229,6 +238,7 @@ class MLP(BaseMLP):
         Returns
         -------
         value : float
+            With the penalties, if the network has `l1` or `l2`.
         grad : ndarray
             Of the network's dtype, in the order of the parameters: see `layers`. float64 if
             `params` is float64, whatever the network computes in: optimizers that work in
@@ -318,7 +328,8 @@ class MLP(BaseMLP):
         -------
         FitResult
             ``params`` and ``losses``: per epoch, the loss over its samples, each with the
-            parameters when it was used. ``stopped`` says what ended training early.
+            parameters when it was used, and the mean over the samples of the penalties `l1` and
+            `l2` of these parameters. ``stopped`` says what ended training early.
 
         Warns
         -----

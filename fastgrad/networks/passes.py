@@ -106,8 +106,10 @@ class Passes:
             into = check_out(caller, "out", out, (network.size,), dtype, inputs)
         n = len(data.x)
         if n == 0:
-            grad = deliver(np.zeros(network.size, self.dtype), dtype, into)
-            return network.reduced(0.0, 0), grad if out is None else out
+            grad = np.zeros(network.size, self.dtype)
+            value = network.reduced(0.0, 0) + Job(network, p, grad, data, 1).end_empty()
+            grad = deliver(grad, dtype, into)
+            return value, grad if out is None else out
         usable = into is not None and into.flags.aligned and into.flags.c_contiguous
         usable = usable and dtype is self.dtype
         grad = into if usable and into is not None else np.empty(network.size, self.dtype)

@@ -44,7 +44,9 @@ class Network(Architecture):
             most = max(2, threads.SHARE_FROM // self.cost)
             with COMPILE_LOCK.lock:
                 if self._plan is None:
-                    self._plan = make_plan(self.layers, dtype, self.size, self.columns, most, loss)
+                    self._plan = make_plan(
+                        self.layers, dtype, self.size, self.columns, most, loss, (self.l1, self.l2)
+                    )
         return self._plan
 
     def takes(self, *arrays: Array) -> bool:

@@ -21,6 +21,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fastgrad.arrays import Array
 from fastgrad.networks.shared.plain import PlainMLP
 from fastgrad.networks.shared.settings import loss_of, refuse_callable
@@ -56,6 +58,8 @@ class MLP(PlainMLP):
         The dtype of the computation: params, inputs and targets are converted to it.
     normalize : {None, "layer"}
         How hidden layers are normalized before their activation: see `layer_norm`.
+    l1, l2 : float
+        Added to the loss: ``l1 * sum(abs(w)) + l2 / 2 * sum(w**2)`` of the weights.
 
     Raises
     ------
@@ -122,4 +126,17 @@ class MLP(PlainMLP):
                 if own is not None:  # faster than out=, which checks for shared memory
                     own[...] = getattr(grad, name)
             grad_y = grad.x
+        return float(value)
+
+    def _penalize(self, layers: list[Any], grads: list[Any]) -> float:
+        value = 0.0
+        for own, grad in zip(layers, grads, strict=True):
+            if isinstance(own, LayerParams):
+                w = own.w.astype(np.float64)
+                if self.l1:  # an infinite weight may have a penalty of 0
+                    value += self.l1 * np.abs(w).sum()
+                    grad.w[...] += np.asarray(self.l1, self.dtype) * np.sign(own.w)
+                if self.l2:
+                    value += self.l2 / 2 * np.square(w).sum()
+                    grad.w[...] += np.asarray(self.l2, self.dtype) * own.w
         return float(value)

@@ -1,7 +1,6 @@
 """Entry points that clip gradients: all arrays of a tree in one call, by their norm or one by one.
 
-Squares are summed in float64 in the order of `reductions`, in blocks of BLOCK elements. The sums of
-blocks are added in order, array by array: the bits depend only on the shapes.
+Squares are summed as `norm` says, array by array: the bits depend only on the shapes.
 """
 
 from __future__ import annotations
@@ -30,16 +29,13 @@ from fastgrad.kernels.calls.pyobject import (
     tuple_size,
     type_of,
 )
-from fastgrad.kernels.elementwise.reductions import row_dot
+from fastgrad.kernels.elementwise.norm import LARGEST, SMALLEST, scale_of, squares_of
 from fastgrad.kernels.toolchain.compile import assemble, kernel
 from fastgrad.kernels.toolchain.headers import ALIGNED, C_ORDER, WRITEABLE
-from fastgrad.kernels.toolchain.pointers import as_pointer, least, word
+from fastgrad.kernels.toolchain.pointers import as_pointer, word
 
-BLOCK = 4096
 # From this many elements on, Python's lock is released: about 10 us.
 RELEASE_FROM = 1 << 15
-# Outside of these limits a sum of squares may have overflowed or lost bits: Python scales first.
-LARGEST, SMALLEST = 1e300, 1e-280
 
 
 def build(dtype_name: str) -> str:
@@ -78,28 +74,6 @@ def build(dtype_name: str) -> str:
                 if data(a) < reach(b, narrow) and data(b) < reach(a, narrow):
                     return False
         return True
-
-    def squares_of(dtype: Any) -> Any:
-        size = dtype.bitwidth // 8
-
-        @kernel
-        def squares(at: int, count: int) -> float:
-            total = 0.0
-            for first in range(0, count, BLOCK):
-                part = as_pointer(at + first * size, dtype)
-                total += row_dot(part, part, least(BLOCK, count - first))
-            return total
-
-        return squares
-
-    def scale_of(dtype: Any) -> Any:
-        @kernel
-        def scale(at: int, count: int, factor: float) -> None:
-            values, by = as_pointer(at, dtype), dtype(factor)
-            for i in range(count):
-                values[i] *= by
-
-        return scale
 
     def limit_of(dtype: Any) -> Any:
         @kernel

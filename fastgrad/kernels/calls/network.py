@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from numba import types
@@ -62,7 +63,9 @@ def job_opener(dtype_name: str) -> Any:
         job[at.STOP] = (n + BATCH_BLOCK - 1) // BATCH_BLOCK
         job[at.PASS], job[at.PASS_TERMS] = job[at.STOP], 0
         job[at.NEXT], job[at.COMMITTED], job[at.STEPS] = 0, 0, 0
-        as_pointer(job_at, wide)[at.ALL_TERMS] = 0.0
+        job[at.AT_END] = word(plan, at.END_BATCH)
+        numbers = as_pointer(job_at, wide)
+        numbers[at.ALL_TERMS], numbers[at.CLIP] = 0.0, math.inf
         return n
 
     return open_job

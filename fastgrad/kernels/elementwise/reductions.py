@@ -1,4 +1,4 @@
-"""Row reductions in a fixed order: max, sum, dot.
+"""Row reductions in a fixed order: max, sum, sum of absolute values, dot.
 
 Element j goes to lane ``j % 16``; the sixteen lanes are then combined as a tree. Sixteen is part of
 the result's definition, so the bits do not depend on the processor's vector width. Sums of float32
@@ -94,6 +94,11 @@ def _greater(sums: VectorWriter, a: Any, b: Any) -> Any:
     return sums.b_.select(sums.b_.fcmp_ordered(">", b, a), b, a)
 
 
+def _add_size(sums: VectorWriter, acc: Any, a: Any) -> Any:
+    negative = sums.b_.fcmp_ordered("<", a, sums.constant(0.0))
+    return sums.b_.fadd(acc, sums.b_.select(negative, sums.b_.fneg(a), a))
+
+
 def _multiply_add(sums: VectorWriter, acc: Any, a: Any, b: Any) -> Any:
     return sums.multiply_add(a, b, acc)
 
@@ -116,6 +121,16 @@ def row_sum(typingctx: Any, pointer: Any, n: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _reduction(builder, pointer.dtype, [args[0]], args[1], 0.0, True, _add, _add)
+
+    return types.float64(pointer, types.intp), codegen
+
+
+@intrinsic
+def row_sum_of_sizes(typingctx: Any, pointer: Any, n: Any) -> Any:
+    """Return the float64 sum of the absolute values of n elements."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _reduction(builder, pointer.dtype, [args[0]], args[1], 0.0, True, _add_size, _add)
 
     return types.float64(pointer, types.intp), codegen
 

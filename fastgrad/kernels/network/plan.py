@@ -177,6 +177,9 @@ def build(dtype_name: str) -> str:
         total[at.TERMS] = terms if opens else total[at.TERMS] + terms
         if closes:
             total[at.ALL_TERMS] += total[at.TERMS]
+            before_step = word(job, at.AT_END)
+            if before_step != 0:
+                call_address(before_step, (job,))
             optimizer = word(job, at.UPDATE)
             if optimizer != 0:
                 call_address(word(optimizer, 0), (optimizer,))

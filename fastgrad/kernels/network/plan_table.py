@@ -24,8 +24,10 @@ from fastgrad.kernels.toolchain.target import BATCH_BLOCK, tile
     GRAD, OTHER_GRAD, X_ROWS, TARGET_ROWS, A_SPACE, B_SPACE, PARTIAL,  # places in the workspace
     WEIGHTS,  # the place of packed weights, behind all others
     IN_PIECES,  # whether threads add a block's gradient in pieces, or as a whole
+    END_BATCH,  # with penalties the address of what `batch_end` does, else 0
+    L1, L2,  # float64: the factors of both penalties
     HEADER,
-) = range(19)  # fmt: skip
+) = range(22)  # fmt: skip
 (
     FORWARD, BACKWARD, PACK,  # addresses of the stages of the layer's kind; PACK may be 0
     INPUTS, OUTPUTS,
@@ -34,12 +36,13 @@ from fastgrad.kernels.toolchain.target import BATCH_BLOCK, tile
     Y, KEPT,  # places of the output and of what the activation's backward also needs (or 0)
     STATE,  # the place of what the stage keeps for its backward pass, or 0
     FIRST_PIECE,  # the number of the first piece of the layer's gradient
+    PENALIZED,  # how many parameters, from PARAMETERS on, are weights: penalties are for them
     # Words of dense layers alone.
     B,  # offset in the flat vector, in elements; -1 if there is no bias
     W_PACKED, WT_PACKED,  # places from WEIGHTS on; 0 where the weights are used unpacked
     PIECE,  # rows of w whose gradient is a piece
     LAYER,
-) = range(18)  # fmt: skip
+) = range(19)  # fmt: skip
 
 # -- a job ----------------------------------------------------------------------------------------
 (
@@ -56,8 +59,10 @@ from fastgrad.kernels.toolchain.target import BATCH_BLOCK, tile
     PIECES,  # shared: address of a word for each piece: how many blocks have added theirs
     STOP, NEXT, COMMITTED, STEPS,  # blocks of BATCH_BLOCK samples; steps are batches
     TERMS, ALL_TERMS,  # float64: sums of the loss's terms over this batch, over this pass so far
+    AT_END,  # address of ``end_batch(job)``, called before the optimizer's step; or 0
+    CLIP,  # float64: the greatest norm of a batch's gradient; inf: any
     JOB,
-) = range(29)  # fmt: skip
+) = range(31)  # fmt: skip
 
 # Bytes between places: most places are whole pages long, and without a gap all would start in the
 # same lines of L1 (an Adam epoch of 4-32-16-4: 1.97 to 1.58 ms).
@@ -103,6 +108,13 @@ class Places:
         return first
 
 
+def end_batch(dtype: str) -> int:
+    """Return the address of what is done to a batch's gradient before the optimizer's step."""
+    from fastgrad.kernels.toolchain.library import LIBRARY
+
+    return LIBRARY.address("batch_end", "end_batch", dtype)
+
+
 @dataclass(frozen=True)
 class Plan:
     """A plan's words, and what running it needs.
@@ -124,11 +136,12 @@ def make_plan(
     columns: bool,
     most: int,
     loss: tuple[int, int, bool, bool, bool],
+    penalties: tuple[float, float],
 ) -> Plan:
     """Return the plan of a network of `size` parameters and these `layers.kinds.Layer`.
 
     `most` is the word MOST; `loss` is the address of its kernel, the reduction, PER_SAMPLE,
-    ONE_ARRAY and PROBABILITIES.
+    ONE_ARRAY and PROBABILITIES; `penalties` are l1 and l2.
     """
     places = Places(dtype)
     words = np.zeros(HEADER + len(layers) * LAYER, np.int64)
@@ -136,6 +149,7 @@ def make_plan(
         row = words[HEADER + i * LAYER :][:LAYER]
         row[[FORWARD, BACKWARD, PACK]] = layer.stages(dtype)
         row[[INPUTS, OUTPUTS, PARAMETERS]] = layer.inputs, layer.outputs, layer.start
+        row[PENALIZED] = layer.weights
         row[[ACTIVATE, ACTIVATE_KEEPING, ACTIVATE_BACK]] = layer.activation.record(dtype)
         layer.lay_out(row, places, columns)
         row[Y] = places.rows(layer.outputs)
@@ -143,6 +157,8 @@ def make_plan(
         row[STATE] = places.rows(layer.state) if layer.state else 0
     words[[LAYERS, SIZE, COLUMNS, MOST]] = len(layers), size, columns, most
     words[[LOSS, REDUCTION, PER_SAMPLE, ONE_ARRAY, PROBABILITIES]] = loss
+    words[END_BATCH] = end_batch(dtype) if any(penalties) else 0
+    words.view(np.float64)[[L1, L2]] = penalties
     first, last, widest = layers[0].inputs, layers[-1].outputs, max(a.outputs for a in layers)
     itemsize = places.tile.itemsize
     words[GRAD], words[OTHER_GRAD] = places.rows(widest), places.rows(widest)

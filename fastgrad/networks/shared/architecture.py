@@ -39,6 +39,8 @@ class Architecture:
     reduction: str
     columns: bool
     dtype: np.dtype[Any]
+    l1: float = 0.0
+    l2: float = 0.0
 
     def __post_init__(self) -> None:
         self.inputs, self.outputs = self.layers[0].inputs, self.layers[-1].outputs

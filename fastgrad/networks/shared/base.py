@@ -13,6 +13,7 @@ from fastgrad.arguments import (
     LAYOUTS,
     REDUCTIONS,
     check_choice,
+    check_limit,
     check_normalize,
     native_dtype,
     random_generator,
@@ -41,8 +42,10 @@ class BaseMLP:
         samples: str = "rows",
         dtype: Any = "float32",
         normalize: str | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
     ) -> None:
-        self._settle(sizes, activations, loss, reduction, bias, samples, dtype, normalize)
+        self._settle(sizes, activations, loss, reduction, bias, samples, dtype, normalize, l1, l2)
 
     # -- the package's own --------------------------------------------------------------------
     def _activation(self, given: Any) -> Any:
@@ -64,6 +67,8 @@ class BaseMLP:
         samples: str,
         dtype: Any,
         normalize: str | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
     ) -> None:
         """Check the settings and set up the network."""
         self.sizes = widths(sizes)
@@ -76,10 +81,13 @@ class BaseMLP:
         check_normalize(self.sizes, normalize)
         self.reduction, self.bias, self.samples = reduction, bool(bias), samples
         self.normalize = normalize
+        self.l1, self.l2 = check_limit("MLP", "l1", l1), check_limit("MLP", "l2", l2)
         identity = self._activation(None)
         layers = lay_out(self.sizes, self.activations, identity, self.bias, normalize)
         columns = samples == "columns"
-        self._network = self._architecture(layers, self.loss, reduction, columns, self.dtype)
+        self._network = self._architecture(
+            layers, self.loss, reduction, columns, self.dtype, self.l1, self.l2
+        )
         self.size = self._network.size
         if self.size > sys.maxsize // 8:
             raise ValueError(
@@ -88,11 +96,12 @@ class BaseMLP:
 
     def __repr__(self) -> str:
         names = tuple(a.name for a in self.activations)
-        normalize = "" if self.normalize is None else f", normalize={self.normalize!r}"
+        given = (("normalize", self.normalize), ("l1", self.l1), ("l2", self.l2))
+        others = "".join(f", {name}={value!r}" for name, value in given if value)
         return (
             f"MLP({self.sizes}, activations={names}, loss={self.loss.name!r}, "
             f"reduction={self.reduction!r}, bias={self.bias}, samples={self.samples!r}, "
-            f"dtype={self.dtype.name!r}{normalize})"
+            f"dtype={self.dtype.name!r}{others})"
         )
 
     # -- the flat vector --------------------------------------------------------------------

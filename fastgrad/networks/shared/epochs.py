@@ -49,7 +49,7 @@ def make_step(
 def train(
     params: Array,
     count: int,
-    value_and_grad: Callable[[Array], tuple[float, Array]],
+    value_and_grad: Callable[[Array], tuple[float, float, Array]],
     averaged: bool,
     kind: type[Any],
     default: Any,
@@ -58,11 +58,11 @@ def train(
 ) -> FitResult:
     """Train `params` in place on `count` samples; the rest is documented at `MLP.fit`.
 
-    ``value_and_grad(batch)`` returns the loss of the samples with these indices, and its gradient
-    with respect to `params`, which may be overwritten. `averaged` means that the loss is a mean,
-    not a sum. `kind` is the package's `Optimizer`: ``memory(params)`` returns its memory before
-    the first step, and ``start(params, memory)`` returns ``step(grad)``. `network` says which
-    parameters weight decay applies to.
+    ``value_and_grad(batch)`` returns the loss of the samples with these indices, the penalties, and
+    the gradient of both with respect to `params`, which may be overwritten. `averaged` means that
+    the loss is a mean, not a sum. `kind` is the package's `Optimizer`: ``memory(params)`` returns
+    its memory before the first step, and ``start(params, memory)`` returns ``step(grad)``.
+    `network` says which parameters weight decay applies to.
     """
     options = options.checked()
     resume, batch_size, callback = options.resume, options.batch_size, options.callback
@@ -82,15 +82,16 @@ def train(
         epoch, began = len(losses), perf_counter()
         kept = params.copy(), deepcopy(memory), rng.bit_generator.state
         order = rng.permutation(count) if options.shuffle else np.arange(count)
-        total = 0.0
+        total = penalties = 0.0
         with np.errstate(all="ignore"):
             for first in range(0, count, batch_size):
                 batch = order[first : first + batch_size]
-                value, grad = value_and_grad(batch)
+                value, penalty, grad = value_and_grad(batch)
                 # Undo the batch's mean, over samples or over elements: k per sample.
                 total += value * len(batch) if averaged else value
+                penalties += penalty * len(batch)
                 make_step(rule, memory, params, grad, ranges)
-        loss = total / count if averaged else total
+        loss = (total / count if averaged else total) + penalties / count
         if not np.isfinite(loss) or (finite and not np.isfinite(params).all()):
             params[:], memory, rng.bit_generator.state = kept
             stopped = "diverged"

@@ -45,6 +45,10 @@ class PlainMLP(BaseMLP):
         """Write the gradients into `grads`, views of a flat vector, and return the loss."""
         raise NotImplementedError
 
+    def _penalize(self, layers: list[Any], grads: list[Any]) -> float:
+        """Add the gradient of the penalties `l1` and `l2` to `grads`; return their value."""
+        raise NotImplementedError
+
     # -- forward and backward -----------------------------------------------------------------
     def predict(self, params: ArrayLike, x: ArrayLike, out: Array | None = None) -> Array:
         """Return the last layer's output: ``(n, k)``, for columns ``(k, n)``, or ``(k,)``.
@@ -111,17 +115,25 @@ class PlainMLP(BaseMLP):
             inputs = {"params": params, "x": x, "target": target}
             into = check_out(caller, "out", out, (self.size,), dtype, inputs)
         value, grad = self._gradient(p, *data.converted(slice(None), self.dtype))
+        value += self._penalties(p, grad)
         grad = deliver(grad, dtype, into)
         return value, grad if out is None else out
 
     def _gradient(self, params: Array, x: Array, target: Array | None) -> tuple[float, Array]:
-        """Return loss and gradient of samples in rows, of the network's dtype."""
+        """Return loss and gradient of samples in rows, without the penalties."""
         network, grad = self._network, np.empty(self.size, self.dtype)
         goal = None if target is None else network.turned(target)
         value = self._backpropagate(
             network.views(params), network.turned(x), goal, network.views(grad)
         )
         return value, grad
+
+    def _penalties(self, params: Array, grad: Array) -> float:
+        """Add the gradient of the penalties; return their value."""
+        network = self._network
+        if not (self.l1 or self.l2):
+            return 0.0
+        return self._penalize(network.views(params), network.views(grad))
 
     # -- training -----------------------------------------------------------------------------
     def fit(
@@ -185,8 +197,9 @@ class PlainMLP(BaseMLP):
         data = checked_samples(network, CALLER, x, goal)
         check_some(x, len(data.x))
 
-        def value_and_grad(batch: Array) -> tuple[float, Array]:
-            return self._gradient(p, *data.converted(batch, self.dtype))
+        def value_and_grad(batch: Array) -> tuple[float, float, Array]:
+            value, grad = self._gradient(p, *data.converted(batch, self.dtype))
+            return value, self._penalties(p, grad), grad
 
         options = FitOptions(
             optimizer, epochs, batch_size, shuffle, seed, progress, callback, resume
