@@ -5,7 +5,7 @@ changes. Each `setup` makes the call once, so that no compilation is timed.
 
 `benchmarks.peers`, `benchmarks.limits`, `benchmarks.calls`, `benchmarks.cliffs`,
 `benchmarks.compare_builds` and `benchmarks.differences` do not belong to asv: they are commands
-for ``python -m``.
+for ``python -m``. `benchmarks.scripts` is both.
 """
 
 import os

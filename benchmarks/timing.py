@@ -42,8 +42,12 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(float(middle), float(low), float(high))
 
 
-def compare(ours: Call, theirs: Call, seconds: float) -> Pair:
-    """Time for about so many seconds, with at least `ROUNDS[0]` rounds."""
+def compare(ours: Call, theirs: Call, seconds: float, warm: bool = False) -> Pair:
+    """Time for about so many seconds, with at least `ROUNDS[0]` rounds.
+
+    With `warm`, a call that is not timed precedes each sample: the caches hold what this function
+    left in them, as in a loop of its own, and not what the other one did.
+    """
     calls = (ours, theirs)
     collecting = gc.isenabled()
     gc.collect()
@@ -56,11 +60,11 @@ def compare(ours: Call, theirs: Call, seconds: float) -> Pair:
         end = perf_counter() + seconds
         while len(samples) < ROUNDS[0] or (perf_counter() < end and len(samples) < ROUNDS[1]):
             if len(samples) % 2:
-                second = sample(theirs, times[1])
-                first = sample(ours, times[0])
+                second = sample(theirs, times[1], warm)
+                first = sample(ours, times[0], warm)
             else:
-                first = sample(ours, times[0])
-                second = sample(theirs, times[1])
+                first = sample(ours, times[0], warm)
+                second = sample(theirs, times[1], warm)
             samples.append((first, second))
     finally:
         if collecting:
@@ -70,8 +74,10 @@ def compare(ours: Call, theirs: Call, seconds: float) -> Pair:
     return Pair(spread(first_all), spread(second_all), spread(ratios), len(samples))
 
 
-def sample(call: Call, times: int) -> float:
+def sample(call: Call, times: int, warm: bool = False) -> float:
     """Return the seconds that one of so many calls takes."""
+    if warm:
+        call()
     start = perf_counter()
     for _ in range(times):
         call()

@@ -3,6 +3,10 @@
 import functools
 import importlib
 import itertools
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -139,34 +143,67 @@ def test_a_numpy_that_was_slowed_down_is_not_measured(name, monkeypatch):
 
 def test_scripts_steps_agree_with_those_by_hand():
     scripts = importlib.import_module("benchmarks.scripts")
-    steps = [step for group in scripts.GROUPS.values() for step in group()]
-    assert len({step.name for step in steps}) == len(steps) >= 4
-    for step in steps:
-        assert step.agrees(), step.name
+    names = []
+    for make in itertools.chain(*scripts.GROUPS.values()):
+        script = make()
+        names.append(script.name)
+        assert script.agrees(script.ours()), script.name
+        assert script.multiply_adds > 0 or script.title
+    assert len(set(names)) == len(names) >= 17
+
+
+def test_scripts_that_do_not_agree_are_told_apart():
+    script = importlib.import_module("benchmarks.scripts.columns").OneSample()
+    run = script.ours()
+    run.params()["b2"][3] += 1e-6
+    assert not script.agrees(run)
+
+
+def test_scripts_steps_agree_with_those_of_peers():
+    """In a process of its own: JAX does not bear a fork, and its settings are global."""
+    peers = [name for name in ("torch", "jax", "optax") if find_spec(name)]
+    if not peers:
+        pytest.skip("neither PyTorch nor JAX is installed")
+    command = [sys.executable, "-m", "benchmarks.scripts", "--quick", "--peers"]
+    done = subprocess.run(
+        [*command, "--match", "one sample"], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    beside = done.stdout.split("times as long as fastgrad")[1].splitlines()
+    columns = 2 * ("torch" in peers) + ("optax" in peers and "jax" in peers)
+    rows = [line.strip("|").split("|") for line in beside[2:6]]
+    assert [len(row) for row in rows] == [2 + columns] * 4
+    assert all(re.fullmatch(r" \d[\d.]*x ", cell) for row in rows for cell in row[2:])
 
 
 def test_scripts_say_which_bars_are_missed(capsys, monkeypatch):
     scripts = importlib.import_module("benchmarks.scripts")
     command = importlib.import_module("benchmarks.scripts.__main__")
 
-    def group(bar):
-        yield next(iter(scripts.GROUPS["recurrent"]()))._replace(bar=bar)
+    def make(bar, place):
+        script = scripts.GROUPS[place][0]()
+        script.bar = bar
+        return script
 
     bars = {"never": 1e9, "always": 0.0}
-    groups = {name: functools.partial(group, bar) for name, bar in bars.items()}
+    groups = {
+        name: [functools.partial(make, bar, place) for place in ("recurrent", "optimizers")]
+        for name, bar in bars.items()
+    }
     monkeypatch.setattr(command, "GROUPS", groups)
     assert command.main(["--only", "always", "--seconds", "0"]) == 0
     assert "MISSED" not in capsys.readouterr().out
     assert command.main(["--only", "never", "--seconds", "0"]) == 1
-    assert "MISSED" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("MISSED") == 2
+    assert command.main(["--only", "never", "--quick", "--match", "char"]) == 0
+    assert capsys.readouterr().out.count("MISSED") == 1
 
 
-def test_scripts_steps_are_tracked():
+def test_scripts_are_tracked():
     scripts = importlib.import_module("benchmarks.scripts")
     tracked = importlib.import_module("benchmarks.scripts.tracked").Scripts
-    assert list(tracked.params) == [
-        step.name for group in scripts.GROUPS.values() for step in group()
-    ]
-    rows, step = tracked(), next(name for name in tracked.params if name.startswith("gru"))
-    rows.setup(step)
-    assert 0.005 < rows.track_ratio(step) < 1
+    made = [make().name for make in itertools.chain(*scripts.GROUPS.values())]
+    assert list(tracked.params) == made
+    rows, script = tracked(), next(name for name in tracked.params if name.startswith("gru"))
+    rows.setup(script)
+    assert 0.005 < rows.track_ratio(script) < 1

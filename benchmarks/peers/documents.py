@@ -9,7 +9,7 @@ from typing import Any
 
 from .report import Row, losing, markdown
 
-__all__ = ["PEERS", "write"]
+__all__ = ["PEERS", "put_between", "write"]
 
 PEERS = ("numpy", "torch", "jax", "autograd", "sklearn")
 MARKS = (
@@ -29,8 +29,9 @@ def write(rows: Sequence[Row], about: dict[str, Any], seconds: float, root: Path
     short = "\n".join(line for line in table.splitlines() if not ONLY_THERE.match(line))
     machine, minutes = _machine(about), max(1, round(seconds / 60))
     timed = sum(len(row.ratios) for row in rows)
-    _replace(root / "docs" / "performance.md", f"{machine}\n\n{table}\n\n{lost}")
-    _replace(
+    put_between(MARKS, root / "docs" / "performance.md", f"{machine}\n\n{table}\n\n{lost}")
+    put_between(
+        MARKS,
         root / "README.md",
         f"{short}\n\nMedians of a peer's time over fastgrad's. {machine} From one run of\n"
         f"`python -m benchmarks.peers --documents` ({minutes} minutes, after `pip install "
@@ -49,11 +50,11 @@ def _machine(about: dict[str, Any]) -> str:
     )
 
 
-def _replace(path: Path, text: str) -> None:
+def put_between(marks: tuple[str, str], path: Path, text: str) -> None:
     """Put the text between the marks of a document."""
-    start, end = MARKS
+    start, end = marks
     before, found, rest = path.read_text().partition(start)
     _, found_end, after = rest.partition(end)
     if not (found and found_end):
-        raise SystemExit(f"benchmarks.peers: {path} has no {start} ... {end}")
+        raise SystemExit(f"benchmarks: {path} has no {start} ... {end}")
     path.write_text(f"{before}{start}\n{text.strip()}\n{end}{after}")

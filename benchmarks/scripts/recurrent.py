@@ -6,13 +6,15 @@ passes over each gate, and a product for every step where one for all steps will
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 
 import fastgrad as fg
 
-from .step import Array, Params, Step
+from .script import Array, Params, Run, Script, copies, endless
+
+__all__ = ["RECURRENT", "Characters", "Layer"]
 
 RATE, EPS, CLIP = 0.05, 1e-8, 5.0
 
@@ -115,111 +117,145 @@ def gru(params: Params, x: Array, h0: Array, grad: Array) -> tuple[Array, Params
     return np.stack(hs), grads, grad_x
 
 
-# -- the steps -------------------------------------------------------------------------------------
+# -- the scripts -----------------------------------------------------------------------------------
 
 
-def recurrent() -> Iterator[Step]:
-    """Yield the steps of the four scripts."""
-    yield characters()
-    yield layer("rnn 512-512, 16 steps, 25 samples, float32", 3, "rnn", (16, 25, 512, 512), "f4")
-    yield layer("lstm 64-64, 16 steps, 25 samples, float64", 4, "lstm", (16, 25, 64, 64), "f8")
-    yield layer("gru 80-64, 20 steps, one sample", 5, "gru", (20, 1, 80, 64), "f8")
-
-
-def starting(shapes: dict[str, tuple[int, ...]], dtype: str, scale: float) -> list[Params]:
-    """Return the same parameters twice."""
+def starting(shapes: dict[str, tuple[int, ...]], dtype: str, scale: float) -> Params:
+    """Return small weights, and biases of zero."""
     rng = np.random.default_rng(1)
-    params = {
+    return {
         n: (scale * rng.standard_normal(s) if len(s) == 2 else np.zeros(s)).astype(dtype)
         for n, s in shapes.items()
     }
-    return [params, {n: p.copy() for n, p in params.items()}]
 
 
-def characters() -> Step:
-    """The character model: 65 characters, 100 states, 25 steps, one sample, Adagrad, clipping."""
-    t, d, k = 25, 65, 100
-    shapes = {"wx": (d, k), "wh": (k, k), "b": (k,), "wy": (k, d), "by": (d,)}
-    hand, own = starting(shapes, "f8", 0.1)
-    hand_memory = {n: np.zeros_like(p) for n, p in hand.items()}
-    optimizer = fg.Adagrad(lr=RATE, eps=EPS)
-    text = np.random.default_rng(2).integers(0, d, t + 1)
-    inputs, targets, h0 = text[:-1], text[1:], np.zeros(k)
+class Characters(Script):
+    """The character model that everyone writes first."""
 
-    def by_hand() -> Params:
-        p = hand
-        xs, hs, ps, loss = [], [h0], [], 0.0
-        for step in range(t):
-            x = np.zeros(d)
-            x[inputs[step]] = 1
-            xs.append(x)
-            hs.append(np.tanh(x @ p["wx"] + hs[-1] @ p["wh"] + p["b"]))
-            e = np.exp(hs[-1] @ p["wy"] + p["by"])
-            ps.append(e / e.sum())
-            loss -= np.log(ps[-1][targets[step]])
-        grads, after = {n: np.zeros_like(v) for n, v in p.items()}, np.zeros(k)
-        for step in reversed(range(t)):
-            dy = ps[step].copy()
-            dy[targets[step]] -= 1
-            grads["wy"] += np.outer(hs[step + 1], dy)
-            grads["by"] += dy
-            da = (dy @ p["wy"].T + after) * (1 - hs[step + 1] ** 2)
-            grads["wx"] += np.outer(xs[step], da)
-            grads["wh"] += np.outer(hs[step], da)
-            grads["b"] += da
-            after = da @ p["wh"].T
-        for grad in grads.values():
-            np.clip(grad, -CLIP, CLIP, out=grad)
-        adagrad(p, grads, hand_memory)
-        return p
+    name, bar = "min-char-rnn: 65-100, 25 steps, one sample, Adagrad, clipping", 5
+    steps, letters, states = 25, 65, 100
 
-    def ours() -> Params:
-        p, x = own, np.zeros((t, d))
-        x[np.arange(t), inputs] = 1
-        h, cache = fg.rnn_forward(x, h0, p["wx"], p["wh"], p["b"])
-        y, last = fg.dense_forward(h, p["wy"], p["by"])
-        _, grad_y = fg.losses.softmax_cross_entropy.value_and_grad(y, targets, "sum")
-        grad_h, gwy, gby, _ = fg.dense_backward(grad_y, last)
-        first = fg.rnn_backward(grad_h, cache, need=("wx", "wh", "b"))  # type: ignore[arg-type]
-        grads = {"wx": first.wx, "wh": first.wh, "b": first.b, "wy": gwy, "by": gby}
-        fg.clip_value(grads, CLIP)
-        optimizer.step(p, grads)
-        return p
+    def __init__(self) -> None:
+        t, d, k = self.steps, self.letters, self.states
+        shapes = {"wx": (d, k), "wh": (k, k), "b": (k,), "wy": (k, d), "by": (d,)}
+        self.start = starting(shapes, self.dtype, 0.1)
+        self.multiply_adds = 3 * t * (k * k + k * d)  # the first product picks rows
+        text = np.random.default_rng(2).integers(0, d, 40 * t + 1)
+        self.batches = [(text[i : i + t], text[i + 1 : i + t + 1]) for i in range(0, 40 * t, t)]
 
-    return Step("min-char-rnn: 65-100, 25 steps, one sample, Adagrad, clipping", 5, by_hand, ours)
+    def by_hand(self) -> Run:
+        p, batches, t, d = copies(self.start), endless(self.batches), self.steps, self.letters
+        memory, h0 = {n: np.zeros_like(w) for n, w in p.items()}, np.zeros(self.states)
+
+        def step() -> float:
+            inputs, targets = next(batches)
+            xs, hs, ps, loss = [], [h0], [], 0.0
+            for i in range(t):
+                x = np.zeros(d)
+                x[inputs[i]] = 1
+                xs.append(x)
+                hs.append(np.tanh(x @ p["wx"] + hs[-1] @ p["wh"] + p["b"]))
+                e = np.exp(hs[-1] @ p["wy"] + p["by"])
+                ps.append(e / e.sum())
+                loss -= np.log(ps[-1][targets[i]])
+            grads, after = {n: np.zeros_like(v) for n, v in p.items()}, np.zeros(self.states)
+            for i in reversed(range(t)):
+                dy = ps[i].copy()
+                dy[targets[i]] -= 1
+                grads["wy"] += np.outer(hs[i + 1], dy)
+                grads["by"] += dy
+                da = (dy @ p["wy"].T + after) * (1 - hs[i + 1] ** 2)
+                grads["wx"] += np.outer(xs[i], da)
+                grads["wh"] += np.outer(hs[i], da)
+                grads["b"] += da
+                after = da @ p["wh"].T
+            for grad in grads.values():
+                np.clip(grad, -CLIP, CLIP, out=grad)
+            adagrad(p, grads, memory)
+            return loss
+
+        return Run(step, lambda: p)
+
+    def ours(self) -> Run:
+        p, batches, t, d = copies(self.start), endless(self.batches), self.steps, self.letters
+        h0, rows, opt = np.zeros(self.states), np.arange(t), fg.Adagrad(RATE, eps=EPS)
+        loss_of = fg.losses.softmax_cross_entropy.value_and_grad
+
+        def step() -> float:
+            inputs, targets = next(batches)
+            x = np.zeros((t, d))
+            x[rows, inputs] = 1
+            h, cache = fg.rnn_forward(x, h0, p["wx"], p["wh"], p["b"])
+            y, last = fg.dense_forward(h, p["wy"], p["by"])
+            loss, grad_y = loss_of(y, targets, "sum")
+            grad_h, gwy, gby, _ = fg.dense_backward(grad_y, last)
+            first = fg.rnn_backward(grad_h, cache, need=("wx", "wh", "b"))  # type: ignore[arg-type]
+            grads = {"wx": first.wx, "wh": first.wh, "b": first.b, "wy": gwy, "by": gby}
+            fg.clip_value(grads, CLIP)
+            opt.step(p, grads)
+            return loss
+
+        return Run(step, lambda: p)
 
 
-def layer(name: str, bar: float, cell: str, shape: tuple[int, int, int, int], dtype: str) -> Step:
-    """Return a step of one layer, half the square of its states as the loss, descent by hand."""
-    t, n, d, k = shape
-    gates = {"rnn": 1, "lstm": 4, "gru": 3}[cell]
-    if cell == "gru":
-        shapes: dict[str, tuple[int, ...]] = {}
-        for gate in "rzn":
-            shapes |= {f"wx_{gate}": (d, k), f"wh_{gate}": (k, k), f"b_{gate}": (k,)}
-    else:
-        shapes = {"wx": (d, gates * k), "wh": (k, gates * k), "b": (gates * k,)}
-    hand, own = starting(shapes, dtype, 1 / np.sqrt(k))
-    x = np.random.default_rng(3).standard_normal((t, n, d)).astype(dtype)
-    h0, grad = np.zeros((n, k), dtype), x[..., :1] * np.ones(k, dtype) / (t * n)
-    if cell == "gru":  # ours keeps the gates side by side
-        own = {w: np.concatenate([own[f"{w}_{g}"] for g in "rzn"], -1) for w in ("wx", "wh", "b")}
-    pass_by_hand = {"rnn": rnn, "lstm": lstm, "gru": gru}[cell]
+class Layer(Script):
+    """One layer over time, given the slopes of its states; descent by hand."""
 
-    def by_hand() -> Params:
-        _, grads, _ = pass_by_hand(hand, x, h0, grad)
-        descend(hand, grads)
-        if cell == "gru":
-            parts = ("wx", "wh", "b")
-            return {w: np.concatenate([hand[f"{w}_{g}"] for g in "rzn"], -1) for w in parts}
-        return hand
+    def __init__(
+        self, name: str, bar: float, cell: str, shape: tuple[int, int, int, int], dtype: str
+    ) -> None:
+        t, n, d, k = shape
+        self.name, self.bar, self.cell, self.shape, self.dtype = name, bar, cell, shape, dtype
+        gates = {"rnn": 1, "lstm": 4, "gru": 3}[cell]
+        self.multiply_adds = 3 * t * n * (d + k) * gates * k
+        if cell == "gru":  # by hand the gates have weights of their own
+            shapes: dict[str, tuple[int, ...]] = {}
+            for gate in "rzn":
+                shapes |= {f"wx_{gate}": (d, k), f"wh_{gate}": (k, k), f"b_{gate}": (k,)}
+        else:
+            shapes = {"wx": (d, gates * k), "wh": (k, gates * k), "b": (gates * k,)}
+        self.start = starting(shapes, dtype, 1 / np.sqrt(k))
+        self.x = np.random.default_rng(3).standard_normal((t, n, d)).astype(dtype)
+        self.h0 = np.zeros((n, k), dtype)
+        self.grad = self.x[..., :1] * np.ones(k, dtype) / (t * n)
 
-    def ours() -> Params:
-        forward, backward = getattr(fg, f"{cell}_forward"), getattr(fg, f"{cell}_backward")
-        states = (h0, h0) if cell == "lstm" else (h0,)
-        *_, cache = forward(x, *states, own["wx"], own["wh"], own["b"])
-        grads = backward(grad, cache)
-        descend(own, {"wx": grads.wx, "wh": grads.wh, "b": grads.b})
-        return own
+    def together(self, params: Params) -> Params:
+        """Return the parameters with the weights of all gates side by side."""
+        if self.cell != "gru":
+            return params
+        parts = ("wx", "wh", "b")
+        return {w: np.concatenate([params[f"{w}_{g}"] for g in "rzn"], -1) for w in parts}
 
-    return Step(name, bar, by_hand, ours)
+    def by_hand(self) -> Run:
+        p, passes = copies(self.start), {"rnn": rnn, "lstm": lstm, "gru": gru}[self.cell]
+
+        def step() -> None:
+            _, grads, _ = passes(p, self.x, self.h0, self.grad)
+            descend(p, grads)
+
+        return Run(step, lambda: self.together(p))
+
+    def ours(self) -> Run:
+        p = self.together(copies(self.start))
+        forward = getattr(fg, f"{self.cell}_forward")
+        backward = getattr(fg, f"{self.cell}_backward")
+        states = (self.h0, self.h0) if self.cell == "lstm" else (self.h0,)
+
+        def step() -> None:
+            *_, cache = forward(self.x, *states, p["wx"], p["wh"], p["b"])
+            grads = backward(self.grad, cache)
+            descend(p, {"wx": grads.wx, "wh": grads.wh, "b": grads.b})
+
+        return Run(step, lambda: p)
+
+
+RECURRENT: tuple[Callable[[], Script], ...] = (
+    Characters,
+    lambda: Layer(
+        "rnn 512-512, 16 steps, 25 samples, float32", 3, "rnn", (16, 25, 512, 512), "float32"
+    ),
+    lambda: Layer(
+        "lstm 64-64, 16 steps, 25 samples, float64", 4, "lstm", (16, 25, 64, 64), "float64"
+    ),
+    lambda: Layer("gru 80-64, 20 steps, one sample", 5, "gru", (20, 1, 80, 64), "float64"),
+)
