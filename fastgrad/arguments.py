@@ -10,12 +10,11 @@ import math
 import operator
 from collections.abc import Callable, Iterable
 from numbers import Real
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
-from fastgrad.arrays import FLOAT32, FLOAT64, Array, Dtypes, as_array, promoted
-from fastgrad.kernels.flags import TARGET_SLACK
+from fastgrad.arrays import FLOAT32, FLOAT64, Array, as_array
 
 LAYOUTS = ("rows", "columns")  # what `samples` may be: which axis of x counts them
 REDUCTIONS = ("mean", "sum", "samples")  # what the sum of a loss's terms may be divided by
@@ -212,140 +211,6 @@ def elementwise_arguments(caller: str, arguments: dict[str, Any]) -> dict[str, A
         (first, a), (second, b) = arrays.items()
         check_same_shape(caller, first, a.shape, second, b.shape)
     return arrays
-
-
-# -- a loss ------------------------------------------------------------------------------------
-
-
-class LossArguments(NamedTuple):
-    """The checked arguments of a loss: arrays as the caller gave them, with their dtypes."""
-
-    pred: Array
-    target: Array | None
-    classes: bool  # whether `target` holds classes, one per sample
-    columns: bool  # whether `pred` has a sample per column
-
-    @property
-    def samples(self) -> int:
-        """The number of samples."""
-        return math.prod(_per_sample(self.pred, self.columns))
-
-    @property
-    def dtypes(self) -> Dtypes:
-        """What pred and target promote to; the gradient has pred's dtype if that is a float."""
-        pred, target, classes, _ = self
-        own = pred.dtype
-        dtypes = promoted(own) if target is None or classes else promoted(own, target.dtype)
-        if dtypes.result is own or own.kind != "f":
-            return dtypes
-        return Dtypes(dtypes.work, promoted(own).result)
-
-    @property
-    def inputs(self) -> dict[str, Array]:
-        """The arrays by their names."""
-        if self.target is None:
-            return {"y": self.pred}
-        return {"pred": self.pred, "target": self.target}
-
-
-def loss_arguments(
-    caller: str, pred: Any, target: Any, reduction: str, samples: str, rowwise: bool
-) -> LossArguments:
-    """Return the checked arguments of a loss; `target` is None for a loss of one array.
-
-    A `rowwise` loss has one term per sample: its target may be classes.
-    """
-    name = "y" if target is None else "pred"
-    check_choice(caller, "reduction", reduction, REDUCTIONS)
-    check_choice(caller, "samples", samples, LAYOUTS)
-    pred = as_array(caller, name, pred)
-    if pred.ndim == 0:
-        raise ValueError(f"{caller}: {name} has shape (): it needs at least one axis")
-    columns = samples == "columns" and pred.ndim > 1
-    if columns and pred.ndim > 2:
-        raise ValueError(f"{caller}: {name} has shape {pred.shape}: columns take (d, n) or (d,)")
-    if target is None:
-        return LossArguments(pred, None, False, columns)
-    target = as_array(caller, "target", target)
-    if target.shape == pred.shape:
-        return LossArguments(pred, target, False, columns)
-    if not rowwise:
-        check_same_shape(caller, "target", target.shape, "pred", pred.shape)
-    if pred.ndim == 1 and pred.size != 1:
-        target = one_class(target)
-    each = _per_sample(pred, columns)
-    if target.ndim != pred.ndim - 1:
-        hint = use_ravel(target, math.prod(each))
-        check_same_shape(caller, "target", target.shape, "pred", pred.shape, hint)
-    if not are_classes(target, each):
-        raise ValueError(
-            f"{caller}: target has shape {target.shape} and dtype {target.dtype} but pred has "
-            f"shape {pred.shape}: give integer classes of shape {each}"
-            f"{use_astype(target, math.prod(each))}, or an array like pred"
-        )
-    count = pred.shape[0 if columns else -1]
-    check_classes(caller, target, count, f"pred has {count} classes")
-    return LossArguments(pred, target, True, columns)
-
-
-def _per_sample(pred: Array, columns: bool) -> tuple[int, ...]:
-    """Return the shape of what has one entry per sample."""
-    return pred.shape[1:] if columns else pred.shape[:-1]
-
-
-def check_target_given(caller: str, target: Any) -> None:
-    """Raise if there is no target: internally, None means a loss of one array."""
-    if target is None:
-        raise TypeError(f"{caller}: target is None: give an array like pred")
-
-
-def one_class(target: Array) -> Array:
-    """Return the class of one sample, given as a scalar or as one element, as a scalar."""
-    single = target.shape == (1,) and target.dtype.kind in "iu"
-    return target.reshape(()) if single else target
-
-
-def use_ravel(target: Array, samples: int) -> str:
-    """Return a hint for classes given as one column or one row."""
-    column = target.ndim == 2 and 1 in target.shape and target.size == samples
-    return "; of classes give labels.ravel()" if column and target.dtype.kind in "iu" else ""
-
-
-def use_astype(target: Array, samples: int) -> str:
-    """Return a hint for classes that are floats or bools."""
-    return " (labels.astype(int))" if target.shape == (samples,) else ""
-
-
-def are_classes(target: Array, shape: tuple[int, ...]) -> bool:
-    """Return whether `target` holds integers and has this shape: classes, one per sample."""
-    # np.asarray([]) is float64: an empty list of classes is still a list of classes.
-    return target.shape == shape and (target.dtype.kind in "iu" or not target.size)
-
-
-def check_classes(caller: str, target: Array, classes: int, reason: str) -> None:
-    """Raise unless all entries of an integer target are from 0 to `classes` - 1."""
-    if target.size and (target.min() < 0 or target.max() >= classes):
-        raise ValueError(
-            f"{caller}: target has classes from {target.min()} to {target.max()} but {reason}: "
-            f"they go from 0 to {classes - 1}"
-        )
-
-
-def check_probabilities(caller: str, loss: str, target: Array) -> None:
-    """Raise unless all targets are between 0 and 1: else the loss has no minimum.
-
-    Rounding errors are accepted; NaN is too, and gives NaN.
-    """
-    if not target.size:
-        return
-    with np.errstate(all="ignore"):
-        low, high = np.fmin.reduce(target, axis=None), np.fmax.reduce(target, axis=None)
-    if low < -TARGET_SLACK or high > 1 + TARGET_SLACK:
-        hint = ": of these labels make (target + 1) / 2" if (low, high) == (-1, 1) else ""
-        raise ValueError(
-            f"{caller}: target has values from {low} to {high}: {loss} takes "
-            f"probabilities from 0 to 1{hint}"
-        )
 
 
 # -- names that people know from elsewhere, and what they are called here ----------------------

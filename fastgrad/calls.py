@@ -34,10 +34,8 @@ import numpy as np
 
 from fastgrad.arguments import (
     REDUCTIONS,
-    LossArguments,
     check_axis,
     elementwise_arguments,
-    loss_arguments,
 )
 from fastgrad.arrays import (
     FLOAT32,
@@ -52,6 +50,7 @@ from fastgrad.arrays import (
     deliver,
 )
 from fastgrad.kernels.flags import COLUMNS, ONES, UNCHECKED, WANT_GRAD
+from fastgrad.loss_arguments import LossArguments, loss_arguments
 from fastgrad.results import check_out
 
 __all__ = ["NOT_TAKEN", "Call"]

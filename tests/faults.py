@@ -1143,7 +1143,7 @@ _WRAPPERS = [
         "a tensor's own error leaves without function and argument",
     ),
     Fault(
-        "one-class", "arguments.py",
+        "one-class", "loss_arguments.py",
         "return target.reshape(()) if single else target", "return target",
         "the class of one sample as a list of one",
     ),
@@ -1153,13 +1153,13 @@ _WRAPPERS = [
         "a missing error check: (n, 1) against (n,)",
     ),
     Fault(
-        "loss-reduction", "losses.py",
+        "loss-reduction", "losses/loss.py",
         "run(pred, target, out, address, CODES[reduction], flags)",
         'run(pred, target, out, address, CODES["mean"], flags)',
         "the wrong reduction on the direct path",
     ),
     Fault(
-        "label-range", "arguments.py",
+        "label-range", "loss_arguments.py",
         "target.max() >= classes", "target.max() > classes",
         "a class one too large is no ValueError",
     ),
@@ -1412,7 +1412,7 @@ _NETWORKS = [
         "gradients may overwrite each other",
     ),
     Fault(
-        "out-loss", "losses.py",
+        "out-loss", "losses/loss.py",
         "            if out is not None:\n                flags += UNCHECKED\n", "",
         "any object is written to as an array",
     ),
@@ -1489,7 +1489,7 @@ _NETWORKS = [
         "batches * self.batch", "a window starts at the wrong sample",
     ),
     Fault(
-        "loss-reduced", "losses.py",
+        "loss-reduced", "losses/loss.py",
         'count = samples if reduction == "samples" or self.rowwise else elements',
         "count = samples",
         "the mean over elements is one over samples",
@@ -1654,7 +1654,7 @@ _NETWORKS = [
     ),
     Fault(
         "epochs-average", "networks/shared/epochs.py",
-        "value * len(batch) if averaged else value", "value * len(batch)",
+        "value if size_of is None else value * size_of(batch)", "value * len(batch)",
         "the twins' loss of an epoch is that of some batches twice",
     ),
     Fault(
@@ -1700,7 +1700,7 @@ _NETWORKS = [
         "one gradient is written over another",
     ),
     Fault(
-        "loss-own-dtype", "arguments.py",
+        "loss-own-dtype", "loss_arguments.py",
         'if dtypes.result is own or own.kind != "f":', "if True:",
         "the gradient of float32 predictions has the targets' float64",
     ),
@@ -2162,4 +2162,119 @@ _BRIDGES = [
 ]
 
 
-FAULTS = [*_KERNELS, *_WRAPPERS, *_NETWORKS, *_RECURRENT, *_MORE_LAYERS, *_BRIDGES]
+_WEIGHTS = [
+    Fault(
+        "weights-left-out",
+        "kernels/elementwise/loss_terms.py",
+        "values[i] = value if weights[i] > zero else zero",
+        "values[i] = value",
+        "a term of weight 0 that is NaN makes the loss NaN",
+    ),
+    Fault(
+        "weights-left-out-slope",
+        "kernels/elementwise/loss_terms.py",
+        "s_rest[i] = d if weights[i] > zero else nothing",
+        "s_rest[i] = d",
+        "a slope of weight 0 that is NaN stays NaN",
+    ),
+    Fault(
+        "weights-row",
+        "kernels/elementwise/loss_terms.py",
+        "row, col, done = row + 1, 0, end",
+        "row, col, done = row, 0, end",
+        "all rows of a chunk have the weights of its first",
+    ),
+    Fault(
+        "weights-order",
+        "kernels/elementwise/loss_terms.py",
+        "if table[at.ORDER] != 0:",
+        "if False:",
+        "weights do not follow their shuffled samples",
+    ),
+    Fault(
+        "weights-softmax-zero",
+        "kernels/elementwise/loss_terms.py",
+        "if grad != 0 and not counts:",
+        "if False:",
+        "the gradient of a row of weight 0 is what memory held",
+    ),
+    Fault(
+        "weights-first",
+        "kernels/network/loss.py",
+        "weights += 8 * first * each",
+        "weights += 8 * first",
+        "later blocks have the weights of other samples",
+    ),
+    Fault(
+        "weights-divisor",
+        "kernels/network/loss.py",
+        "as_pointer(divisors, wide)[step]",
+        "as_pointer(divisors, wide)[0]",
+        "each batch is divided by the weights of the first",
+    ),
+    Fault(
+        "weights-sum-order",
+        "kernels/elementwise/weights.py",
+        "if order != 0:",
+        "if False:",
+        "the sum is that of other samples",
+    ),
+    Fault(
+        "weights-empty-batch",
+        "networks/weighing.py",
+        "self.divisors[self.divisors == 0] = 1.0",
+        "pass",
+        "a batch without any weight makes parameters NaN",
+    ),
+    Fault(
+        "weights-terms",
+        "networks/weighing.py",
+        "self.terms = network.terms_of_sample if weights.ndim == 1 else 1",
+        "self.terms = 1",
+        "a mean is one over samples",
+    ),
+    Fault(
+        "weights-x",
+        "networks/shared/samples.py",
+        "x = np.where(self.left_out[samples, None], dtype.type(0), x)",
+        "pass",
+        "a NaN in x of a sample without weight comes into the gradient",
+    ),
+    Fault(
+        "weights-classes",
+        "loss_arguments.py",
+        "if weights is None or weights.all():",
+        "if True:",
+        "a class of weight 0 is checked",
+    ),
+    Fault(
+        "weights-window",
+        "networks/job.py",
+        "self._attach_weights(np.ascontiguousarray(data.weights[where]), first)",
+        "self._attach_weights(data.weights, 0)",
+        "in a window, weights do not follow their shuffled samples",
+    ),
+    Fault(
+        "weights-finite",
+        "loss_arguments.py",
+        "wrong = ~((array >= 0) & (array < np.inf))",
+        "wrong = array < 0",
+        "weights that are NaN are taken",
+    ),
+    Fault(
+        "weights-direct-total",
+        "networks/passes.py",
+        "return (pair[0] / total if mean else pair[0]), pair[1]",
+        "return pair",
+        "the loss of a direct call is not divided",
+    ),
+    Fault(
+        "weights-epoch",
+        "networks/job.py",
+        "return terms / self.weighing.total",
+        "return self.network.reduced(terms, self.count)",
+        "the loss of an epoch is divided by its samples",
+    ),
+]
+
+FAULTS = [*_KERNELS, *_WRAPPERS, *_NETWORKS, *_RECURRENT, *_MORE_LAYERS, *_BRIDGES, *_WEIGHTS]

@@ -149,9 +149,38 @@ def loss(
                 yield turn(grad, samples)
 
 
+def weighted(
+    name: str, dtype: str, samples: str = "rows", form: Callable[[Array], Array] = as_it_is
+) -> Iterator[Array]:
+    """Yield terms, weighted values and gradients of a loss; probabilities of logits."""
+    row = fg.losses.LOSSES[name]
+    for shape in ((19, 33), (5, 300)):
+        pred = form(turn(numbers(f"pred {shape}", shape, dtype, 4.0), samples))
+        target = form(turn(abs(numbers(f"target {shape}", shape, dtype)), samples))
+        targets: tuple[Any, ...] = () if isinstance(row, fg.losses.ArrayLoss) else (target,)
+        choices = [targets]
+        if row.rowwise:
+            words = integers(f"classes {shape}", shape[0]) % np.uint64(shape[1])
+            choices.append((words.astype(np.int64),))
+        weights = abs(numbers(f"weights {shape}", shape[:1], "float64"))
+        weights[1] = 0.0
+        each = form(turn(abs(numbers(f"each {shape}", shape, "float64")), samples))
+        for arguments in choices:
+            terms: Any = row(pred, *arguments, "none", samples)
+            yield terms if row.rowwise else turn(terms, samples)
+            for own in (form(weights),) if row.rowwise else (form(weights), each):
+                value, grad = row.value_and_grad(pred, *arguments, "mean", samples, weights=own)
+                yield np.array([value])
+                yield turn(grad, samples)
+            if isinstance(row, fg.losses.LogitLoss):
+                logits = pred, *arguments
+                yield turn(row.value_grad_and_probabilities(*logits, "sum", samples)[2], samples)
+
+
 def network(
     dtype: str,
     normalize: str | None = None,
+    weighted: bool = False,
     samples: str = "rows",
     form: Callable[[Array], Array] = as_it_is,
     **settings: float,
@@ -174,9 +203,14 @@ def network(
         params = form(net.pack(layers))
         x = form(turn(numbers(f"{key} x", (700, sizes[0]), dtype, 2.0), samples))
         target = form(turn(abs(numbers(f"{key} target", (700, sizes[-1]), dtype)), samples))
-        value, grad = net.value_and_grad(params, x, target)
+        weights = None
+        if weighted:
+            weights = abs(numbers(f"{key} weights", (700,), "float64"))
+            weights[:3] = 0.0
+            weights = form(weights)
+        value, grad = net.value_and_grad(params, x, target, weights)
         optimizer = fg.Adam(lr=2.0**-8)
-        order = {"epochs": 3, "batch_size": 300, "shuffle": False}
+        order = {"epochs": 3, "batch_size": 300, "shuffle": False, "weights": weights}
         fitted = net.fit(params, x, target, optimizer, **order)  # type: ignore[arg-type]
         yield np.array([value])
         yield turn(net.predict(params, x), samples)
@@ -268,9 +302,11 @@ for _dtype in DTYPES:
         WORKLOADS[f"function {_name} {_dtype}"] = partial(function, _name, _dtype)
     for _name in fg.losses.LOSSES:
         WORKLOADS[f"loss {_name} {_dtype}"] = partial(loss, _name, _dtype)
+        WORKLOADS[f"weighted {_name} {_dtype}"] = partial(weighted, _name, _dtype)
     WORKLOADS[f"network {_dtype}"] = partial(network, _dtype)
     WORKLOADS[f"layer norm {_dtype}"] = partial(network, _dtype, "layer")
     WORKLOADS[f"penalties {_dtype}"] = partial(network, _dtype, l1=2.0**-7, l2=0.3)
+    WORKLOADS[f"weighted network {_dtype}"] = partial(network, _dtype, weighted=True)
     for _name in OPTIMIZERS:
         WORKLOADS[f"steps {_name} {_dtype}"] = partial(steps, _name, _dtype)
     for _name in ("tanh", "softmax"):

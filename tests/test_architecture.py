@@ -47,7 +47,16 @@ FLOORS = [
         *("layers.embedding_arguments", "layers.kinds"),
     ),
     ("optimizers",),
-    ("results", "arguments", "arrays", "terminal", "threads", "trees", "warning_categories"),
+    (
+        "results",
+        "arguments",
+        "arrays",
+        "loss_arguments",
+        "terminal",
+        "threads",
+        "trees",
+        "warning_categories",
+    ),
     ("kernels.calls",),
     ("kernels.network",),
     ("kernels.elementwise",),
@@ -189,7 +198,8 @@ def test_who_may_import_other_packages(path: Path) -> None:
 # What reference and loops have in common with fastgrad: checks, conversions, `out=`, result types.
 # Arithmetic is each one's own: the kernels are held against it.
 SHARED = (
-    *("arguments", "arrays", "optimizers", "results", "terminal", "trees", "warning_categories"),
+    *("arguments", "arrays", "loss_arguments", "optimizers", "results", "terminal", "trees"),
+    "warning_categories",
     *("layers.dense_arguments", "layers.recurrent_arguments", "layers.dropout_arguments"),
     *("layers.embedding_arguments", "layers.kinds", "networks.shared"),
 )
@@ -200,7 +210,8 @@ COMPUTING = {
 # Of shapes, of the bounds of a target, and of what weights begin as, which is a convention:
 # `test_the_flat_vector_in_numbers` has it in numbers.
 COMPUTED_ALL_THE_SAME = {
-    *(("arguments", "prod"), ("arguments", "reduce")),
+    *(("loss_arguments", "prod"), ("loss_arguments", "reduce"), ("loss_arguments", "sum")),
+    ("networks.shared.plain", "sum"),  # of a batch's weights
     *(("layers.kinds", "prod"), ("layers.kinds", "sum"), ("layers.kinds", "sqrt")),
 }
 

@@ -53,7 +53,7 @@ def test_builds_that_lack_something_are_compared_all_the_same(tmp_path: Path) ->
     shutil.copytree(ROOT / "fastgrad", tmp_path / "fastgrad")
     for name in ("blas.py", "machine.py"):  # which no call needs
         (tmp_path / "fastgrad" / "command" / name).unlink()
-    losses = tmp_path / "fastgrad" / "losses.py"
+    losses = tmp_path / "fastgrad" / "losses" / "__init__.py"
     losses.write_text(losses.read_text() + "\ndel squared_l2\n")
     done = compare(str(tmp_path), str(ROOT), "--groups", "losses", "--seconds", "0",
                    "--match", "sum float32 1x8 rows", "--limit", "100")  # fmt: skip

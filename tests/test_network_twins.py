@@ -269,7 +269,7 @@ def test_out(impl: ModuleType, samples: str) -> None:
     target = transposed(targets("mse", 5, 2)[0], samples)
     value, grad = net.value_and_grad(params, x, target)
     for out in (np.full(net.size, np.nan, np.float32), np.zeros(3 * net.size, np.float32)[::3]):
-        again, given = net.value_and_grad(params, x, target, out)
+        again, given = net.value_and_grad(params, x, target, out=out)
         assert given is out
         assert again == value
         assert same_bits(out, grad)

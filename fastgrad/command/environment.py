@@ -25,7 +25,7 @@ def units() -> list[str]:
     rows = [f"rows.{a.name}" for a in table]
     slopes = [f"slopes.{a.name}" for a in table if a.from_output and not a.rowwise]
     stages = [f"stage.{kind}" for kind in KINDS]
-    losses = [f"loss.{name}" for name in LOSSES]
+    losses = [f"{kind}.{name}" for kind in ("loss", "terms") for name in LOSSES]
     updates = dict.fromkeys(f"update.{kind.kernel}" for kind in OPTIMIZERS.values())
     return [*UNITS, *rows, *slopes, *stages, *losses, *updates]
 

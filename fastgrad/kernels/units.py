@@ -69,6 +69,8 @@ UNITS = {
     "clip": Unit("calls.clip", ("clip_norm", "clip_value")),
     "convert": Unit("calls.convert", ("natives", "converted", "classes")),
     "apply": Unit("calls.apply", ("apply_forward", "apply_backward")),
+    "weights": Unit("elementwise.weights", ("weight_sums",)),
+    "loss_stage": Unit("network.loss", ("loss_stage",)),
     "apply_loss": Unit("calls.apply_loss", ("apply_loss",)),
 }
 
@@ -87,6 +89,8 @@ def unit(name: str) -> Unit:
         return Unit("elementwise.slopes", (f"backward_z_{row}",), argument=row)
     if kind == "loss":
         return Unit("elementwise.loss", (f"loss_{row}",), argument=row)
+    if kind == "terms":
+        return Unit("elementwise.loss_terms", (f"terms_{row}",), argument=row)
     if kind == "stage":
         stages = ("forward", "backward", "pack") if row in PACKING else ("forward", "backward")
         return Unit(f"network.{row}", tuple(f"stage_{s}_{row}" for s in stages), ("layer",))

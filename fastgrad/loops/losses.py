@@ -2,6 +2,9 @@
 
 ``reduction`` divides the sum of the terms by their number (``"mean"``), by the number of samples
 (``"samples"``), or not at all (``"sum"``). Shapes are those of `fastgrad.reference.losses`.
+
+With ``weights``, one per sample or per term, each term is multiplied by its own, and the mean
+divides by their sum; terms of weight 0 are left out. ``reduction="none"`` returns the terms.
 """
 
 from __future__ import annotations
@@ -10,10 +13,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import check_probabilities, check_target_given, loss_arguments
-from fastgrad.arrays import Array, deliver
+from fastgrad.arguments import REDUCTIONS
+from fastgrad.arrays import FLOAT64, Array, deliver
+from fastgrad.loss_arguments import check_probabilities, check_target_given, loss_arguments
 from fastgrad.results import check_out
 
 from . import formulas
@@ -41,13 +46,19 @@ class _Loss:
         target: Any,
         reduction: str,
         samples: str,
+        weights: Any = None,
         out: Array | None = None,
-    ) -> tuple[float, Array]:
+        want_grad: bool = True,
+    ) -> tuple[Any, Array]:
         """Add up the terms of all samples, and scale them and their slopes."""
-        given = loss_arguments(caller, pred, target, reduction, samples, self.rowwise)
+        allowed = REDUCTIONS if want_grad else (*REDUCTIONS, "none")
+        given = loss_arguments(
+            caller, pred, target, reduction, samples, self.rowwise, weights, allowed
+        )
         pred, dtype, axis = given.pred, given.dtypes.result, feature_axis(samples)
+        weights = given.weights
         if out is not None:
-            check_out(caller, "out", out, pred.shape, dtype, given.inputs)
+            check_out(caller, "out", out, pred.shape, dtype, {**given.inputs, "weights": weights})
         pred_rows = to_rows(pred, axis)
         if given.target is None:
             target_rows: list[Row] = [[] for _ in pred_rows]
@@ -56,23 +67,43 @@ class _Loss:
             target_rows = [_one_hot(int(label), pred.shape[axis]) for label in labels]
         else:
             if self.probabilities:
-                check_probabilities(caller, self.name, given.target)
+                counts = None if weights is None else given.over(weights != 0)
+                check_probabilities(caller, self.name, given.target, counts)
             target_rows = to_rows(given.target, axis)
-        terms_count = len(pred_rows) if self.rowwise else pred.size
-        count = {"mean": terms_count, "sum": 1, "samples": len(pred_rows)}[reduction]
-        scale = 1.0 / count if count else math.nan  # the mean of nothing is NaN
+        if weights is None:
+            weight_rows = [[1.0] * (1 if self.rowwise else len(row)) for row in pred_rows]
+        elif self.rowwise:
+            weight_rows = [[weight] for weight in weights.reshape(-1).tolist()]
+        else:
+            weight_rows = to_rows(given.over(weights), axis)
 
-        total = 0.0
-        grad = []
-        for pred_row, target_row in zip(pred_rows, target_rows, strict=True):
+        total, weights_total = 0.0, 0.0
+        all_terms, grad = [], []
+        for pred_row, target_row, row in zip(pred_rows, target_rows, weight_rows, strict=True):
             terms, slopes = self._sample(pred_row, target_row)
-            for term in terms:
-                total += term
-            grad.append([slope * scale for slope in slopes])
-        return total * scale, deliver(from_rows(grad, pred.shape, dtype, axis), dtype, out)
+            for j in range(len(terms)):
+                # 0 times NaN is NaN: what is left out is not even multiplied.
+                terms[j] = terms[j] * row[j] if row[j] != 0.0 else 0.0
+                total += terms[j]
+                weights_total += row[j]
+            for j in range(len(slopes)):
+                weight = row[0] if self.rowwise else row[j]
+                slopes[j] = slopes[j] * weight if weight != 0.0 else 0.0
+            all_terms.append(terms)
+            grad.append(slopes)
+        if reduction == "none":
+            if not self.rowwise:
+                return from_rows(all_terms, pred.shape, FLOAT64, axis), pred
+            shape = pred.shape[1:] if given.columns else pred.shape[:-1]
+            return np.array([terms[0] for terms in all_terms]).reshape(shape), pred
+        count = {"mean": weights_total, "sum": 1.0, "samples": len(pred_rows)}[reduction]
+        if not count:  # the mean of nothing is NaN
+            count = math.nan
+        grad = [[slope / count for slope in slopes] for slopes in grad]
+        return total / count, deliver(from_rows(grad, pred.shape, dtype, axis), dtype, out)
 
     def _sample(self, pred: Row, target: Row) -> tuple[Row, Row]:
-        """Return the terms of one sample, and the derivatives of their sum."""
+        """Return the terms of one sample (one if `rowwise`), and the derivatives of their sum."""
         raise NotImplementedError
 
 
@@ -95,11 +126,18 @@ class Loss(_Loss):
         self.__doc__ = term.__doc__
 
     def __call__(
-        self, pred: ArrayLike, target: ArrayLike, reduction: str = "mean", samples: str = "rows"
-    ) -> float:
-        """Return the loss as a Python float."""
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        reduction: str = "mean",
+        samples: str = "rows",
+        weights: ArrayLike | None = None,
+    ) -> Any:
+        """Return the loss as a Python float; with ``reduction="none"`` the terms."""
         check_target_given(self.name, target)
-        return self._evaluate(self.name, pred, target, reduction, samples)[0]
+        return self._evaluate(
+            self.name, pred, target, reduction, samples, weights, want_grad=False
+        )[0]
 
     def value_and_grad(
         self,
@@ -108,11 +146,12 @@ class Loss(_Loss):
         reduction: str = "mean",
         samples: str = "rows",
         out: Array | None = None,
+        weights: ArrayLike | None = None,
     ) -> tuple[float, Array]:
         """Return the loss and ``grad_pred = dL/dpred``, in ``out`` if given."""
         caller = f"{self.name}.value_and_grad"
         check_target_given(caller, target)
-        return self._evaluate(caller, pred, target, reduction, samples, out)
+        return self._evaluate(caller, pred, target, reduction, samples, weights, out)
 
     def _sample(self, pred: Row, target: Row) -> tuple[Row, Row]:
         terms, slopes = [], []
@@ -142,9 +181,15 @@ class ArrayLoss(_Loss):
         self._term, self._slope = term, slope
         self.__doc__ = term.__doc__
 
-    def __call__(self, y: ArrayLike, reduction: str = "sum", samples: str = "rows") -> float:
-        """Return the loss as a Python float."""
-        return self._evaluate(self.name, y, None, reduction, samples)[0]
+    def __call__(
+        self,
+        y: ArrayLike,
+        reduction: str = "sum",
+        samples: str = "rows",
+        weights: ArrayLike | None = None,
+    ) -> Any:
+        """Return the loss as a Python float; with ``reduction="none"`` the terms."""
+        return self._evaluate(self.name, y, None, reduction, samples, weights, want_grad=False)[0]
 
     def value_and_grad(
         self,
@@ -152,15 +197,40 @@ class ArrayLoss(_Loss):
         reduction: str = "sum",
         samples: str = "rows",
         out: Array | None = None,
+        weights: ArrayLike | None = None,
     ) -> tuple[float, Array]:
         """Return the loss and ``grad_y``, in ``out`` if given."""
-        return self._evaluate(f"{self.name}.value_and_grad", y, None, reduction, samples, out)
+        caller = f"{self.name}.value_and_grad"
+        return self._evaluate(caller, y, None, reduction, samples, weights, out)
 
     def _sample(self, pred: Row, target: Row) -> tuple[Row, Row]:
         return [self._term(y) for y in pred], [self._slope(y) for y in pred]
 
 
-class SoftmaxCrossEntropy(Loss):
+class LogitLoss(Loss):
+    """A loss of logits, which hands out their probabilities, too."""
+
+    def value_grad_and_probabilities(
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        reduction: str = "mean",
+        samples: str = "rows",
+        weights: ArrayLike | None = None,
+    ) -> tuple[float, Array, Array]:
+        """Return the loss, ``grad_pred``, and the sigmoid or softmax of the logits."""
+        caller = f"{self.name}.value_grad_and_probabilities"
+        check_target_given(caller, target)
+        value, grad = self._evaluate(caller, pred, target, reduction, samples, weights)
+        axis = feature_axis(samples)
+        rows = [self._probabilities(row) for row in to_rows(np.asarray(pred), axis)]
+        return value, grad, from_rows(rows, grad.shape, grad.dtype, axis)
+
+    def _probabilities(self, logits: Row) -> Row:
+        return [formulas.sigmoid(z) for z in logits]
+
+
+class SoftmaxCrossEntropy(LogitLoss):
     """The cross-entropy between ``target`` and the softmax of the logits ``pred``.
 
     A sample's term is ``sum_j t_j (logsumexp(z) - z_j)``, its gradient ``softmax(z) * sum_j t_j -
@@ -188,13 +258,21 @@ class SoftmaxCrossEntropy(Loss):
             exp_sum += value
         log_sum = math.log(exp_sum) if exp_sum else -math.inf
         t_sum = 0.0
-        terms = []
+        term = 0.0
         for z, t in zip(pred, target, strict=True):
             t_sum += t
             if t != 0.0:  # a class of probability 0 adds nothing, even if z is -inf
-                terms.append(t * (log_sum - (z - largest)))
+                term += t * (log_sum - (z - largest))
         slopes = [e / exp_sum * t_sum - t for e, t in zip(exps, target, strict=True)]
-        return terms, slopes
+        return [term], slopes
+
+    def _probabilities(self, logits: Row) -> Row:
+        largest = max(logits, default=0.0)
+        exps = [formulas.exp(z - largest) for z in logits]
+        total = 0.0
+        for value in exps:
+            total += value
+        return [value / total for value in exps]
 
 
 def _one_hot(label: int, classes: int) -> Row:
@@ -280,7 +358,7 @@ mse = Loss("mse", _square, _square_slope)
 mae = Loss("mae", _absolute, _absolute_slope)
 huber = Loss("huber", _huber, _huber_slope)
 log_cosh = Loss("log_cosh", _log_cosh, _log_cosh_slope)
-binary_cross_entropy_with_logits = Loss(
+binary_cross_entropy_with_logits = LogitLoss(
     "binary_cross_entropy_with_logits",
     _binary_cross_entropy,
     _binary_cross_entropy_slope,

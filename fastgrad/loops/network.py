@@ -68,14 +68,19 @@ class MLP(PlainMLP):
         return y, caches
 
     def _backpropagate(
-        self, layers: list[Any], x: Array, target: Array | None, grads: list[Any]
+        self,
+        layers: list[Any],
+        x: Array,
+        target: Array | None,
+        weights: Array | None,
+        grads: list[Any],
     ) -> float:
         grad_y: Any
         y, caches = self._keeping(layers, x)
-        if isinstance(self.loss, ArrayLoss):
-            value, grad_y = self.loss.value_and_grad(y, self.reduction, self.samples)
-        else:
-            value, grad_y = self.loss.value_and_grad(y, target, self.reduction, self.samples)
+        arrays = (y,) if isinstance(self.loss, ArrayLoss) else (y, target)
+        value, grad_y = self.loss.value_and_grad(
+            *arrays, self.reduction, self.samples, weights=weights
+        )
         for i in range(len(layers) - 1, -1, -1):
             if isinstance(layers[i], NormParams):
                 norm = layer_norm_backward(grad_y, caches[i])

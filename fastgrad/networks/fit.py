@@ -29,6 +29,7 @@ def fit(
     params: ArrayLike | None,
     x: ArrayLike,
     target: ArrayLike | None,
+    weights: ArrayLike | None,
     options: FitOptions,
 ) -> FitResult:
     """Train `network`: see `MLP.fit`."""
@@ -41,7 +42,7 @@ def fit(
     so_far: list[FitResult] = []
     try:
         try:
-            _run(run, x, target, options)
+            _run(run, x, target, weights, options)
             result = run.result()
         except KeyboardInterrupt:
             with interrupts_deferred():
@@ -62,12 +63,17 @@ def fit(
     return result
 
 
-def _run(run: Training, x: ArrayLike, target: ArrayLike | None, options: FitOptions) -> None:
+def _run(
+    run: Training,
+    x: ArrayLike,
+    target: ArrayLike | None,
+    weights: ArrayLike | None,
+    options: FitOptions,
+) -> None:
     """Check the arguments and train."""
     x = as_array(CALLER, "x", x)
-    data = checked_samples(
-        run.network, CALLER, x, None if target is None else as_array(CALLER, "target", target)
-    )
+    goal = None if target is None else as_array(CALLER, "target", target)
+    data = checked_samples(run.network, CALLER, x, goal, weights)
     options = options.checked()
     check_some(x, len(data.x))
     run.prepare(data, options)

@@ -22,6 +22,7 @@ from fastgrad.kernels.toolchain.target import BATCH_BLOCK
 from fastgrad.networks.plan import Network
 from fastgrad.networks.shared.samples import Samples
 from fastgrad.networks.shared.training import Reached
+from fastgrad.networks.weighing import Weighing
 
 # Multiply-adds of a job's first piece: 2 to 20 ms. Later pieces are sized by the clock.
 FIRST_PIECE, SHORTEST, LONGEST = 1 << 29, 0.02, 0.08
@@ -59,7 +60,7 @@ class Job:
 
         self.network, self.data, self.batch = network, data, batch
         self.count = len(data.x)
-        self.plan = network.plan()
+        self.plan = network.plan() if data.weights is None else network.weighted_plan()
         self.kept = (params, gradient, optimizer, out)  # alive: the job has only addresses
         self.per_batch = -(-batch // BATCH_BLOCK)
         last = self.count % batch
@@ -83,6 +84,9 @@ class Job:
         self.floats[at.CLIP] = np.inf
         if clip is not None:
             words[at.AT_END], self.floats[at.CLIP] = at.end_batch(network.dtype.name), clip
+        self.weighing = None if data.weights is None else Weighing(network, data.weights, batch)
+        if self.weighing is not None and self.weighing.mean:
+            self.plan.words.view(np.float64)[at.DIVISOR] = self.weighing.total
         self.pass_terms = np.empty(0)
         self.window = 0  # the words point at samples up to this block
 
@@ -101,14 +105,24 @@ class Job:
         words[at.PACKING] = words[at.PACKED] = 0
         words[at.STEPS] = start.block // self.per_batch
         floats[at.TERMS], floats[at.ALL_TERMS] = start.terms, start.all_terms
+        if self.weighing is not None:
+            self.plan.words[at.DIVISORS] = self.weighing.of_batches(passes, order)
         if self.data.native:
             if not self.window:
                 self._attach(self.data.x, self.data.target, 0)
+                if self.data.weights is not None:
+                    self._attach_weights(self.data.weights, 0)
             self.window = self.blocks
             words[at.ORDER] = 0 if order is None else order.ctypes.data
         else:
             self.window = start.block
         return self
+
+    def reduced(self, terms: Any) -> Any:
+        """Return the loss of a pass whose terms add up to `terms`, a number or an array."""
+        if self.weighing is not None and self.weighing.mean:
+            return terms / self.weighing.total
+        return self.network.reduced(terms, self.count)
 
     @property
     def done(self) -> int:
@@ -192,6 +206,8 @@ class Job:
         if self.order is not None:
             where = self.order.reshape(-1)[where]
         self._attach(*data.converted(where, network.dtype), first)
+        if data.weights is not None:
+            self._attach_weights(np.ascontiguousarray(data.weights[where]), first)
         return last
 
     def _attach(self, x: Array, target: Array | None, first: int) -> None:
@@ -206,3 +222,8 @@ class Job:
                 words[at.T_ROW], words[at.T_COL] = (
                     step // target.itemsize for step in target.strides
                 )
+
+    def _attach_weights(self, weights: Array, first: int) -> None:
+        self.attached_weights, words = weights, self.plan.words
+        words[at.WEIGHTS_OF] = weights.ctypes.data - first * weights.strides[0]
+        words[at.WEIGHTS_EACH] = weights.size // len(weights)

@@ -212,6 +212,7 @@ class MLP(BaseMLP):
         params: ArrayLike,
         x: ArrayLike,
         target: ArrayLike | None = None,
+        weights: ArrayLike | None = None,
         out: Array | None = None,
     ) -> tuple[float, Array]:
         """Return the loss, and its gradient with respect to the parameters.
@@ -232,6 +233,12 @@ class MLP(BaseMLP):
         target : array_like
             Of the shape of the output, or integer classes ``(n,)`` for softmax cross-entropy; None
             for losses of one array.
+        weights : array_like, optional
+            What each term of the loss is multiplied by, finite and at least 0: ``(n,)``, one per
+            sample, or (unless the loss has one term per sample) of the shape of the output.
+            ``reduction="mean"`` then divides by the sum of the weights of all terms. A term of
+            weight 0 is left out: its target or class may be anything, and so may x of a sample
+            without weight, NaN included.
         out : ndarray, optional
             Where to put the gradient: ``(size,)`` of the dtype below. Then nothing is allocated.
 
@@ -247,7 +254,8 @@ class MLP(BaseMLP):
         Raises
         ------
         TypeError, ValueError
-            For dtypes, shapes, classes or an `out` that do not fit.
+            For dtypes, shapes, classes, weights or an `out` that do not fit, and for a mean over
+            weights that are all 0.
 
         Examples
         --------
@@ -255,7 +263,12 @@ class MLP(BaseMLP):
         >>> net = fg.MLP((2, 1), (None,), "mse", bias=False, dtype="float64")
         >>> net.value_and_grad([1.0, 1.0], [[1.0, 2.0]], [[0.0]])
         (9.0, array([ 6., 12.]))
+        >>> x, target = [[1.0, 2.0], [1.0, 0.0]], [[0.0], [np.nan]]
+        >>> net.value_and_grad([1.0, 1.0], x, target, weights=[3.0, 0.0])
+        (9.0, array([ 6., 12.]))
         """
+        if weights is not None:
+            return self._passes.weighted_gradient(params, x, target, weights, out)
         passes = self._passes
         direct = passes.direct
         if direct is not None:
@@ -284,6 +297,7 @@ class MLP(BaseMLP):
         seed: int = 0,
         progress: bool = False,
         callback: Callable[[FitState], Any] | None = None,
+        weights: ArrayLike | None = None,
         resume: FitResult | None = None,
     ) -> FitResult:
         """Train, and return new parameters and the loss of each epoch.
@@ -317,6 +331,11 @@ class MLP(BaseMLP):
             Called with a `FitState` after each epoch; training stops when it returns True (or
             NumPy's True, as a comparison gives). Any other result is ignored. `EarlyStopping`
             makes such a callback.
+        weights : array_like, optional
+            As in `value_and_grad`; they stay with their samples. Each batch's gradient is that of
+            its own weights: of a mean, divided by their sum. The gradient of a batch without any
+            weight is 0, and the optimizer makes its step with that. The loss of an epoch is the
+            sum of the weighted terms divided by that of all weights.
         resume : FitResult, optional
             The result of an earlier call, or the ``result`` of a KeyboardInterrupt: continue as
             if training had not ended. 2 and 3 epochs are 5 epochs, to the bit, with the same
@@ -358,4 +377,4 @@ class MLP(BaseMLP):
         options = FitOptions(
             optimizer, epochs, batch_size, shuffle, seed, progress, callback, resume
         )
-        return fit(self._network, params, x, target, options)
+        return fit(self._network, params, x, target, weights, options)

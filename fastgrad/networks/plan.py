@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from fastgrad import threads
 from fastgrad.arguments import REDUCTIONS
 from fastgrad.arrays import Array
+from fastgrad.kernels.network import plan_table as at
 from fastgrad.kernels.network.plan_table import Plan, make_plan
 from fastgrad.kernels.toolchain.undisturbed import COMPILE_LOCK
 from fastgrad.networks.shared.architecture import Architecture
@@ -25,6 +27,7 @@ class Network(Architecture):
         self.spaces: list[Array] = []
         self.part_spaces: list[Array] = []
         self._plan: Plan | None = None
+        self._detailed_plan: Plan | None = None
 
     def plan(self) -> Plan:
         """Return the table the kernel reads; compiles or loads what it refers to.
@@ -49,6 +52,24 @@ class Network(Architecture):
                     )
         return self._plan
 
+    def detailed_plan(self) -> Plan:
+        """Return the plan whose loss knows of weights (`kernels.network.loss`)."""
+        from fastgrad.kernels.toolchain.library import LIBRARY
+
+        plan, dtype = self.plan(), self.dtype.name
+        with COMPILE_LOCK.lock:
+            if self._detailed_plan is None:
+                words = plan.words.copy()
+                words[at.LOSS] = LIBRARY.address("loss_stage", "loss_stage", dtype)
+                words[at.TERMS_OF_LOSS] = self.loss.detailed_address(dtype)
+                self._detailed_plan = replace(plan, words=words)
+        return self._detailed_plan
+
+    def weighted_plan(self) -> Plan:
+        """Return a new copy of that plan, to write a call's weights to."""
+        plan = self.detailed_plan()
+        return replace(plan, words=plan.words.copy())
+
     def takes(self, *arrays: Array) -> bool:
         """Return whether kernels read these arrays as they are."""
         return all(
@@ -57,6 +78,11 @@ class Network(Architecture):
             and all(step % a.itemsize == 0 for step in a.strides)
             for a in arrays
         )
+
+    @property
+    def terms_of_sample(self) -> int:
+        """The number of the loss's terms of each sample."""
+        return 1 if self.loss.rowwise else self.outputs
 
     def reduced(self, terms: Any, n: int) -> Any:
         """Return the loss of n samples whose terms add up to `terms`, a number or an array."""

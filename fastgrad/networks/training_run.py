@@ -108,10 +108,11 @@ class Training:
         if data.native:
             return data
         foreign = [data.x] if data.labels or data.target is None else [data.x, data.target]
-        foreign = [array for array in foreign if not network.takes(array)]
+        foreign = [a for a in foreign if data.left_out is not None or not network.takes(a)]
         if sum(a.size for a in foreign) * network.dtype.itemsize > CONVERTED:
             return data
-        return Samples(*data.converted(slice(None), network.dtype), data.labels, True)
+        x, target = data.converted(slice(None), network.dtype)
+        return data._replace(x=x, target=target, native=True)
 
     def _changing(self) -> list[Array]:
         """Return all that a step changes, except the gradient."""
@@ -213,7 +214,7 @@ class Training:
 
         A parameter that is not finite stays so: checking now and then is enough.
         """
-        losses = self.network.reduced(job.pass_terms[:passes], self.n)
+        losses = job.reduced(job.pass_terms[:passes])
         if not np.isfinite(losses).all() or (closely and not self._finite()):
             return None
         return losses.tolist()  # type: ignore[no-any-return]
@@ -266,7 +267,7 @@ class Training:
             if losses is None or losses[: len(before)] != before:
                 self._go_back()
                 if passes == 1:
-                    loss = self.network.reduced(job.terms, self.n)
+                    loss = job.reduced(job.terms)
                     if before in ([], [loss]):
                         self.wrong = len(self.losses), loss
                     return

@@ -12,7 +12,9 @@ cross-entropy has one per sample. ``reduction`` says what to divide the sum by:
 ``samples="rows"``: ``pred`` is ``(n, d)``, or ``(..., d)``; ``"columns"``: ``(d, n)``. In both,
 a 1-D ``pred`` is one sample of d features.
 
-Terms are added in float64 for every dtype; gradients have the dtype of ``pred``.
+Terms are added in float64 for every dtype; gradients have the dtype of ``pred``. ``weights``, one
+per sample or per term, multiply the terms, and the mean divides by the sum of the terms' weights.
+A term of weight 0 is left out, whatever it is. With ``reduction="none"`` a call returns the terms.
 """
 
 from __future__ import annotations
@@ -24,15 +26,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import (
-    check_probabilities,
-    check_target_given,
-    loss_arguments,
-)
-from fastgrad.arrays import Array, deliver
+from fastgrad.arguments import REDUCTIONS
+from fastgrad.arrays import Array, deliver, promoted
+from fastgrad.loss_arguments import check_probabilities, check_target_given, loss_arguments
 from fastgrad.results import check_out
 
-from . import formulas
+from . import activations, formulas
 from .dense import as_rows
 
 HUBER_DELTA = 1.0
@@ -56,33 +55,60 @@ class _Loss:
         target: Any,
         reduction: str,
         samples: str,
+        weights: Any = None,
         out: Array | None = None,
         want_grad: bool = True,
-    ) -> tuple[float, Array]:
-        """Return the loss and its gradient, which is valid only if asked for."""
-        given = loss_arguments(caller, pred, target, reduction, samples, self.rowwise)
-        pred, target, classes, _ = given
+    ) -> tuple[Any, Array]:
+        """Return the loss (or its terms) and its gradient, which is valid only if asked for."""
+        allowed = REDUCTIONS if want_grad else (*REDUCTIONS, "none")
+        given = loss_arguments(
+            caller, pred, target, reduction, samples, self.rowwise, weights, allowed
+        )
+        pred, target, classes, _, weights = given
         work, dtype = given.dtypes
         if out is not None:
-            check_out(caller, "out", out, pred.shape, dtype, given.inputs)
-        if self.probabilities:
-            check_probabilities(caller, self.name, target)
+            check_out(caller, "out", out, pred.shape, dtype, {**given.inputs, "weights": weights})
+        if self.probabilities and not classes:
+            counts = None if weights is None else given.over(weights != 0)
+            check_probabilities(caller, self.name, target, counts)
         if pred.dtype is not work:
             pred = pred.astype(work)
         if target is not None and target.dtype is not work and not classes:
             target = target.astype(work)
-        if reduction == "sum":
-            scale = 1.0
-        else:
-            count = pred.size if reduction == "mean" and not self.rowwise else given.samples
-            scale = 1.0 / count if count else math.nan  # the mean of nothing is NaN
         with np.errstate(all="ignore"):
             terms, slope = self._terms_and_slope(pred, target, samples, want_grad)
-            value = float(terms.sum(dtype=np.float64)) * scale
+            if weights is not None or reduction == "none":
+                terms = self._per_sample(terms) if self.rowwise else terms.astype(np.float64)
+            if weights is not None:
+                over = weights.reshape(-1) if self.rowwise else given.over(weights)
+                terms = np.where(over == 0, 0.0, terms * over)
+            if reduction == "none":
+                each = pred.shape[1:] if given.columns else pred.shape[:-1]
+                return terms.reshape(each) if self.rowwise else terms, slope
+            if reduction == "sum":
+                count = 1.0
+            elif reduction == "mean" and weights is not None:
+                count = float(over.sum())
+            else:
+                count = pred.size if reduction == "mean" and not self.rowwise else given.samples
+            scale = 1.0 / count if count else math.nan  # the mean of nothing is NaN
+            value = float(terms.sum(dtype=np.float64))
+            if weights is None:
+                value *= scale
+                grad = np.multiply(slope, scale, out=slope) if want_grad else slope
+            else:  # the sum of the weights may be too small for its reciprocal
+                value = value / count if count else math.nan
+                if want_grad:
+                    factor = given.over(weights) / count
+                    grad = np.where(factor == 0, 0.0, slope * factor).astype(work)
             if not want_grad:
                 return value, slope
-            grad = np.multiply(slope, scale, out=slope)
         return value, grad if out is None and work is dtype else deliver(grad, dtype, out)
+
+    def _per_sample(self, terms: Array) -> Array:
+        """Return the terms of a rowwise loss, one per sample, in float64."""
+        terms = terms.astype(np.float64)
+        return terms if terms.ndim == 1 else terms.sum(axis=1)
 
     def _terms_and_slope(
         self, pred: Array, target: Any, samples: str, want_slope: bool
@@ -129,11 +155,18 @@ class Loss(_Loss):
         self.__doc__ = terms.__doc__
 
     def __call__(
-        self, pred: ArrayLike, target: ArrayLike, reduction: str = "mean", samples: str = "rows"
-    ) -> float:
-        """Return the loss as a Python float."""
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        reduction: str = "mean",
+        samples: str = "rows",
+        weights: ArrayLike | None = None,
+    ) -> Any:
+        """Return the loss as a Python float; with ``reduction="none"`` the terms, in float64."""
         check_target_given(self.name, target)
-        return self._evaluate(self.name, pred, target, reduction, samples, want_grad=False)[0]
+        return self._evaluate(
+            self.name, pred, target, reduction, samples, weights, want_grad=False
+        )[0]
 
     def value_and_grad(
         self,
@@ -142,18 +175,20 @@ class Loss(_Loss):
         reduction: str = "mean",
         samples: str = "rows",
         out: Array | None = None,
+        weights: ArrayLike | None = None,
     ) -> tuple[float, Array]:
         """Return the loss and ``grad_pred = dL/dpred``, in ``out`` if given.
 
         Raises
         ------
         ValueError
-            If the shapes differ, ``out`` is unsuitable, ``reduction`` or ``samples`` is unknown, or
-            a class index is not an integer from 0 to c - 1.
+            If the shapes differ, ``out`` is unsuitable, ``reduction`` or ``samples`` is unknown,
+            a class index is not an integer from 0 to c - 1, or weights are negative, not finite,
+            or (for a mean) all 0.
         """
         caller = f"{self.name}.value_and_grad"
         check_target_given(caller, target)
-        return self._evaluate(caller, pred, target, reduction, samples, out)
+        return self._evaluate(caller, pred, target, reduction, samples, weights, out)
 
     def _terms_and_slope(
         self, pred: Array, target: Any, samples: str, want_slope: bool
@@ -182,9 +217,15 @@ class ArrayLoss(_Loss):
         self._terms, self._slope = terms, slope
         self.__doc__ = terms.__doc__
 
-    def __call__(self, y: ArrayLike, reduction: str = "sum", samples: str = "rows") -> float:
-        """Return the loss as a Python float."""
-        return self._evaluate(self.name, y, None, reduction, samples, want_grad=False)[0]
+    def __call__(
+        self,
+        y: ArrayLike,
+        reduction: str = "sum",
+        samples: str = "rows",
+        weights: ArrayLike | None = None,
+    ) -> Any:
+        """Return the loss as a Python float; with ``reduction="none"`` the terms, in float64."""
+        return self._evaluate(self.name, y, None, reduction, samples, weights, want_grad=False)[0]
 
     def value_and_grad(
         self,
@@ -192,9 +233,11 @@ class ArrayLoss(_Loss):
         reduction: str = "sum",
         samples: str = "rows",
         out: Array | None = None,
+        weights: ArrayLike | None = None,
     ) -> tuple[float, Array]:
         """Return the loss and ``grad_y``, in ``out`` if given."""
-        return self._evaluate(f"{self.name}.value_and_grad", y, None, reduction, samples, out)
+        caller = f"{self.name}.value_and_grad"
+        return self._evaluate(caller, y, None, reduction, samples, weights, out)
 
     def _terms_and_slope(
         self, pred: Array, target: Any, samples: str, want_slope: bool
@@ -202,7 +245,30 @@ class ArrayLoss(_Loss):
         return self._terms(pred), self._slope(pred) if want_slope else pred
 
 
-class SoftmaxCrossEntropy(Loss):
+class LogitLoss(Loss):
+    """A loss of logits, which hands out their probabilities, too."""
+
+    def value_grad_and_probabilities(
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        reduction: str = "mean",
+        samples: str = "rows",
+        weights: ArrayLike | None = None,
+    ) -> tuple[float, Array, Array]:
+        """Return the loss, ``grad_pred``, and the sigmoid or softmax of the logits."""
+        caller = f"{self.name}.value_grad_and_probabilities"
+        check_target_given(caller, target)
+        value, grad = self._evaluate(caller, pred, target, reduction, samples, weights)
+        logits = np.asarray(pred).astype(promoted(grad.dtype).work)
+        with np.errstate(all="ignore"):
+            return value, grad, self._probabilities(logits, samples).astype(grad.dtype)
+
+    def _probabilities(self, logits: Array, samples: str) -> Array:
+        return formulas.sigmoid(logits)
+
+
+class SoftmaxCrossEntropy(LogitLoss):
     """The cross-entropy between ``target`` and the softmax of the logits ``pred``.
 
     A sample's term is ``-sum_j t_j log(softmax(z)_j) = sum_j t_j (logsumexp(z) - z_j)``, its
@@ -225,6 +291,10 @@ class SoftmaxCrossEntropy(Loss):
     def __init__(self) -> None:  # not Loss's: there are no terms per element
         self.name = "softmax_cross_entropy"
         self.__doc__ = type(self).__doc__
+
+    def _probabilities(self, logits: Array, samples: str) -> Array:
+        columns = samples == "columns" and logits.ndim == 2
+        return activations.softmax(logits, axis=0 if columns else -1)
 
     def _terms_and_slope(
         self, pred: Array, target: Any, samples: str, want_slope: bool
@@ -333,7 +403,7 @@ mse = Loss("mse", _square, _square_slope)
 mae = Loss("mae", _absolute, _absolute_slope)
 huber = Loss("huber", _huber, _huber_slope)
 log_cosh = Loss("log_cosh", _log_cosh, _log_cosh_slope)
-binary_cross_entropy_with_logits = Loss(
+binary_cross_entropy_with_logits = LogitLoss(
     "binary_cross_entropy_with_logits",
     _binary_cross_entropy,
     _binary_cross_entropy_slope,

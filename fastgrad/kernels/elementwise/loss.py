@@ -89,10 +89,14 @@ def target_check(dtype_name: str) -> Any:
 
 @dataclass(frozen=True)
 class Terms:
-    """Scalar functions of (pred, target): the float64 term, and its slope in the dtype."""
+    """Scalar functions of (pred, target): the float64 term, and its slope in the dtype.
+
+    Of logits also the probability, for the detailed kernels.
+    """
 
     term: Callable[[Any, Any], Any]
     slope: Callable[[Any, Any], Any]
+    probability: Callable[[Any, Any], Any] | None = None
 
 
 def elementwise_terms(dtype_name: str, loss: str) -> Terms:
@@ -162,7 +166,7 @@ def elementwise_terms(dtype_name: str, loss: str) -> Terms:
         "log_cosh": Terms(log_cosh, inlined(lambda p, t: tanh(p - t))),
         "sum": Terms(inlined(lambda p, t: wide(p)), inlined(lambda p, t: one)),
         "binary_cross_entropy_with_logits": Terms(
-            cross_entropy, inlined(lambda z, t: sigmoid(z) - t)
+            cross_entropy, inlined(lambda z, t: sigmoid(z) - t), inlined(lambda z, t: sigmoid(z))
         ),
     }
     return rows[loss]
@@ -226,19 +230,11 @@ def elementwise(dtype_name: str, loss: str) -> Any:
     return kernel
 
 
-def softmax_cross_entropy(dtype_name: str) -> Any:
-    """Return the kernel of softmax cross-entropy.
-
-    Per row, with top = max z and s = sum exp(z - top): the term is
-    ``sum_j t_j (log s + (top - z_j))``, the gradient ``exp(z - top) / s * sum_j t_j - t``.
-    The exponentials, and so `weight`, are those times a power of two, 1 / `last`.
-    """
-    dtype, size = getattr(types, dtype_name), np.dtype(dtype_name).itemsize
-    STRIP, padded = strip(dtype_name), padding(dtype_name)
-    wide, zero, not_a_number = types.float64, np.float64(0), np.float64(np.nan)
-    exponentials, exp = exponentials_of_rows(dtype_name), exponential_of_difference(dtype_name)
-    difference, begin, finish, last = exp.difference, exp.begin, exp.finish, wide(1 / exp.scale)
-    log = vector_math(np.dtype(np.float64)).log
+def long_rows(dtype_name: str) -> Any:
+    """Return ``long_row``, the exponentials of a row that no buffer holds."""
+    STRIP, padded, zero = strip(dtype_name), padding(dtype_name), np.float64(0)
+    exp = exponential_of_difference(dtype_name)
+    difference, begin, finish = exp.difference, exp.begin, exp.finish
 
     @kernel
     def long_row(z: Any, n: int, out: Any, part: Any, other: Any, rest: Any, top: Any) -> Any:
@@ -259,6 +255,22 @@ def softmax_cross_entropy(dtype_name: str) -> Any:
             if address_of(out) != 0:
                 copy_elements(shift(out, j), part, count)
         return total
+
+    return long_row
+
+
+def softmax_cross_entropy(dtype_name: str) -> Any:
+    """Return the kernel of softmax cross-entropy.
+
+    Per row, with top = max z and s = sum exp(z - top): the term is
+    ``sum_j t_j (log s + (top - z_j))``, the gradient ``exp(z - top) / s * sum_j t_j - t``.
+    The exponentials, and so `weight`, are those times a power of two, 1 / `last`.
+    """
+    dtype, size = getattr(types, dtype_name), np.dtype(dtype_name).itemsize
+    wide, zero, not_a_number = types.float64, np.float64(0), np.float64(np.nan)
+    exponentials, exp = exponentials_of_rows(dtype_name), exponential_of_difference(dtype_name)
+    last, long_row = wide(1 / exp.scale), long_rows(dtype_name)
+    log = vector_math(np.dtype(np.float64)).log
 
     def loss(
         pred: int, pred_row: int, target: int, target_row: int, grad: int, grad_row: int,

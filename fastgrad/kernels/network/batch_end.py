@@ -125,7 +125,10 @@ def build(dtype_name: str) -> str:
                 samples = least(batch, count - number * batch)
                 last = plan + FIRST + (word(plan, at.LAYERS) - 1) * ROW
                 k, per_sample = word(last, at.OUTPUTS), word(plan, at.PER_SAMPLE)
-                share = samples * divisor(word(plan, at.REDUCTION), per_sample, count, k) / count
+                by = as_pointer(plan, wide)[at.DIVISOR]
+                if by == 0:
+                    by = wide(divisor(word(plan, at.REDUCTION), per_sample, count, k))
+                share = samples * by / count
             totals[at.ALL_TERMS] += penalized(job, plan) * share
         if totals[at.CLIP] < math.inf:
             clip(word(job, at.GRADIENT), word(plan, at.SIZE), totals[at.CLIP])

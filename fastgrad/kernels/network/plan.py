@@ -135,7 +135,9 @@ def build(dtype_name: str) -> str:
                     target[j] = source[j * a_col]
 
     @kernel
-    def loss_terms(job: int, order: int, space: int, first: int, m: int, batch: int) -> float:
+    def loss_terms(
+        job: int, order: int, space: int, first: int, m: int, batch: int, step: int
+    ) -> float:
         """Write the gradient of the last output of m samples to GRAD; return the sum of terms."""
         plan = word(job, at.PLAN)
         last = plan + FIRST + (word(plan, at.LAYERS) - 1) * ROW
@@ -157,9 +159,13 @@ def build(dtype_name: str) -> str:
                 target, row = space_for_targets, k
             else:
                 target += first * row * size
-        cells = scratch(2, wide)
-        cells[0] = 1.0 / divisor(word(plan, at.REDUCTION), word(plan, at.PER_SAMPLE), batch, k)
+        by = divisor(word(plan, at.REDUCTION), word(plan, at.PER_SAMPLE), batch, k)
+        cells = scratch(7, wide)
+        cells[0] = 1.0 / by
         cells[1] = 0.0
+        cells[2] = by  # from here on for `network.loss`
+        where = as_pointer(address_of(cells), types.intp)
+        where[3], where[4], where[5], where[6] = job, order, first, step
         call_address(
             word(plan, at.LOSS),
             (space + word(last, at.Y), k, target, row, space + word(plan, at.GRAD), k,
@@ -248,7 +254,7 @@ def build(dtype_name: str) -> str:
             if out != 0:
                 continue
             opens, closes = part == 0, part + m == in_batch
-            terms = loss_terms(job, order, space, first, m, in_batch)
+            terms = loss_terms(job, order, space, first, m, in_batch, step)
             run[now.OPENS], run[now.ADDS] = opens, not (opens or shared)
             backward(run_at, x, x_row, x_col)
             if shared:

@@ -21,13 +21,18 @@ from fastgrad.kernels.toolchain.target import BATCH_BLOCK, tile
     MOST,  # from this many samples on, Python runs the job in pieces, over threads
     LOSS, REDUCTION, PER_SAMPLE, ONE_ARRAY,  # PER_SAMPLE: one term per sample; ONE_ARRAY: no target
     PROBABILITIES,  # its targets must be between 0 and 1
+    # Where LOSS is `network.loss`: the detailed kernel's address, and its setting, float64. Of a
+    # call with weights, whose plan is a copy, float64: the address of the samples' weights, 1 or
+    # one per output each, side by side; of a mean the address of what the gradient of each batch is
+    # divided by, and what the sum of all terms will be divided by; or 0.
+    TERMS_OF_LOSS, SETTING, WEIGHTS_OF, WEIGHTS_EACH, DIVISORS, DIVISOR,
     GRAD, OTHER_GRAD, X_ROWS, TARGET_ROWS, A_SPACE, B_SPACE, PARTIAL,  # places in the workspace
     WEIGHTS,  # the place of packed weights, behind all others
     IN_PIECES,  # whether threads add a block's gradient in pieces, or as a whole
     END_BATCH,  # with penalties the address of what `batch_end` does, else 0
     L1, L2,  # float64: the factors of both penalties
     HEADER,
-) = range(22)  # fmt: skip
+) = range(28)  # fmt: skip
 (
     FORWARD, BACKWARD, PACK,  # addresses of the stages of the layer's kind; PACK may be 0
     INPUTS, OUTPUTS,

@@ -50,7 +50,7 @@ def train(
     params: Array,
     count: int,
     value_and_grad: Callable[[Array], tuple[float, float, Array]],
-    averaged: bool,
+    size_of: Callable[[Array], float] | None,
     kind: type[Any],
     default: Any,
     network: Architecture,
@@ -59,10 +59,10 @@ def train(
     """Train `params` in place on `count` samples; the rest is documented at `MLP.fit`.
 
     ``value_and_grad(batch)`` returns the loss of the samples with these indices, the penalties, and
-    the gradient of both with respect to `params`, which may be overwritten. `averaged` means that
-    the loss is a mean, not a sum. `kind` is the package's `Optimizer`: ``memory(params)`` returns
-    its memory before the first step, and ``start(params, memory)`` returns ``step(grad)``.
-    `network` says which parameters weight decay applies to.
+    the gradient of both with respect to `params`, which may be overwritten. If the loss is a mean,
+    not a sum, ``size_of(batch)`` returns what it is divided by. `kind` is the package's
+    `Optimizer`: ``memory(params)`` returns its memory before the first step, and ``start(params,
+    memory)`` returns ``step(grad)``. `network` says which parameters weight decay applies to.
     """
     options = options.checked()
     resume, batch_size, callback = options.resume, options.batch_size, options.callback
@@ -88,10 +88,11 @@ def train(
                 batch = order[first : first + batch_size]
                 value, penalty, grad = value_and_grad(batch)
                 # Undo the batch's mean, over samples or over elements: k per sample.
-                total += value * len(batch) if averaged else value
+                total += value if size_of is None else value * size_of(batch)
                 penalties += penalty * len(batch)
                 make_step(rule, memory, params, grad, ranges)
-        loss = (total / count if averaged else total) + penalties / count
+        loss = total if size_of is None else total / size_of(np.arange(count))
+        loss += penalties / count
         if not np.isfinite(loss) or (finite and not np.isfinite(params).all()):
             params[:], memory, rng.bit_generator.state = kept
             stopped = "diverged"

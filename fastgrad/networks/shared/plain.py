@@ -22,7 +22,7 @@ from fastgrad.networks.shared.fit_arguments import (
     check_resumed,
     check_some,
 )
-from fastgrad.networks.shared.samples import checked_samples, inputs_of, native_params
+from fastgrad.networks.shared.samples import Samples, checked_samples, inputs_of, native_params
 from fastgrad.networks.shared.training import FitResult, FitState
 from fastgrad.optimizers import Optimizer
 from fastgrad.results import check_out
@@ -40,7 +40,12 @@ class PlainMLP(BaseMLP):
         raise NotImplementedError
 
     def _backpropagate(
-        self, layers: list[Any], x: Array, target: Array | None, grads: list[Any]
+        self,
+        layers: list[Any],
+        x: Array,
+        target: Array | None,
+        weights: Array | None,
+        grads: list[Any],
     ) -> float:
         """Write the gradients into `grads`, views of a flat vector, and return the loss."""
         raise NotImplementedError
@@ -83,6 +88,7 @@ class PlainMLP(BaseMLP):
         params: ArrayLike,
         x: ArrayLike,
         target: ArrayLike | None = None,
+        weights: ArrayLike | None = None,
         out: Array | None = None,
     ) -> tuple[float, Array]:
         """Return the loss, and its gradient with respect to the parameters.
@@ -96,6 +102,8 @@ class PlainMLP(BaseMLP):
         target : array_like, optional
             Like the prediction; for softmax cross-entropy also integer classes ``(n,)``, for one
             sample ``()``. None for losses of one array.
+        weights : array_like, optional
+            One per sample, or of the shape of the prediction: see `losses`.
         out : ndarray, optional
             Where to put the gradient: ``(size,)`` of the dtype below.
 
@@ -110,21 +118,25 @@ class PlainMLP(BaseMLP):
         params, x = as_array(caller, "params", params), as_array(caller, "x", x)
         target = None if target is None else as_array(caller, "target", target)
         p, dtype = native_params(network, caller, params), network.gradient_dtype(params)
-        data, into = checked_samples(network, caller, x, target), None
+        data, into = checked_samples(network, caller, x, target, weights), None
         if out is not None:
-            inputs = {"params": params, "x": x, "target": target}
+            inputs = {"params": params, "x": x, "target": target, "weights": weights}
             into = check_out(caller, "out", out, (self.size,), dtype, inputs)
-        value, grad = self._gradient(p, *data.converted(slice(None), self.dtype))
+        value, grad = self._gradient(p, data, slice(None))
         value += self._penalties(p, grad)
         grad = deliver(grad, dtype, into)
         return value, grad if out is None else out
 
-    def _gradient(self, params: Array, x: Array, target: Array | None) -> tuple[float, Array]:
-        """Return loss and gradient of samples in rows, without the penalties."""
-        network, grad = self._network, np.empty(self.size, self.dtype)
+    def _gradient(self, params: Array, data: Samples, samples: Any) -> tuple[float, Array]:
+        """Return loss and gradient of some samples, without the penalties."""
+        network, grad = self._network, np.zeros(self.size, self.dtype)
+        x, target = data.converted(samples, self.dtype)
+        weights = None if data.weights is None else network.turned(data.weights[samples])
+        if weights is not None and len(x) and not weights.any():
+            return 0.0, grad  # a batch without any weight
         goal = None if target is None else network.turned(target)
         value = self._backpropagate(
-            network.views(params), network.turned(x), goal, network.views(grad)
+            network.views(params), network.turned(x), goal, weights, network.views(grad)
         )
         return value, grad
 
@@ -148,6 +160,7 @@ class PlainMLP(BaseMLP):
         seed: int = 0,
         progress: bool = False,
         callback: Callable[[FitState], Any] | None = None,
+        weights: ArrayLike | None = None,
         resume: FitResult | None = None,
     ) -> FitResult:
         """Train, and return new parameters and the loss of each epoch.
@@ -172,6 +185,8 @@ class PlainMLP(BaseMLP):
             Show epoch, loss and samples per second on stderr.
         callback : callable, optional
             Called with a `FitState` after each epoch; training stops when it returns True.
+        weights : array_like, optional
+            As in `value_and_grad`. A batch without any weight has a gradient of 0.
         resume : FitResult, optional
             What an earlier call returned, to continue as if it had not ended: with its parameters,
             optimizer, orders and losses.
@@ -194,17 +209,30 @@ class PlainMLP(BaseMLP):
         p: Array = given.copy() if resume is None else resume.params.copy()
         x = as_array(CALLER, "x", x)
         goal = None if target is None else as_array(CALLER, "target", target)
-        data = checked_samples(network, CALLER, x, goal)
+        data = checked_samples(network, CALLER, x, goal, weights)
         check_some(x, len(data.x))
 
         def value_and_grad(batch: Array) -> tuple[float, float, Array]:
-            value, grad = self._gradient(p, *data.converted(batch, self.dtype))
+            value, grad = self._gradient(p, data, batch)
             return value, self._penalties(p, grad), grad
+
+        def size_of(batch: Array) -> float:
+            if data.weights is None or self.reduction != "mean":
+                return len(batch)
+            each = data.weights.ndim == 1 and not self.loss.rowwise
+            return float(data.weights[batch].sum()) * (network.outputs if each else 1)
 
         options = FitOptions(
             optimizer, epochs, batch_size, shuffle, seed, progress, callback, resume
         )
         averaged = self.reduction != "sum"
         return train(
-            p, len(data.x), value_and_grad, averaged, self.kind, self.default, network, options
+            p,
+            len(data.x),
+            value_and_grad,
+            size_of if averaged else None,
+            self.kind,
+            self.default,
+            network,
+            options,
         )

@@ -6,15 +6,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastgrad.arguments import (
+from fastgrad.arrays import INT64, Array, as_native
+from fastgrad.loss_arguments import (
     are_classes,
+    check_not_all_zero,
     check_probabilities,
+    check_weights,
     one_class,
     use_astype,
     use_ravel,
 )
-from fastgrad.arguments import check_classes as check_classes_of
-from fastgrad.arrays import INT64, Array, as_native
+from fastgrad.loss_arguments import check_classes as check_classes_of
 from fastgrad.networks.shared.architecture import Architecture
 from fastgrad.results import own_view
 
@@ -26,12 +28,17 @@ class Samples(NamedTuple):
     target: Array | None  # (n, k), or the classes (n,)
     labels: bool
     native: bool  # whether the kernel reads both as they are
+    weights: Array | None = None  # float64, contiguous: (n,), or (n, k) of each output
+    # Which samples have no weight, if any: their x becomes 0, as 0 times NaN would be NaN.
+    left_out: Array | None = None
 
     def converted(self, samples: Any, dtype: np.dtype[Any]) -> tuple[Array, Array | None]:
         """Return x and target of some samples, converted for the kernel."""
         x, target = as_native(self.x[samples], dtype), self.target
         if target is not None:
             target = target[samples] if self.labels else as_native(target[samples], dtype)
+        if self.left_out is not None:
+            x = np.where(self.left_out[samples, None], dtype.type(0), x)
         return x, target
 
 
@@ -51,11 +58,15 @@ def native_params(network: Architecture, caller: str, params: Array) -> Array:
     return np.ascontiguousarray(as_native(params, network.dtype))
 
 
-def checked_samples(network: Architecture, caller: str, x: Array, target: Array | None) -> Samples:
-    """Return checked inputs and targets; `target` is None for losses of one array."""
+def checked_samples(
+    network: Architecture, caller: str, x: Array, target: Array | None, weights: Any = None
+) -> Samples:
+    """Return checked inputs, targets and weights; `target` is None for losses of one array."""
     x, target = own_view(x), None if target is None else own_view(target)
     inputs = inputs_of(network, caller, x)
     n, single = len(inputs), x.ndim == 1
+    if weights is not None:
+        return _weighted(network, caller, x, target, weights)
     if network.loss.takes_target == (target is None):
         rule = "takes no target" if target is not None else "needs a target"
         raise TypeError(f"{caller}: the loss {network.loss.name} {rule}")
@@ -82,6 +93,37 @@ def checked_samples(network: Architecture, caller: str, x: Array, target: Array 
         check_probabilities(caller, network.loss.name, target)
     goal = target[None] if single else network.turned(target)
     return Samples(inputs, goal, False, network.takes(inputs, goal))
+
+
+def _weighted(
+    network: Architecture, caller: str, x: Array, target: Array | None, weights: Any
+) -> Samples:
+    """Return checked samples with their weights: what is left out may be anything."""
+    n, k, single = len(inputs_of(network, caller, x)), network.outputs, x.ndim == 1
+    each = () if single else (n,)
+    terms = (*each, k) if single or not network.columns else (k, n)
+    shapes = (each,) if network.loss.rowwise else (each, terms)
+    reason = f"x has shape {x.shape}"
+    if getattr(weights, "shape", None) == (network.size,):
+        reason += " (give out by its name, out=)"
+    given = check_weights(caller, weights, shapes, reason)
+    check_not_all_zero(caller, given, network.reduction)
+    if target is not None and not given.all():
+        zero = target.dtype.type(0)
+        if target.shape == given.shape:  # classes, or each output has a weight
+            target = np.where(given == 0, zero, target)
+        elif target.shape == terms:
+            over = given if network.columns or single else given[:, None]
+            target = np.where(over == 0, zero, target)
+    data = checked_samples(network, caller, x, target)
+    if given.shape == each:
+        given = given.reshape(-1)
+    else:
+        given = np.ascontiguousarray(given[None] if single else network.turned(given))
+    left_out = np.logical_not(given.reshape(n, given.size // max(n, 1)).any(axis=1))
+    if not left_out.any():
+        return data._replace(weights=given)
+    return data._replace(weights=given, left_out=left_out, native=False)
 
 
 def inputs_of(network: Architecture, caller: str, array: Array) -> Array:

@@ -1,42 +1,21 @@
-"""The table of losses: one row each, and what a row can do.
-
-A loss is a sum of terms: one per element, or one per sample for softmax cross-entropy. `reduction`
-says what the sum is divided by: ``"mean"`` the number of terms, ``"sum"`` nothing, ``"samples"``
-the number of samples.
-
-To add one
-----------
-``fastgrad/losses.py``
-    An object below, and its name in `LOSSES`.
-``fastgrad/kernels/elementwise/loss.py``
-    Its terms and slopes. Terms are float64 for both dtypes; functions of ``vector_math`` are
-    bound to local names outside of the term: Numba does not look into a namespace.
-``fastgrad/reference/losses.py``, ``fastgrad/loops/losses.py``
-    Its twins.
-``tests/truth.py``
-    Its true terms, and its name in PyTorch.
-``benchmarks/common.py``
-    Its name, to have it timed.
-``README.md``
-    Its name in the table of all.
-
-Most tests follow from the row, and ``tests/test_architecture.py``, ``tests/test_to_add_one.py`` and
-``tests/test_benchmarks_cover.py`` say what is missing elsewhere.
-"""
+"""What a row of the table of losses can do: values, gradients, terms, weights, probabilities."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import check_probabilities, check_target_given
 from fastgrad.arrays import Array
 from fastgrad.calls import CODES, COLUMNS_IF, NOT_TAKEN, VALUE, VALUE_AND_GRAD
 from fastgrad.kernels.flags import PER_SAMPLE, PROBABILITIES, UNCHECKED, WANT_GRAD
+from fastgrad.loss_arguments import check_probabilities, check_target_given
+from fastgrad.losses.detailed import detailed
+
+LOSSES: dict[str, Loss | ArrayLoss] = {}  # the table: `fastgrad.losses` fills it
 
 
 class _Loss:
@@ -45,6 +24,7 @@ class _Loss:
     _made = False
 
     takes_target = True
+    setting = 0.0  # of the detailed kernel
 
     def __init__(
         self,
@@ -80,9 +60,19 @@ class _Loss:
         """Return the address of the loss kernel; raise ValueError for a loss made by hand."""
         from fastgrad.kernels.toolchain.library import LIBRARY
 
+        self._check_made()
+        return LIBRARY.address(f"loss.{self.name}", f"loss_{self.name}", dtype)
+
+    def detailed_address(self, dtype: str) -> int:
+        """Return the address of the detailed kernel (`kernels.elementwise.loss_terms`)."""
+        from fastgrad.kernels.toolchain.library import LIBRARY
+
+        self._check_made()
+        return LIBRARY.address(f"terms.{self.name}", f"terms_{self.name}", dtype)
+
+    def _check_made(self) -> None:
         if LOSSES.get(self.name) is not self:
             raise ValueError(f"loss {self.name!r} has no kernels: take one of fg.losses")
-        return LIBRARY.address(f"loss.{self.name}", f"loss_{self.name}", dtype)
 
     def _entry(self, dtype: np.dtype[Any]) -> tuple[Callable[..., Any], int]:
         """Return the compiled entry point and the kernel's address; later calls find both."""
@@ -92,10 +82,10 @@ class _Loss:
         self._direct[dtype] = found
         return found
 
-    def check_target(self, caller: str, target: Array) -> None:
-        """Raise if a target must hold probabilities and does not."""
+    def check_target(self, caller: str, target: Array, counts: Array | None = None) -> None:
+        """Raise if a target, of the terms that count, must hold probabilities and does not."""
         if self.probabilities:
-            check_probabilities(caller, self.name, target)
+            check_probabilities(caller, self.name, target, counts)
 
     def _reduced(self, terms: float, reduction: str, samples: int, elements: int) -> float:
         """Return the loss, given the sum of its terms (`kernels.elementwise.loss.divisor`)."""
@@ -116,6 +106,24 @@ class _Loss:
             return run(pred, target, out, address, CODES[reduction], flags)
         except NOT_TAKEN:
             return None
+
+    def _in_detail(self, pred: Any, target: Any, reduction: str, samples: str, weights: Any) -> Any:
+        """Return the value, or the terms, of a call that the plain kernels can't run."""
+        made = detailed(self, "", pred, target, reduction, samples, weights)
+        return made.value if made.terms is None else made.terms
+
+    def _grad_in_detail(
+        self, pred: Any, target: Any, reduction: str, samples: str, out: Any, weights: Any
+    ) -> tuple[float, Array]:
+        """Return value and gradient of such a call."""
+        method = ".value_and_grad"
+        made = detailed(self, method, pred, target, reduction, samples, weights, out=out, grad=True)
+        return made[:2]  # type: ignore[return-value]
+
+
+def _is_none(reduction: Any) -> bool:
+    """Return whether the terms are asked for; an array would compare element by element."""
+    return isinstance(reduction, str) and reduction == "none"
 
 
 class Loss(_Loss):
@@ -140,43 +148,75 @@ class Loss(_Loss):
     (5.0, [[2.0, 4.0]])
     """
 
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        reduction: Literal["none"],
+        samples: str = ...,
+        weights: ArrayLike | None = ...,
+    ) -> Array: ...
+    @overload
     def __call__(
-        self, pred: ArrayLike, target: ArrayLike, reduction: str = "mean", samples: str = "rows"
-    ) -> float:
-        """Return the loss.
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        reduction: str = ...,
+        samples: str = ...,
+        weights: ArrayLike | None = ...,
+    ) -> float: ...
+    def __call__(
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        reduction: str = "mean",
+        samples: str = "rows",
+        weights: ArrayLike | None = None,
+    ) -> float | Array:
+        """Return the loss, or its terms.
 
         Parameters
         ----------
-        pred, target : array_like
+        pred, target, weights : array_like
             As for `value_and_grad`.
-        reduction : {"mean", "sum", "samples"}
-            What the sum of all terms is divided by: their number, one, the number of samples.
+        reduction : {"mean", "sum", "samples", "none"}
+            What the sum of all terms is divided by: their number (with `weights`, the sum of
+            these), one, the number of samples. With ``"none"`` the terms are not added.
         samples : {"rows", "columns"}
             Which axis counts samples.
 
         Returns
         -------
-        float
-            Accumulated in float64.
+        float or ndarray
+            Accumulated in float64. With ``reduction="none"`` the terms, times their weights, in
+            float64: of the shape of `pred`, or of the `rowwise` losses one per sample.
 
         Raises
         ------
         TypeError
             For a dtype fastgrad does not compute in, or no target.
         ValueError
-            For shapes, names, classes or probabilities that do not fit.
+            For shapes, names, classes, probabilities or weights that do not fit.
 
         Examples
         --------
         >>> import fastgrad as fg
         >>> fg.losses.softmax_cross_entropy([[0.0, 0.0]], [1])
         0.6931471805599453
+        >>> fg.losses.mse([[1.0, 2.0]], [[0.0, 0.0]], "none")
+        array([[1., 4.]])
+        >>> fg.losses.mse([[1.0], [2.0], [9.0]], [[0.0], [0.0], [0.0]], weights=[3.0, 1.0, 0.0])
+        1.75
         """
-        if target is None:
+        if target is None or weights is not None:
             check_target_given(self.name, target)
+            return self._in_detail(pred, target, reduction, samples, weights)  # type: ignore[no-any-return]
         value: float | None = self._directly(pred, target, reduction, samples, None, 0)
         if value is not None:
             return value
+        if _is_none(reduction):
+            return self._in_detail(pred, target, reduction, samples, weights)  # type: ignore[no-any-return]
         return VALUE.complete(None, (pred, target), (None,), (self, reduction, samples, pred))  # type: ignore[no-any-return]
 
     def value_and_grad(
@@ -186,6 +226,7 @@ class Loss(_Loss):
         reduction: str = "mean",
         samples: str = "rows",
         out: Array | None = None,
+        weights: ArrayLike | None = None,
     ) -> tuple[float, Array]:
         """Return the loss and ``grad_pred``, in one pass over the data.
 
@@ -204,6 +245,11 @@ class Loss(_Loss):
         out : ndarray, optional
             Where to put the gradient: the shape and dtype of `pred`, sharing no memory with it
             or with `target`.
+        weights : array_like, optional
+            What each term is multiplied by, finite and at least 0: one per sample, or (unless
+            the loss is `rowwise`) of the shape of `pred`. ``"mean"`` then divides by the sum of
+            the weights of all terms. A term of weight 0 is left out: its prediction, target or
+            class may be anything, NaN included, and its gradient is 0.
 
         Returns
         -------
@@ -218,7 +264,8 @@ class Loss(_Loss):
         TypeError
             For a dtype fastgrad does not compute in, no target, or an `out` that is no array.
         ValueError
-            For shapes, names, classes, probabilities or an `out` that do not fit.
+            For shapes, names, classes, probabilities, weights or an `out` that do not fit, and
+            for a mean over weights that are all 0.
 
         Examples
         --------
@@ -227,13 +274,75 @@ class Loss(_Loss):
         >>> grad
         array([[ 0.5, -0.5]])
         """
-        if target is None:
+        if target is None or weights is not None:
             check_target_given(f"{self.name}.value_and_grad", target)
+            return self._grad_in_detail(pred, target, reduction, samples, out, weights)
         pair = self._directly(pred, target, reduction, samples, out, WANT_GRAD)
         if pair is not None:
             return pair  # type: ignore[no-any-return]
         how = self, reduction, samples, pred
         return VALUE_AND_GRAD.complete(None, (pred, target), (out,), how)  # type: ignore[no-any-return]
+
+
+class LogitLoss(Loss):
+    """A loss of logits, which hands out the probabilities that it computes.
+
+    Attributes
+    ----------
+    name, formula, rowwise
+        As of any `Loss`.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> fg.losses.softmax_cross_entropy
+    <loss softmax_cross_entropy: -sum(target * log(softmax(pred)))>
+    """
+
+    def value_grad_and_probabilities(
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        reduction: str = "mean",
+        samples: str = "rows",
+        weights: ArrayLike | None = None,
+    ) -> tuple[float, Array, Array]:
+        """Return the loss, ``grad_pred``, and the probabilities of the logits, in one pass.
+
+        Parameters
+        ----------
+        pred, target, reduction, samples, weights
+            As for `value_and_grad`.
+
+        Returns
+        -------
+        value : float
+        grad : ndarray
+        probabilities : ndarray
+            ``softmax(pred)`` of softmax cross-entropy, along the axis of the classes;
+            ``sigmoid(pred)`` of the binary one. Of the shape and dtype of `grad`. Where the weight
+            is 0, too.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `value_and_grad`.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> loss = fg.losses.softmax_cross_entropy
+        >>> value, grad, p = loss.value_grad_and_probabilities([[0.0, 0.0]], [1])
+        >>> grad.tolist(), p.tolist()
+        ([[0.5, -0.5]], [[0.5, 0.5]])
+        """
+        method = ".value_grad_and_probabilities"
+        check_target_given(self.name + method, target)
+        made = detailed(
+            self, method, pred, target, reduction, samples, weights,
+            grad=True, probabilities=True,
+        )  # fmt: skip
+        return made.value, made.grad, made.probabilities  # type: ignore[return-value]
 
 
 class ArrayLoss(_Loss):
@@ -258,22 +367,48 @@ class ArrayLoss(_Loss):
 
     takes_target = False
 
-    def __call__(self, y: ArrayLike, reduction: str = "sum", samples: str = "rows") -> float:
-        """Return the loss.
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self,
+        y: ArrayLike,
+        reduction: Literal["none"],
+        samples: str = ...,
+        weights: ArrayLike | None = ...,
+    ) -> Array: ...
+    @overload
+    def __call__(
+        self,
+        y: ArrayLike,
+        reduction: str = ...,
+        samples: str = ...,
+        weights: ArrayLike | None = ...,
+    ) -> float: ...
+    def __call__(
+        self,
+        y: ArrayLike,
+        reduction: str = "sum",
+        samples: str = "rows",
+        weights: ArrayLike | None = None,
+    ) -> float | Array:
+        """Return the loss, or its terms.
 
         Parameters
         ----------
         y : array_like
             ``(n, d)``, ``(..., d)`` or ``(d,)``; columns: ``(d, n)`` or ``(d,)``.
-        reduction : {"sum", "mean", "samples"}
-            What the sum of all terms is divided by: one, their number, the number of samples.
+        reduction : {"sum", "mean", "samples", "none"}
+            What the sum of all terms is divided by: one, their number, the number of samples. With
+            ``"none"`` the terms are not added.
         samples : {"rows", "columns"}
             Which axis counts samples.
+        weights : array_like, optional
+            As for `Loss.value_and_grad`.
 
         Returns
         -------
-        float
-            Accumulated in float64.
+        float or ndarray
+            Accumulated in float64. With ``reduction="none"`` the terms, times their weights: of
+            the shape of `y`, in float64.
 
         Raises
         ------
@@ -288,9 +423,13 @@ class ArrayLoss(_Loss):
         >>> fg.losses.squared_l2([3.0, 4.0])
         25.0
         """
+        if weights is not None:
+            return self._in_detail(y, None, reduction, samples, weights)  # type: ignore[no-any-return]
         value: float | None = self._directly(y, None, reduction, samples, None, 0)
         if value is not None:
             return value
+        if _is_none(reduction):
+            return self._in_detail(y, None, reduction, samples, weights)  # type: ignore[no-any-return]
         return VALUE.complete(None, (y, None), (None,), (self, reduction, samples, y))  # type: ignore[no-any-return]
 
     def value_and_grad(
@@ -299,13 +438,14 @@ class ArrayLoss(_Loss):
         reduction: str = "sum",
         samples: str = "rows",
         out: Array | None = None,
+        weights: ArrayLike | None = None,
     ) -> tuple[float, Array]:
         """Return the loss and ``grad_y``, in one pass over the data.
 
         Parameters
         ----------
-        y, reduction, samples
-            As for the call.
+        y, reduction, samples, weights
+            As for the call, but for ``"none"``.
         out : ndarray, optional
             Where to put the gradient: the shape and dtype of `y`, sharing no memory with it.
 
@@ -329,6 +469,8 @@ class ArrayLoss(_Loss):
         >>> fg.losses.sum.value_and_grad([[1.0, 2.0]], "mean")
         (1.5, array([[0.5, 0.5]]))
         """
+        if weights is not None:
+            return self._grad_in_detail(y, None, reduction, samples, out, weights)
         pair = self._directly(y, None, reduction, samples, out, WANT_GRAD)
         if pair is not None:
             return pair  # type: ignore[no-any-return]
@@ -338,43 +480,3 @@ class ArrayLoss(_Loss):
 
 def _lookup(name: str) -> Loss | ArrayLoss:
     return LOSSES[name]
-
-
-mse = Loss("mse", "(pred - target)**2")
-mae = Loss("mae", "|pred - target|")
-huber = Loss(
-    "huber",
-    "d**2 / 2 if |d| <= 1 else |d| - 1/2, d = pred - target",
-    note="Huber's function with delta = 1 (Annals of Mathematical Statistics 35, 1964).",
-)
-log_cosh = Loss(
-    "log_cosh",
-    "log(cosh(pred - target))",
-    note="About half the square of a small difference, and the size of a large one less log(2). "
-    "The gradient\nis ``tanh(pred - target)``.",
-)
-binary_cross_entropy_with_logits = Loss(
-    "binary_cross_entropy_with_logits",
-    "log(1 + exp(pred)) - target * pred",
-    probabilities=True,
-    note="Computed as ``max(pred, 0) - target * pred + log(1 + exp(-|pred|))``, which does not "
-    "overflow. The\ngradient is ``sigmoid(pred) - target``.",
-)
-softmax_cross_entropy = Loss(
-    "softmax_cross_entropy",
-    "-sum(target * log(softmax(pred)))",
-    rowwise=True,
-    note="Computed as ``sum(target * (log(sum(exp(pred - top))) + top - pred))`` with ``top = "
-    "max(pred)``,\nwhich does not overflow. The gradient is ``softmax(pred) * sum(target) - "
-    "target``. Of one class both are 0.",
-)
-sum = ArrayLoss("sum", "y")
-squared_l2 = ArrayLoss("squared_l2", "y**2")
-
-LOSSES: dict[str, Loss | ArrayLoss] = {
-    loss.name: loss
-    for loss in (
-        mse, mae, huber, log_cosh, binary_cross_entropy_with_logits, softmax_cross_entropy, sum,
-        squared_l2,
-    )
-}  # fmt: skip
