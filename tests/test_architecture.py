@@ -65,7 +65,7 @@ FLOORS = [
     ("kernels.flags", "kernels.units", "kernels.version", "kernels.__init__"),
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-MOST_MODULES, MOST_PACKAGES = 10, 10  # at the top: a stranger finds the room before the file
+MOST_MODULES, MOST_PACKAGES = 10, 11  # at the top: a stranger finds the room before the file
 BRIDGES = {"sklearn", "dask", "torch", "jax", "autograd"}  # named after whom they lead to
 
 
