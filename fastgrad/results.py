@@ -90,6 +90,27 @@ class LayerNormGrads(NamedTuple):
     shift: Array
 
 
+class NormGrads(NamedTuple):
+    """Gradients of a layer or batch normalization, each of the shape of what it belongs to.
+
+    Attributes
+    ----------
+    x, gain, bias : ndarray or None
+        None where not needed.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> _, cache = fg.layer_norm_forward([[1.0, 3.0]], [1.0, 1.0], [0.0, 0.0])
+    >>> fg.layer_norm_backward([[1.0, 2.0]], cache, need=("bias",)).bias.tolist()
+    [1.0, 2.0]
+    """
+
+    x: Array | None = None
+    gain: Array | None = None
+    bias: Array | None = None
+
+
 class RnnGrads(NamedTuple):
     """Gradients of a simple recurrent layer, or of a GRU, each of the shape of what it belongs to.
 

@@ -260,6 +260,21 @@ def dropout(
         yield from (y, fg.dropout_backward(g, cache))
 
 
+def norms(
+    kind: str, dtype: str, samples: str = "rows", form: Callable[[Array], Array] = as_it_is
+) -> Iterator[Array]:
+    """Yield outputs, gradients and running statistics of normalizations, in row layout."""
+    for n, d in ((61, 37), (600, 5), (1, 300)):
+        x, g = (form(turn(numbers(f"{a} {n}x{d}", (n, d), dtype, 4.0), samples)) for a in "xg")
+        gain, bias = (form(numbers(f"{a} {d}", (d,), dtype)) for a in ("gain", "bias"))
+        running = np.zeros(d, dtype), np.ones(d, dtype)
+        more = {"running": running} if kind == "batch" else {}
+        y, cache = getattr(fg, f"{kind}_norm_forward")(x, gain, bias, samples=samples, **more)
+        grads = getattr(fg, f"{kind}_norm_backward")(g, cache)
+        yield from (turn(y, samples), turn(grads.x, samples), grads.gain, grads.bias)
+        yield from more.get("running", ())
+
+
 def embedding(
     dtype: str, samples: str = "rows", form: Callable[[Array], Array] = as_it_is
 ) -> Iterator[Array]:
@@ -315,6 +330,8 @@ for _dtype in DTYPES:
         WORKLOADS[f"recurrent {_name} {_dtype}"] = partial(recurrent, _name, _dtype)
     WORKLOADS[f"dropout {_dtype}"] = partial(dropout, _dtype)
     WORKLOADS[f"embedding {_dtype}"] = partial(embedding, _dtype)
+    for _name in ("layer", "batch"):
+        WORKLOADS[f"norms {_name} {_dtype}"] = partial(norms, _name, _dtype)
     WORKLOADS[f"few {_dtype}"] = partial(layers, "tanh", _dtype, FEW)
     WORKLOADS[f"single {_dtype}"] = partial(layers, "tanh", _dtype, SINGLE)
     WORKLOADS[f"deep {_dtype}"] = partial(layers, "tanh", _dtype, DEEP)

@@ -44,7 +44,7 @@ FLOORS = [
     ("networks.shared",),
     (
         *("layers.dense_arguments", "layers.recurrent_arguments", "layers.dropout_arguments"),
-        *("layers.embedding_arguments", "layers.kinds"),
+        *("layers.embedding_arguments", "layers.norm_arguments", "layers.kinds"),
     ),
     ("optimizers",),
     (
@@ -201,7 +201,8 @@ SHARED = (
     *("arguments", "arrays", "loss_arguments", "optimizers", "results", "terminal", "trees"),
     "warning_categories",
     *("layers.dense_arguments", "layers.recurrent_arguments", "layers.dropout_arguments"),
-    *("layers.embedding_arguments", "layers.kinds", "networks.shared"),
+    *("layers.embedding_arguments", "layers.norm_arguments"),
+    *("layers.kinds", "networks.shared"),
 )
 COMPUTING = {
     *("sum", "dot", "matmul", "einsum", "mean", "prod", "cumsum", "reduce"),
@@ -400,7 +401,7 @@ def test_tables_hold_nothing_more() -> None:
         assert list(package.LOSSES) == list(LOSSES), f"{package.__name__}.LOSSES differ"
 
 
-LAYERS = ("dense", "rnn", "lstm", "gru", "dropout", "embedding")
+LAYERS = ("dense", "rnn", "lstm", "gru", "dropout", "embedding", "layer_norm", "batch_norm")
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 RESULTS = {
     "DenseCache", "DenseGrads", "DropoutCache", "EmbeddingCache", "EmbeddingGrads", "EmbeddingRows",
     "FitResult", "FitState", "GradReport", "LayerParams",
-    "LstmGrads", "NormParams", "RecurrentCache", "RnnGrads", "losses.ArrayLoss", "losses.Loss",
+    "LstmGrads", "NormCache", "NormGrads", "NormParams", "RecurrentCache", "RnnGrads",
+    "losses.ArrayLoss", "losses.Loss",
     "Diagnosis", "Finding",
 }  # fmt: skip
 

@@ -122,6 +122,8 @@ def test_all_that_there_is_is_public_and_the_other_way_round() -> None:
         "GradReport",
         "LayerParams",
         "LstmGrads",
+        "NormCache",
+        "NormGrads",
         "NormParams",
         "RecurrentCache",
         "RnnGrads",

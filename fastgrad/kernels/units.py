@@ -65,6 +65,10 @@ UNITS = {
     "drop": Unit("elementwise.philox", ("drop",)),
     "dropout": Unit("calls.dropout", ("dropout",), ("drop",)),
     "embedding": Unit("calls.embedding", ("embedding_forward", "embedding_backward")),
+    "layer_norm": Unit(
+        "calls.layer_norm", ("layer_norm_forward", "layer_norm_backward"), ("layer",)
+    ),
+    "batch_norm": Unit("calls.batch_norm", ("batch_norm_forward", "batch_norm_backward")),
     "step": Unit("calls.step", ("optimizer_step",)),
     "clip": Unit("calls.clip", ("clip_norm", "clip_value")),
     "convert": Unit("calls.convert", ("natives", "converted", "classes")),

@@ -1,6 +1,6 @@
 """Layer normalization as plain loops: ``y = act(gain * h + shift)``, forward and backward.
 
-``h = (x - mean) / sqrt(variance + 1e-5)``, with the mean and the variance of each sample's
+``h = (x - mean) / sqrt(variance + eps)``, with the mean and the variance of each sample's
 numbers (Ba, Kiros and Hinton, arXiv:1607.06450).
 """
 
@@ -30,8 +30,20 @@ class LayerNormCache(NamedTuple):
     samples: str
 
 
+def inverse_root(value: float) -> float:
+    """Return ``1 / sqrt(value)``, as in NumPy infinite for 0 and NaN below."""
+    if value > 0:
+        return 1.0 / math.sqrt(value)
+    return math.inf if value == 0 else math.nan
+
+
 def layer_norm_forward(
-    x: Array, gain: Array, shift: Array, activation: Activation, samples: str = "rows"
+    x: Array,
+    gain: Array,
+    shift: Array,
+    activation: Activation,
+    samples: str = "rows",
+    eps: float = EPS,
 ) -> tuple[Array, LayerNormCache]:
     """Return y and a cache; x is ``(n, k)``, for columns ``(k, n)``, or one sample ``(k,)``."""
     axis = feature_axis(samples)
@@ -45,7 +57,7 @@ def layer_norm_forward(
         variance = 0.0
         for value in row:
             variance += (value - mean) * (value - mean) / k
-        scale = 1.0 / math.sqrt(variance + EPS)
+        scale = inverse_root(variance + eps)
         h_row, z_row = [], []
         for j in range(k):
             h_row.append((row[j] - mean) * scale)

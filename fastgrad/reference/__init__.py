@@ -35,6 +35,14 @@ from .embedding import (
 )
 from .losses import LOSSES
 from .network import MLP, LayerParams, NormParams
+from .normalization import (
+    NormCache,
+    NormGrads,
+    batch_norm_backward,
+    batch_norm_forward,
+    layer_norm_backward,
+    layer_norm_forward,
+)
 from .optimizers import *  # noqa: F403 - its __all__ is what is public
 from .recurrent import (
     LstmGrads,
@@ -61,11 +69,15 @@ __all__ = [
     "FitState",
     "LayerParams",
     "LstmGrads",
+    "NormCache",
+    "NormGrads",
     "NormParams",
     "RecurrentCache",
     "RnnGrads",
     "TrainingWarning",
     "activations",
+    "batch_norm_backward",
+    "batch_norm_forward",
     "dense",
     "dense_backward",
     "dense_forward",
@@ -75,6 +87,8 @@ __all__ = [
     "embedding_forward",
     "gru_backward",
     "gru_forward",
+    "layer_norm_backward",
+    "layer_norm_forward",
     "losses",
     "lstm_backward",
     "lstm_forward",

@@ -1,11 +1,11 @@
 """Layer normalization in plain NumPy: ``y = act(gain * h + shift)``, forward and backward.
 
-``h = (x - mean) / sqrt(variance + 1e-5)``, with the mean and the variance of each sample's k
+``h = (x - mean) / sqrt(variance + eps)``, with the mean and the variance of each sample's k
 numbers (Ba, Kiros and Hinton, arXiv:1607.06450). g is the gradient with respect to the
 activation's input; means are over a sample's numbers::
 
     grad_gain = (g * h).sum(samples)        grad_shift = g.sum(samples)
-    grad_x = (g * gain - mean(g * gain) - h * mean(g * gain * h)) / sqrt(variance + 1e-5)
+    grad_x = (g * gain - mean(g * gain) - h * mean(g * gain * h)) / sqrt(variance + eps)
 """
 
 from __future__ import annotations
@@ -34,7 +34,12 @@ class LayerNormCache(NamedTuple):
 
 
 def layer_norm_forward(
-    x: Array, gain: Array, shift: Array, activation: Any, samples: str = "rows"
+    x: Array,
+    gain: Array,
+    shift: Array,
+    activation: Any,
+    samples: str = "rows",
+    eps: float = EPS,
 ) -> tuple[Array, LayerNormCache]:
     """Return y and a cache; x is ``(n, k)``, for columns ``(k, n)``, or one sample ``(k,)``."""
     axis = 0 if samples == "columns" else -1
@@ -43,7 +48,7 @@ def layer_norm_forward(
         centered = x - x.mean(axis, keepdims=True)
         centered -= centered.mean(axis, keepdims=True)  # removes what rounding left of a large mean
         variance = np.mean(centered * centered, axis, keepdims=True)
-        scale = 1 / np.sqrt(variance + x.dtype.type(EPS))
+        scale = 1 / np.sqrt(variance + x.dtype.type(eps))
         h = centered * scale
         z = h * along + (shift.reshape(-1) if x.ndim == 1 else shift)
         y = activation.apply(z, None, axis)

@@ -1,37 +1,28 @@
 """The stages of layer normalization: ``activation(gain * h + shift)`` of normalized samples h.
 
-``h = (x - mean) / sqrt(variance + eps)``, where mean and variance are those of each sample's k
-numbers (Ba, Kiros and Hinton, arXiv:1607.06450); `gain` and `shift` are vectors of k. With g the
-gradient of what the activation is applied to, and means over k:
+A sample's kernels are those of `elementwise.layer_norm`. With g the gradient of what the activation
+is applied to:
 
     grad_gain = sum over samples of g * h          grad_shift = sum over samples of g
-    grad_x = (g * gain - mean(g * gain) - h * mean(g * gain * h)) / sqrt(variance + eps)
 
-The mean is kept as two numbers, the rounded mean and its rounding error: for numbers near 10,000
-that vary by 1, differences from the float32 mean alone would be wrong in the fourth digit. The
-variance is that of the differences from the rounded mean, minus the square of their own mean (Chan,
-Golub and LeVeque, The American Statistician, 1983). Sums over a sample have the order of
-`reductions`, sums over samples are those of a bias, so the bits depend only on k and the block.
+Sums over samples are those of a bias, so the bits depend only on k and the block.
 
 The layer follows a dense layer, so its x is contiguous and is never the network's x.
 """
 
 from __future__ import annotations
 
-import math
-
 from numba import types
 
-from fastgrad.kernels.elementwise.reductions import row_dot, row_sum
+from fastgrad.kernels.elementwise.layer_norm import STATE, sample_kernels
 from fastgrad.kernels.network import plan_table as at
 from fastgrad.kernels.network import run_table as now
 from fastgrad.kernels.network.layer import LAYER_BACKWARD
 from fastgrad.kernels.network.stage import STAGE, turns
-from fastgrad.kernels.toolchain.compile import assemble, external, kernel
-from fastgrad.kernels.toolchain.pointers import as_pointer, call_address, greatest, least, word
+from fastgrad.kernels.toolchain.compile import assemble, external
+from fastgrad.kernels.toolchain.pointers import call_address, greatest, least, word
 
 EPS = 1e-5
-MEAN, REST, SCALE, STATE = range(4)  # what is kept of a sample; SCALE: 1 / sqrt(variance + eps)
 # Bytes of outputs that are computed before the activation passes over their rows.
 FORWARD_BLOCK_BYTES = 64 * 1024
 
@@ -42,39 +33,7 @@ def build(dtype_name: str) -> str:
     size = dtype.bitwidth // 8
     layer_backward = external("layer_backward", dtype_name, LAYER_BACKWARD)
     add_in_turn = turns(dtype_name)
-
-    @kernel
-    def normalize(x_at: int, out_at: int, k: int, gain_at: int, state_at: int) -> None:
-        """Normalize one sample."""
-        x, out = as_pointer(x_at, dtype), as_pointer(out_at, dtype)
-        state, gain = as_pointer(state_at, dtype), as_pointer(gain_at, dtype)
-        shift = as_pointer(gain_at + k * size, dtype)
-        mean = dtype(row_sum(x, k) / k)
-        for j in range(k):
-            out[j] = x[j] - mean
-        left = row_sum(out, k) / k
-        variance = row_dot(out, out, k) / k - left * left
-        rest, scale = dtype(left), dtype(1.0 / math.sqrt(variance + EPS))
-        state[MEAN], state[REST], state[SCALE] = mean, rest, scale
-        for j in range(k):
-            out[j] = (out[j] - rest) * scale * gain[j] + shift[j]
-
-    @kernel
-    def back(
-        g_at: int, x_at: int, out_at: int, hat_at: int, k: int, gain_at: int, state_at: int
-    ) -> None:
-        """Write grad_x of one sample to `out`, and g * h over g; `hat` is a buffer for h."""
-        g, x, out = as_pointer(g_at, dtype), as_pointer(x_at, dtype), as_pointer(out_at, dtype)
-        hat, gain, state = (
-            as_pointer(hat_at, dtype), as_pointer(gain_at, dtype), as_pointer(state_at, dtype)
-        )  # fmt: skip
-        mean, rest, scale = state[MEAN], state[REST], state[SCALE]
-        for j in range(k):
-            h, slope = (x[j] - mean - rest) * scale, g[j]
-            hat[j], out[j], g[j] = h, slope * gain[j], slope * h
-        along_ones, along_hat = dtype(row_sum(out, k) / k), dtype(row_dot(out, hat, k) / k)
-        for j in range(k):
-            out[j] = (out[j] - along_ones - hat[j] * along_hat) * scale
+    normalize, back = sample_kernels(dtype_name)
 
     def forward(row: int, run: int) -> None:
         m, k, activation = word(run, now.SAMPLES), word(row, at.OUTPUTS), word(run, now.ACTIVATION)
@@ -87,7 +46,10 @@ def build(dtype_name: str) -> str:
             last = least(first + rows, m)
             for i in range(first, last):
                 place = i * k * size
-                normalize(x + place, target + place, k, gain, state + i * STATE * size)
+                normalize(
+                    x + place, target + place, k, gain, gain + k * size, state + i * STATE * size,
+                    EPS,
+                )  # fmt: skip
             if activation != 0:
                 place = first * k * size
                 call_address(activation, (target + place, k, y + place, k, last - first, k))
@@ -106,7 +68,10 @@ def build(dtype_name: str) -> str:
         )  # fmt: skip
         for i in range(m):
             place = i * k * size
-            back(g + place, x + place, grad_x + place, b_space, k, gain, state + i * STATE * size)
+            back(
+                g + place, x + place, grad_x + place, b_space, g + place, k, gain,
+                state + i * STATE * size,
+            )  # fmt: skip
         layer_backward(m, 0, k, g, k, 0, 0, 0, 0, 0, 0, sums, adds, one, a_space, b_space)
         if in_turn:
             add_in_turn(run, word(row, at.FIRST_PIECE), whole, sums, 2 * k)
