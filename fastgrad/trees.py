@@ -16,7 +16,16 @@ import numpy as np
 
 from fastgrad.arrays import Array, as_array
 
-__all__ = ["Tree", "changed", "disjoint_spans", "gradients", "tree_of", "updated"]
+__all__ = [
+    "Tree",
+    "changed",
+    "check_like",
+    "disjoint_spans",
+    "gradients",
+    "of_any_shape",
+    "tree_of",
+    "updated",
+]
 
 DEEPEST = 64  # a list that contains itself is endless
 PREFIXES = ("", "d", "grad_")  # of a gradient's name, before its parameter's name
@@ -163,18 +172,29 @@ def gradients(
     function: str, tree: Tree, grads: Any, params: list[Array], name: str = "grads"
 ) -> tuple[Tree, list[Array]]:
     """Return the structure of a tree of gradients, and its arrays, checked with the parameters."""
-    own = _like(function, name, tree, grads, "params")
-    found = []
-    called, names = own.names(name), tree.names("params")
-    for theirs, value, ours, param in zip(called, own.values(grads), names, params, strict=True):
-        array = as_array(function, theirs, value)
-        if array.shape != param.shape:
-            raise ValueError(
-                f"{function}: {theirs} has shape {array.shape} but {ours} has shape "
-                f"{param.shape}: they need the same shape"
-            )
-        found.append(array)
+    own, found = of_any_shape(function, tree, grads, name)
+    names = zip(own.names(name), tree.names("params"), strict=True)
+    for (theirs, ours), array, param in zip(names, found, params, strict=True):
+        check_like(function, theirs, array, ours, param)
     return own, found
+
+
+def of_any_shape(
+    function: str, tree: Tree, grads: Any, name: str = "grads"
+) -> tuple[Tree, list[Array]]:
+    """Return the structure of a tree of gradients, and its arrays, of whatever shapes."""
+    own = _like(function, name, tree, grads, "params")
+    values = zip(own.names(name), own.values(grads), strict=True)
+    return own, [as_array(function, called, value) for called, value in values]
+
+
+def check_like(function: str, theirs: str, array: Array, ours: str, param: Array) -> None:
+    """Raise unless a gradient has the shape of its parameter."""
+    if array.shape != param.shape:
+        raise ValueError(
+            f"{function}: {theirs} has shape {array.shape} but {ours} has shape "
+            f"{param.shape}: they need the same shape"
+        )
 
 
 def _like(function: str, name: str, tree: Tree, grads: Any, params: str) -> Tree:

@@ -208,13 +208,33 @@ class Function:
     def __init__(
         self, caller: str, f: Callable[[Array], Any], x: ArrayLike, scalar: bool = False
     ) -> None:
-        self.caller, self._f, self._scalar = caller, f, scalar
+        self.caller, self._f, self._scalar, self._whole = caller, f, scalar, True
         self.point = _float64(one_array(caller, "x", x))
         found = self._real(f(self.point.copy()))
         self.unit = self.eps = unit_of(found.dtype)
         self.y = _float64(found)  # a copy, here and below: f may return a buffer of its own
         self.noise = np.zeros_like(self.y)
         self.coarse = False
+
+    @property
+    def rough(self) -> bool:
+        """Whether its numbers have the digits of float32 or less, or their dtype does."""
+        return self.coarse or self.unit > COARSE
+
+    @classmethod
+    def like(cls, other: Function, f: Callable[[Array], Any], point: Array) -> Function:
+        """Return a function of a part of the argument of `other`, at the same place.
+
+        Its value and rounding are known; it may ignore its argument.
+        """
+        made = cls.__new__(cls)
+        made.__dict__.update(other.__dict__)
+        made._f, made.point, made._whole = f, point, False
+        return made
+
+    def ray(self, direction: Array) -> Function:
+        """Return the function of one number t, ``f(x + t * direction)``, at t = 0."""
+        return Function.like(self, lambda t: self._f(self.point + t * direction), np.zeros(()))
 
     def __call__(self, x: Array) -> Array:
         """Return ``f(x)`` for a private `x`, as float64."""
@@ -241,7 +261,7 @@ class Function:
 
     def check_used(self) -> None:
         """Raise ValueError if f does not depend on its argument."""
-        if ignores_argument(self, self.point, self.y):
+        if self._whole and ignores_argument(self, self.point, self.y):
             raise ValueError(
                 f"{self.caller}: f ignores its argument: it returns the same for any. It is given "
                 "changed copies of x, and x itself is never written: let f compute with its "
