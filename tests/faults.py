@@ -1418,6 +1418,32 @@ _NETWORKS = [
         "threads lose the gradient of shift",
     ),
     Fault(
+        "clip-first", "kernels/network/batch_end.py", "if norm > greatest:", "if norm < greatest:",
+        "small gradients are made larger, large ones stay",
+    ),
+    Fault(
+        "clip-scaled", "kernels/network/batch_end.py", "if total > LARGEST or total < SMALLEST:",
+        "if total < SMALLEST:", "gradients whose squares overflow become 0",
+    ),
+    Fault(
+        "validation-best", "networks/shared/validation.py", "if loss < self.least:",
+        "if loss > self.least:", "the worst epoch is restored",
+    ),
+    Fault(
+        "validation-copy", "networks/shared/validation.py",
+        "params.copy() if self.restore else None", "params if self.restore else None",
+        "the best epoch's parameters go on changing",
+    ),
+    Fault(
+        "validation-last", "networks/fit.py", "return resume.last.copy()",
+        "return resume.params.copy()", "a resumed training goes on from the best epoch",
+    ),
+    Fault(
+        "validation-backward", "kernels/network/plan.py",
+        "if word(job, at.GRADIENT) != 0:", "if True:",
+        "validating writes a gradient to address 0",
+    ),
+    Fault(
         "penalty-zero", "kernels/network/batch_end.py",
         "slope = slope if value != zero else zero", "slope = slope",
         "the penalty l1 pulls weights that are 0",
@@ -1780,7 +1806,7 @@ _NETWORKS = [
     ),
     Fault(
         "training-relabelled", "networks/training_run.py",
-        "if epoch > begin and", "if epoch == begin and",
+        "if epoch > begin:  # a", "if epoch == begin:  # a",
         "classes are looked at before the first epoch only",
     ),
     Fault(

@@ -181,6 +181,7 @@ def network(
     dtype: str,
     normalize: str | None = None,
     weighted: bool = False,
+    clipped: bool = False,
     samples: str = "rows",
     form: Callable[[Array], Array] = as_it_is,
     **settings: float,
@@ -211,6 +212,8 @@ def network(
         value, grad = net.value_and_grad(params, x, target, weights)
         optimizer = fg.Adam(lr=2.0**-8)
         order = {"epochs": 3, "batch_size": 300, "shuffle": False, "weights": weights}
+        if clipped:
+            order |= {"clip_norm": 0.25, "validation": (x, target)}
         fitted = net.fit(params, x, target, optimizer, **order)  # type: ignore[arg-type]
         yield np.array([value])
         yield turn(net.predict(params, x), samples)
@@ -222,6 +225,8 @@ def network(
                 )
                 yield second.reshape(-1)
         yield fitted.losses
+        if fitted.validation_losses is not None:
+            yield fitted.validation_losses
 
 
 CELLS = {"rnn": (1, "tanh"), "lstm": (4, "ifog"), "gru": (3, "before"), "gru after": (3, "after")}
@@ -322,6 +327,7 @@ for _dtype in DTYPES:
     WORKLOADS[f"layer norm {_dtype}"] = partial(network, _dtype, "layer")
     WORKLOADS[f"penalties {_dtype}"] = partial(network, _dtype, l1=2.0**-7, l2=0.3)
     WORKLOADS[f"weighted network {_dtype}"] = partial(network, _dtype, weighted=True)
+    WORKLOADS[f"clipped {_dtype}"] = partial(network, _dtype, clipped=True)
     for _name in OPTIMIZERS:
         WORKLOADS[f"steps {_name} {_dtype}"] = partial(steps, _name, _dtype)
     for _name in ("tanh", "softmax"):

@@ -18,6 +18,7 @@ from fastgrad.networks.shared.fit_arguments import (
 )
 from fastgrad.networks.shared.samples import checked_samples, native_params
 from fastgrad.networks.shared.training import FitResult, TrainingState
+from fastgrad.networks.shared.validation import validation_samples
 from fastgrad.networks.training_run import Training
 from fastgrad.optimizers import Optimizer
 from fastgrad.terminal import Progress
@@ -76,7 +77,7 @@ def _run(
     data = checked_samples(run.network, CALLER, x, goal, weights)
     options = options.checked()
     check_some(x, len(data.x))
-    run.prepare(data, options)
+    run.prepare(data, options, validation_samples(run.network, options.validation))
     with Progress(options.progress) as bar:
         run.go(options.epochs, options.callback, bar if options.progress else None)
 
@@ -86,4 +87,4 @@ def _resumed(network: Network, params: ArrayLike | None, resume: FitResult) -> A
     check_resume(resume, TrainingState, Optimizer, network.size, network.dtype)
     if params is not None:
         check_resumed(native_params(network, CALLER, as_array(CALLER, "params", params)), resume)
-    return resume.params.copy()
+    return resume.last.copy()

@@ -299,6 +299,9 @@ class MLP(BaseMLP):
         callback: Callable[[FitState], Any] | None = None,
         weights: ArrayLike | None = None,
         resume: FitResult | None = None,
+        validation: Sequence[Any] | None = None,
+        restore_best: bool = False,
+        clip_norm: float | None = None,
     ) -> FitResult:
         """Train, and return new parameters and the loss of each epoch.
 
@@ -342,13 +345,24 @@ class MLP(BaseMLP):
             samples and settings. `losses` includes the earlier epochs, and callbacks see epoch
             numbers that continue. An optimizer of the same kind may have other settings. An
             epoch that was interrupted is finished first, and counts as one of `epochs`.
+        validation : (x, target) or (x, target, weights), optional
+            Samples on which the loss is computed after each epoch, without penalties:
+            ``result.validation_losses``. Callbacks see it, `EarlyStopping` waits for it, and
+            `progress` shows it.
+        restore_best : bool
+            Return the parameters after the epoch with the least validation loss. A resumed
+            training goes on from the last epoch all the same, to the bit.
+        clip_norm : float, optional
+            Scale the gradient of each batch, penalties included, so that its norm is at most this:
+            see `fg.clip_norm`.
 
         Returns
         -------
         FitResult
             ``params`` and ``losses``: per epoch, the loss over its samples, each with the
             parameters when it was used, and the mean over the samples of the penalties `l1` and
-            `l2` of these parameters. ``stopped`` says what ended training early.
+            `l2` of these parameters. ``stopped`` says what ended training early; with
+            `validation` there are ``validation_losses`` and ``best_epoch``.
 
         Warns
         -----
@@ -375,6 +389,16 @@ class MLP(BaseMLP):
         True
         """
         options = FitOptions(
-            optimizer, epochs, batch_size, shuffle, seed, progress, callback, resume
+            optimizer,
+            epochs,
+            batch_size,
+            shuffle,
+            seed,
+            progress,
+            callback,
+            resume,
+            validation,
+            restore_best,
+            clip_norm,
         )
         return fit(self._network, params, x, target, weights, options)

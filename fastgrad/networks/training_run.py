@@ -33,6 +33,7 @@ from fastgrad.networks.shared.training import (
     FitState,
     TrainingState,
 )
+from fastgrad.networks.shared.validation import Validations, made_result
 from fastgrad.optimizers import Adam, Optimizer
 from fastgrad.terminal import Progress
 
@@ -55,9 +56,10 @@ class Training:
         self.begun = None if self.state is None else self.state.begun
         self.stopped: str | None = None
         self.job: Job | None = None
+        self.validations: Validations | None = None
 
     # -- before the first epoch -------------------------------------------------------------------
-    def prepare(self, data: Samples, options: FitOptions) -> None:
+    def prepare(self, data: Samples, options: FitOptions, validation: Samples | None) -> None:
         """Prepare to train with checked samples and settings; check optimizer and seed here."""
         batch, shuffle = min(options.batch_size, len(data.x)), options.shuffle
         network, state, begun = self.network, self.state, self.begun
@@ -96,11 +98,25 @@ class Training:
         self.first = -1  # epoch of the job that is not in `losses` yet
         # A user may have set some to inf: then only the losses show divergence.
         self.finite = bool(np.isfinite(self.p).all())
-        self.every = 1 if network.size <= FEW else max(1, STEPS * batch // self.n)
+        few = network.size <= FEW or validation is not None
+        self.every = 1 if few else max(1, STEPS * batch // self.n)
         self.kept: list[Array] = []
         self.kept_at: tuple[int, Any, BegunEpoch | None] = -self.every, None, None
         self.wrong: tuple[int, float | None] | None = None  # the epoch that diverged, its loss
-        self.job = Job(network, self.p, self.gradient, data, batch, optimizer=self.table)
+        self._prepare_validation(options, validation)
+        self.job = Job(
+            network, self.p, self.gradient, data, batch,
+            optimizer=self.table, clip=options.clip_norm,
+        )  # fmt: skip
+
+    def _prepare_validation(self, options: FitOptions, data: Samples | None) -> None:
+        """Prepare to validate after each epoch; the last one, too, if that has not been done."""
+        if data is None:
+            return
+        data, epochs = self._converted(data), len(self.losses)
+        before = None if self.state is None else self.state.validated
+        self.validations = Validations.begun(data, options, epochs, before)
+        self.validating = Job(self.network, self.p, None, data, len(data.x))
 
     def _converted(self, data: Samples) -> Samples:
         """Return the samples in the network's dtype, if these are few bytes."""
@@ -124,6 +140,11 @@ class Training:
     ) -> None:
         """Run so many epochs, or until training diverges; show them on `bar`."""
         job, begin, n = self._job(), len(self.losses), self.n
+        validations = self.validations
+        if validations is not None and begin > len(validations.losses):
+            validations.fill(begin - (self.begun is None))
+            if self.begun is None:  # the last epoch's loss is that of the parameters as they are
+                validations.add(self._validate(), self.p)
         end = begin + epochs
         start = perf_counter()
         shown = -1.0
@@ -135,7 +156,7 @@ class Training:
                 return
             shown = perf_counter()
             done += (len(self.losses) - begin) * n
-            loss = f"loss {self.losses[-1]:.4g}  " if self.losses else ""
+            loss = f"{self._shown()}  " if self.losses else ""
             speed = f"{done / (shown - start):.3g} samples/s" if done else ""
             epoch = begin + min(done // n + 1, epochs)
             bar.update(done, epochs * n, f"epoch {epoch}/{end}  {loss}{speed}")
@@ -146,11 +167,11 @@ class Training:
         while len(self.losses) < end and self.stopped is None:
             began = perf_counter()
             epoch = len(self.losses)
-            labels = self.data.target if self.data.labels else None
-            if epoch > begin and labels is not None:  # a callback may change them
-                check_classes(self.network, CALLER, labels)
+            if epoch > begin:  # a callback may change classes
+                self._check_classes()
             passes = 1
-            if callback is None and self.data.native and self.begun is None:
+            alone = callback is not None or validations is not None
+            if not alone and self.data.native and self.begun is None:
                 passes = min(end - epoch, self._passes_at_a_time(job))
             if epoch >= self.kept_at[0] + self.every:
                 if self.every > 1 and not self._finite():
@@ -164,9 +185,13 @@ class Training:
                 break
             self.begun = None
             self.losses += losses  # from here on, an interrupt leaves a result with this epoch
+            speed, validated = n / (perf_counter() - began), None
+            if validations is not None:
+                validated = self._validate()
+                validations.add(validated, self.p)
             if callback is not None:
-                speed = n / (perf_counter() - began)
-                if is_true(callback(FitState(epoch, losses[0], self.p.view(), speed))):
+                state = FitState(epoch, losses[0], self.p.view(), speed, validated)
+                if is_true(callback(state)):
                     early = isinstance(callback, EarlyStopping)
                     self.stopped = "early stopping" if early else "callback"
         if self.wrong is None and self.every > 1 and not self._finite():
@@ -174,8 +199,27 @@ class Training:
         if bar is not None and self.losses:
             seconds = perf_counter() - start
             speed = (len(self.losses) - begin) * n / seconds
-            text = f"{len(self.losses)} epochs  loss {self.losses[-1]:.4g}  {seconds:.3g} s"
+            text = f"{len(self.losses)} epochs  {self._shown()}  {seconds:.3g} s"
             bar.finish(f"{text}  {speed:.3g} samples/s")
+
+    def _shown(self) -> str:
+        """Return the last losses as text."""
+        text = f"loss {self.losses[-1]:.4g}"
+        validated = None if self.validations is None else self.validations.losses
+        return f"{text}  validation {validated[-1]:.4g}" if validated else text
+
+    def _check_classes(self) -> None:
+        """Raise if the targets are classes that the network does not have."""
+        validations = self.validations
+        for data in (self.data, None if validations is None else validations.data):
+            if data is not None and data.labels and data.target is not None:
+                check_classes(self.network, CALLER, data.target)
+
+    def _validate(self) -> float:
+        """Return the validation loss of the parameters as they are."""
+        job = self.validating
+        job.begin().run()
+        return float(job.reduced(job.terms))
 
     def _job(self) -> Job:
         assert self.job is not None
@@ -284,7 +328,7 @@ class Training:
             bits = self.rng.bit_generator
             memory = self.optimizer.memory_of(self.table, self.memory.vectors)
             state = TrainingState(self.optimizer, memory, (type(bits), bits.state), self.begun)
-        return FitResult(self.p, np.array(self.losses), self.stopped, state)
+        return made_result(self.p, self.losses, self.stopped, state, self.validations)
 
     def what_diverged(self) -> str:
         """Return a sentence about the epoch that diverged."""

@@ -32,7 +32,7 @@ from .activations import Activation, FromCallable, resolve
 from .dense import dense_backward, dense_forward
 from .layer_norm import layer_norm_backward, layer_norm_forward
 from .losses import LOSSES, ArrayLoss
-from .optimizers import Adam, Optimizer
+from .optimizers import Adam, Optimizer, clip_norm
 
 __all__ = ["MLP", "LayerParams", "NormParams"]
 
@@ -82,6 +82,7 @@ class MLP(PlainMLP):
     """
 
     kind, default = Optimizer, Adam()
+    clip = staticmethod(clip_norm)
 
     def _activation(self, given: Any) -> Activation:
         found = resolve("MLP", given)

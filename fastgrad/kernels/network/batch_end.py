@@ -8,8 +8,8 @@ read from memory once: its sums and its gradients follow each other while it is 
 float64, each block's in the order of `reductions`, the blocks of all layers added up in order; the
 weights are taken in the order of rows, w (d, k), in both layouts.
 
-Clipping: ``g *= clip / norm`` where the norm of the whole gradient is larger than `clip`; the sums
-are those of ``fg.clip_norm``.
+Clipping: ``g *= clip / norm`` where the norm of the whole gradient is larger than `clip`. The sums
+are those of ``fg.clip_norm([grad_w1, grad_b1, ...])``, in the order of rows in both layouts, too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fastgrad.kernels.network import plan_table as at
 from fastgrad.kernels.network.plan import FIRST, ROW
 from fastgrad.kernels.toolchain.compile import assemble, kernel
 from fastgrad.kernels.toolchain.intrinsics import fabs
-from fastgrad.kernels.toolchain.pointers import as_pointer, least, scratch, word
+from fastgrad.kernels.toolchain.pointers import address_of, as_pointer, least, scratch, word
 
 END = types.void(types.intp)  # job
 
@@ -106,8 +106,31 @@ def build(dtype_name: str) -> str:
         return greatest * math.sqrt(total)
 
     @kernel
-    def clip(g_at: int, count: int, greatest: float) -> None:
-        total = squares(g_at, count)
+    def squares_of_weights(at_row: int, g: int, columns: int, own: Any) -> float:
+        """Return the sum of squares of a layer's grad_w, in the order of rows."""
+        d, k, total = word(at_row, at.INPUTS), word(at_row, at.OUTPUTS), 0.0
+        count = word(at_row, at.PENALIZED)
+        if not columns:
+            return squares(g, count)
+        for first in range(0, count, BLOCK):
+            some = least(BLOCK, count - first)
+            copy_transposed(g, d, k, first, some, own)
+            total += squares(address_of(own), some)
+        return total
+
+    @kernel
+    def clip(job: int, plan: int, greatest: float) -> None:
+        """Scale the gradient if its norm is larger."""
+        g_at, count, total = word(job, at.GRADIENT), word(plan, at.SIZE), 0.0
+        columns, own = word(plan, at.COLUMNS), scratch(BLOCK, dtype)
+        for i in range(word(plan, at.LAYERS)):
+            row = plan + FIRST + i * ROW
+            start, end = word(row, at.PARAMETERS), count
+            if i < word(plan, at.LAYERS) - 1:
+                end = word(row + ROW, at.PARAMETERS)
+            total += squares_of_weights(row, g_at + start * size, columns, own)
+            start += word(row, at.PENALIZED)
+            total += squares(g_at + start * size, end - start)
         norm = math.sqrt(total)
         if total > LARGEST or total < SMALLEST:
             norm = scaled_norm(g_at, count)
@@ -131,7 +154,7 @@ def build(dtype_name: str) -> str:
                 share = samples * by / count
             totals[at.ALL_TERMS] += penalized(job, plan) * share
         if totals[at.CLIP] < math.inf:
-            clip(word(job, at.GRADIENT), word(plan, at.SIZE), totals[at.CLIP])
+            clip(job, plan, totals[at.CLIP])
 
     functions: dict[str, Any] = {"end_batch": (END, end_batch)}
     return assemble(dtype_name, functions)

@@ -256,7 +256,8 @@ def build(dtype_name: str) -> str:
             opens, closes = part == 0, part + m == in_batch
             terms = loss_terms(job, order, space, first, m, in_batch, step)
             run[now.OPENS], run[now.ADDS] = opens, not (opens or shared)
-            backward(run_at, x, x_row, x_col)
+            if word(job, at.GRADIENT) != 0:
+                backward(run_at, x, x_row, x_col)
             if shared:
                 while read_shared(job + 8 * at.COMMITTED) < block:
                     yield_processor()

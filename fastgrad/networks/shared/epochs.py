@@ -21,7 +21,9 @@ from fastgrad.arguments import random_generator
 from fastgrad.arrays import Array
 from fastgrad.networks.shared.architecture import Architecture
 from fastgrad.networks.shared.fit_arguments import CALLER, FitOptions, is_true, optimizer_of
-from fastgrad.networks.shared.training import EarlyStopping, FitResult, FitState
+from fastgrad.networks.shared.samples import Samples
+from fastgrad.networks.shared.training import EarlyStopping, FitResult, FitState, Validated
+from fastgrad.networks.shared.validation import Validations, made_result, validation_samples
 from fastgrad.warning_categories import TrainingWarning
 
 
@@ -31,6 +33,7 @@ class State(NamedTuple):
     optimizer: Any
     memory: Any
     rng: np.random.Generator  # for the next orders
+    validated: Validated | None = None
 
 
 def make_step(
@@ -50,6 +53,7 @@ def train(
     params: Array,
     count: int,
     value_and_grad: Callable[[Array], tuple[float, float, Array]],
+    validate: Callable[[Samples], float],
     size_of: Callable[[Array], float] | None,
     kind: type[Any],
     default: Any,
@@ -59,12 +63,12 @@ def train(
     """Train `params` in place on `count` samples; the rest is documented at `MLP.fit`.
 
     ``value_and_grad(batch)`` returns the loss of the samples with these indices, the penalties, and
-    the gradient of both with respect to `params`, which may be overwritten. If the loss is a mean,
-    not a sum, ``size_of(batch)`` returns what it is divided by. `kind` is the package's
-    `Optimizer`: ``memory(params)`` returns its memory before the first step, and ``start(params,
-    memory)`` returns ``step(grad)``. `network` says which parameters weight decay applies to.
+    the gradient of both with respect to `params`, which may be overwritten; ``validate(samples)``
+    returns their loss alone. If the loss is a mean, not a sum, ``size_of(batch)`` returns what it
+    is divided by. `kind` is the package's `Optimizer`: ``memory(params)`` returns its memory before
+    the first step, and ``start(params, memory)`` returns ``step(grad)``. `network` says which
+    parameters weight decay applies to.
     """
-    options = options.checked()
     resume, batch_size, callback = options.resume, options.batch_size, options.callback
     losses = [] if resume is None else resume.losses.tolist()
     before = None if resume is None else deepcopy(resume.state)
@@ -74,6 +78,13 @@ def train(
         rng, memory.steps = before.rng, before.memory.steps
         for vector, kept in zip(memory.vectors, before.memory.vectors, strict=False):
             vector[:] = kept
+
+    known = None if before is None else before.validated
+    checked = validation_samples(network, options.validation)
+    validations = Validations.begun(checked, options, len(losses), known)
+    if validations is not None and len(losses) > len(validations.losses):
+        validations.fill(len(losses) - 1)  # the last epoch's is that of the parameters as they are
+        validations.add(validate(validations.data), params)
 
     stopped, ranges = None, network.ranges(rule, params)
     end = len(losses) + options.epochs
@@ -104,14 +115,21 @@ def train(
             )
             break
         losses.append(loss)
-        speed = count / (perf_counter() - began)
+        speed, validated = count / (perf_counter() - began), None
+        if validations is not None:
+            with np.errstate(all="ignore"):
+                validated = validate(validations.data)
+            validations.add(validated, params)
+        shown = f"loss {loss:.4g}"
+        shown += "" if validated is None else f"  validation {validated:.4g}"
         if options.progress and sys.stderr is not None:
             with suppress(OSError, ValueError, AttributeError):  # closed, full, no reader, ...
                 print(
-                    f"epoch {epoch + 1}/{end}  loss {loss:.4g}  {speed:.3g} samples/s",
+                    f"epoch {epoch + 1}/{end}  {shown}  {speed:.3g} samples/s",
                     file=sys.stderr,
                     flush=True,
                 )
-        if callback is not None and is_true(callback(FitState(epoch, loss, params, speed))):
+        state = FitState(epoch, loss, params, speed, validated)
+        if callback is not None and is_true(callback(state)):
             stopped = "early stopping" if isinstance(callback, EarlyStopping) else "callback"
-    return FitResult(params, np.array(losses), stopped, State(rule, memory, rng))
+    return made_result(params, losses, stopped, State(rule, memory, rng), validations)

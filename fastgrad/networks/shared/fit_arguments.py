@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from fastgrad.arguments import check_count
+from fastgrad.arguments import check_count, check_limit
 from fastgrad.arrays import Array
 from fastgrad.networks.shared.training import FitResult, FitState
 from fastgrad.optimizers import OPTIMIZERS, Optimizer
@@ -27,13 +27,24 @@ class FitOptions(NamedTuple):
     progress: bool
     callback: Callable[[FitState], Any] | None
     resume: FitResult | None
+    validation: Any = None
+    restore_best: bool = False
+    clip_norm: float | None = None
 
     def checked(self) -> FitOptions:
         """Raise unless these are right; optimizer, seed and `resume` are checked later."""
         if self.callback is not None and not callable(self.callback):
             kind = type(self.callback).__name__
             raise TypeError(f"{CALLER}: callback is a {kind}: give a function")
+        if self.restore_best and self.validation is None:
+            raise ValueError(
+                f"{CALLER}: restore_best=True without validation: give validation=(x, target), "
+                "whose loss says which epoch is best"
+            )
+        limit = self.clip_norm
         return self._replace(
+            restore_best=bool(self.restore_best),
+            clip_norm=None if limit is None else check_limit(CALLER, "clip_norm", limit),
             epochs=check_count(CALLER, "epochs", self.epochs),
             batch_size=check_count(CALLER, "batch_size", self.batch_size),
             shuffle=bool(self.shuffle),

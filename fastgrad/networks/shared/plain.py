@@ -6,7 +6,7 @@ optimizers. This class checks arguments, and gives results their shape and dtype
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class PlainMLP(BaseMLP):
 
     kind: type[Any]  # the package's optimizers
     default: Any  # the default of `fit`
+    clip: Callable[[Any, float], float]  # the package's `clip_norm`
 
     # -- the package's own --------------------------------------------------------------------
     def _forward(self, layers: list[Any], x: Array) -> Array:
@@ -162,6 +163,9 @@ class PlainMLP(BaseMLP):
         callback: Callable[[FitState], Any] | None = None,
         weights: ArrayLike | None = None,
         resume: FitResult | None = None,
+        validation: Sequence[Any] | None = None,
+        restore_best: bool = False,
+        clip_norm: float | None = None,
     ) -> FitResult:
         """Train, and return new parameters and the loss of each epoch.
 
@@ -190,6 +194,12 @@ class PlainMLP(BaseMLP):
         resume : FitResult, optional
             What an earlier call returned, to continue as if it had not ended: with its parameters,
             optimizer, orders and losses.
+        validation : (x, target) or (x, target, weights), optional
+            Samples on which the loss is computed after each epoch, without penalties.
+        restore_best : bool
+            Return the parameters after the epoch of the least validation loss.
+        clip_norm : float, optional
+            The greatest norm of a batch's gradient: see `clip_norm`.
 
         Returns
         -------
@@ -206,7 +216,7 @@ class PlainMLP(BaseMLP):
             given = native_params(network, CALLER, as_array(CALLER, "params", params))
             if resume is not None:
                 check_resumed(given, resume)
-        p: Array = given.copy() if resume is None else resume.params.copy()
+        p: Array = given.copy() if resume is None else resume.last.copy()
         x = as_array(CALLER, "x", x)
         goal = None if target is None else as_array(CALLER, "target", target)
         data = checked_samples(network, CALLER, x, goal, weights)
@@ -214,7 +224,13 @@ class PlainMLP(BaseMLP):
 
         def value_and_grad(batch: Array) -> tuple[float, float, Array]:
             value, grad = self._gradient(p, data, batch)
-            return value, self._penalties(p, grad), grad
+            penalty = self._penalties(p, grad)
+            if options.clip_norm is not None:
+                self.clip(grad, options.clip_norm)
+            return value, penalty, grad
+
+        def validate(held_out: Samples) -> float:
+            return self._gradient(p, held_out, slice(None))[0]
 
         def size_of(batch: Array) -> float:
             if data.weights is None or self.reduction != "mean":
@@ -223,13 +239,15 @@ class PlainMLP(BaseMLP):
             return float(data.weights[batch].sum()) * (network.outputs if each else 1)
 
         options = FitOptions(
-            optimizer, epochs, batch_size, shuffle, seed, progress, callback, resume
-        )
+            optimizer, epochs, batch_size, shuffle, seed, progress, callback, resume, validation,
+            restore_best, clip_norm,
+        ).checked()  # fmt: skip
         averaged = self.reduction != "sum"
         return train(
             p,
             len(data.x),
             value_and_grad,
+            validate,
             size_of if averaged else None,
             self.kind,
             self.default,

@@ -36,6 +36,15 @@ class BegunEpoch(NamedTuple):
     batch_size: int
 
 
+class Validated(NamedTuple):
+    """What validation gave so far, and the parameters of the best epoch, if they are kept."""
+
+    losses: list[float]
+    best_epoch: int | None
+    best: Array | None
+    last: Array | None  # where training goes on, if the result has the best epoch's parameters
+
+
 class TrainingState(NamedTuple):
     """What training needs to continue as if it had not ended."""
 
@@ -43,6 +52,7 @@ class TrainingState(NamedTuple):
     memory: Memory
     generator: tuple[type[np.random.BitGenerator], Any]  # and its state; for the next orders
     begun: BegunEpoch | None
+    validated: Validated | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +67,20 @@ class FitResult:
         The flat vector, ``(size,)`` of the network's dtype; its own memory.
     losses : ndarray
         float64, one per epoch: the loss over all samples, each with the parameters when it was
-        used.
+        used; and the mean over the samples of the penalties of `MLP`.
     stopped : str or None
         What ended training before all epochs were done: ``"callback"``, ``"early stopping"`` (the
         callback was an `EarlyStopping`), ``"diverged"`` (a loss or parameters that are not finite),
         ``"interrupt"`` (Ctrl-C); else None.
     state : object
         What ``fit(resume=result)`` needs to continue. A result can be pickled with it.
+    validation_losses : ndarray or None
+        float64, one per epoch: the loss over all samples of ``validation=`` after it, without
+        penalties. NaN for the epochs of an earlier training without validation, except its last.
+        An interrupt (Ctrl-C) may leave out that of the last epoch; `resume` computes it.
+    best_epoch : int or None
+        The epoch, from 0, of the least validation loss; the first of several. With
+        ``restore_best=True`` `params` are those after it.
 
     Examples
     --------
@@ -81,6 +98,15 @@ class FitResult:
     losses: Array
     stopped: str | None = None
     state: Any = field(default=None, repr=False)  # a TrainingState; an `epochs.State` of the twins
+    validation_losses: Array | None = None
+    best_epoch: int | None = None
+
+    @property
+    def last(self) -> Array:
+        """The parameters after the last epoch, where a resumed training goes on."""
+        validated = None if self.state is None else self.state.validated
+        kept = None if validated is None else validated.last
+        return self.params if kept is None else kept
 
     def __iter__(self) -> Iterator[Array]:
         return iter((self.params, self.losses))
@@ -100,6 +126,8 @@ class FitState(NamedTuple):
         it to keep it.
     samples_per_second : float
         Of this epoch.
+    validation_loss : float or None
+        As in `FitResult`.
 
     Examples
     --------
@@ -116,10 +144,13 @@ class FitState(NamedTuple):
     loss: float
     params: Array
     samples_per_second: float
+    validation_loss: float | None = None
 
 
 class EarlyStopping:
     """A callback that stops when the loss has not fallen for some epochs.
+
+    With ``fit(validation=...)`` it is the validation loss.
 
     Parameters
     ----------
@@ -174,8 +205,9 @@ class EarlyStopping:
         """
         if state.epoch == 0:
             self.best, self.waited = np.inf, 0
-        if state.loss < self.best - self.min_delta:
-            self.best, self.waited = state.loss, 0
+        loss = state.loss if state.validation_loss is None else state.validation_loss
+        if loss < self.best - self.min_delta:
+            self.best, self.waited = loss, 0
         else:
             self.waited += 1
         return self.waited >= self.patience
