@@ -24,8 +24,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-from _thread import allocate_lock, start_new_thread
-from collections.abc import Callable, Sequence
+from _thread import _local, allocate_lock, start_new_thread
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import BuiltinFunctionType
 from typing import Any
 
@@ -106,9 +107,26 @@ def get_num_threads() -> int:
     return _count
 
 
+_here = _local()  # what `limited` set in this thread
+
+
+@contextmanager
+def limited(n: int) -> Iterator[None]:
+    """Share over at most `n` threads what this thread calls: it may be one of many that call."""
+    before = getattr(_here, "limit", None)
+    _here.limit = n
+    try:
+        yield
+    finally:
+        _here.limit = before
+
+
 def shares(work: int) -> int:
     """Return the number of threads worth using for `work` multiply-adds."""
-    return 1 if work < SHARE_FROM else min(_count, work // (SHARE_FROM // 2))
+    if work < SHARE_FROM:
+        return 1
+    limit = getattr(_here, "limit", None)
+    return min(_count if limit is None else min(limit, _count), work // (SHARE_FROM // 2))
 
 
 def cut(whole: slice, most: int, multiple: int) -> list[slice]:

@@ -2356,6 +2356,34 @@ _MORE_LAYERS = [
 
 _BRIDGES = [
     Fault(
+        "dask-divisor",
+        "dask/sums.py",
+        "divisor = float(n * terms)",
+        "divisor = float(n)",
+        "a mean over elements is divided by the samples",
+    ),
+    Fault(
+        "dask-overwrites",
+        "dask/sums.py",
+        "grad = part.grad.copy() if grad is None",
+        "grad = part.grad if grad is None",
+        "a sum is written over a block's gradient, which a scheduler may still need",
+    ),
+    Fault(
+        "dask-order",
+        "dask/sums.py",
+        "np.random.default_rng((self.seed, self.epoch, self.block))",
+        "np.random.default_rng((self.seed, self.part, self.block))",
+        "the parts of an epoch overlap: samples are drawn twice or never",
+    ),
+    Fault(
+        "dask-decay",
+        "dask/training.py",
+        'array if name == "w" else array.reshape(-1)',
+        "array",
+        "in columns weight decay is for biases, too",
+    ),
+    Fault(
         "bridge-shared-w",
         "layers/batched.py",
         "return w.shape[:lead] == (1,) * lead and (b is None or b.shape[:lead] == (1,) * lead)",

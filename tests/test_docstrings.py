@@ -47,7 +47,12 @@ LACKING: dict[str, tuple[str, ...]] = {
 }
 
 
-BRIDGES = ("torch", "jax", "autograd")  # what lies in `fastgrad.torch`, if PyTorch is installed
+BRIDGES = (
+    "torch",
+    "jax",
+    "autograd",
+    "dask",
+)  # what lies in `fastgrad.torch`, if PyTorch is installed
 
 
 def bridge_module(name: str) -> Any:
