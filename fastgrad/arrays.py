@@ -172,6 +172,8 @@ class _Conversions:
         The first call of a kernel that is not loaded also comes here, with arrays that need none.
         """
         given = (*arrays, *outs)
+        if any(hasattr(a, "tocsr") for a in given):  # a sparse matrix: its path is another
+            return None
         kinds = {a.dtype if type(a) is np.ndarray else None for a in given if a is not None}
         if kinds == {FLOAT32} or kinds == {FLOAT64}:
             return None

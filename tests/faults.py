@@ -2420,6 +2420,106 @@ _BRIDGES = [
     ),
 ]
 
+_SPARSE = [
+    Fault(
+        "sparse-same",
+        "kernels/product/sparse_rows.py",
+        'builder.icmp_signed("==", here, block)',
+        'builder.icmp_signed(">=", here, block)',
+        "all products of a row are one chain: within every bound, but other bits",
+    ),
+    Fault(
+        "sparse-fresh",
+        "kernels/product/sparse_rows.py",
+        "builder.select(from_zero, writer.zero, load(out, v))",
+        "load(out, v)",
+        "sums are added to what new memory happens to hold",
+    ),
+    Fault(
+        "sparse-empty",
+        "kernels/product/sparse_rows.py",
+        "builder.cbranch(builder.or_(some, anew), begin, following_row)",
+        "builder.cbranch(some, begin, following_row)",
+        "outputs of a sample without entries stay what they were",
+    ),
+    Fault(
+        "sparse-index",
+        "kernels/product/sparse.py",
+        "if index < 0 or index >= d:",
+        "if index < 0 or index > d:",
+        "a row behind the last one of w is read",
+    ),
+    Fault(
+        "sparse-ascend",
+        "kernels/product/sparse.py",
+        "if index <= last:",
+        "if index < last:",
+        "repeated indices pass for ascending: their sum has other bits, and gradients",
+    ),
+    Fault(
+        "sparse-decreasing",
+        "kernels/product/sparse.py",
+        "if end < before:",
+        "if end < 0:",
+        "rows that begin behind their end are taken",
+    ),
+    Fault(
+        "sparse-length",
+        "kernels/product/sparse.py",
+        "if before > length:",
+        "if before > length + 1:",
+        "an entry behind the last one is read",
+    ),
+    Fault(
+        "sparse-single",
+        "kernels/product/sparse.py",
+        "if p == end or number(at, p, wide) // PRODUCTS != block:",
+        "if p == end or number(at, p, wide) // PRODUCTS >= block:",
+        "a single output is one chain of rounded products: other bits than of a dense x",
+    ),
+    Fault(
+        "sparse-stable",
+        "layers/sparse_rows.py",
+        "order, starts = _order(samples, parts.samples, order, dtype)",
+        "order, starts = _order(samples, parts.samples, None, dtype)",
+        "entries of a sample stay in the order they were in",
+    ),
+    Fault(
+        "sparse-chunk",
+        "kernels/product/sparse.py",
+        "g + chunk * g_row * size",
+        "g + chunk * size",
+        "samples after the first 16,384 take the gradients of others",
+    ),
+    Fault(
+        "sparse-seek",
+        "kernels/product/sparse.py",
+        "if number(indices, middle, wide) < feature:",
+        "if number(indices, middle, wide) <= feature:",
+        "a thread leaves out the first feature of its share",
+    ),
+    Fault(
+        "sparse-row",
+        "layers/sparse_rows.py",
+        "first[starts[:-1][starts[:-1] < len(indices)]] = True",
+        "pass",
+        "the last entry of a sample and the first of the next one are added up",
+    ),
+    Fault(
+        "sparse-trust",
+        "layers/dense_arguments.py",
+        'if need is NEED or "x" not in names:',
+        "if True:",
+        "a gradient of x that was asked for is silently None",
+    ),
+    Fault(
+        "sparse-lines",
+        "layers/sparse_arguments.py",
+        "wrong = (parts.lines < 0) | (parts.lines >= parts.extent[0])",
+        "wrong = parts.lines < 0",
+        "a row of COO outside of the matrix writes outside of the workspace",
+    ),
+]
 
 _WEIGHTS = [
     Fault(
@@ -2536,4 +2636,13 @@ _WEIGHTS = [
     ),
 ]
 
-FAULTS = [*_KERNELS, *_WRAPPERS, *_NETWORKS, *_RECURRENT, *_MORE_LAYERS, *_BRIDGES, *_WEIGHTS]
+FAULTS = [
+    *_KERNELS,
+    *_WRAPPERS,
+    *_NETWORKS,
+    *_RECURRENT,
+    *_MORE_LAYERS,
+    *_BRIDGES,
+    *_WEIGHTS,
+    *_SPARSE,
+]

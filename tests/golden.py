@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -314,6 +315,30 @@ def steps(
         yield turn(array, samples)
 
 
+SPARSE = ((61, 600, 37), (300, 19, 41), (600, 1300, 9), (61, 700, 1))
+
+
+def sparse(
+    dtype: str, samples: str = "rows", form: Callable[[Array], Array] = as_it_is
+) -> Iterator[Array]:
+    """Yield output and gradients of layers of a sparse x, in row layout."""
+    for shape in SPARSE:
+        (n, d, _), rows = shape, data(shape, dtype)
+        kept = (integers(f"kept {n}x{d}", n * d) % np.uint64(8) == 0).reshape(n, d)
+        x = SimpleNamespace(
+            format="csr" if samples == "rows" else "csc",
+            shape=(n, d) if samples == "rows" else (d, n),
+            indptr=np.concatenate([[0], kept.sum(1).cumsum()]),
+            indices=kept.nonzero()[1].astype(np.int32),
+            data=rows["x"][kept],
+        )
+        a = {name: form(turn(rows[name], samples)) for name in "wbg"}
+        y, cache = fg.dense_forward(x, a["w"], a["b"], "gelu", samples=samples)
+        grads = fg.dense_backward(a["g"], cache, need=("w", "b", "z"))
+        for result in (y, grads.z, grads.w, grads.b):
+            yield turn(result, samples)
+
+
 WORKLOADS: dict[str, Callable[..., Iterator[Array]]] = {}
 for _dtype in DTYPES:
     for _name in fg.activations.BUILT_IN:
@@ -338,6 +363,7 @@ for _dtype in DTYPES:
     WORKLOADS[f"embedding {_dtype}"] = partial(embedding, _dtype)
     for _name in ("layer", "batch"):
         WORKLOADS[f"norms {_name} {_dtype}"] = partial(norms, _name, _dtype)
+    WORKLOADS[f"sparse {_dtype}"] = partial(sparse, _dtype)
     WORKLOADS[f"few {_dtype}"] = partial(layers, "tanh", _dtype, FEW)
     WORKLOADS[f"single {_dtype}"] = partial(layers, "tanh", _dtype, SINGLE)
     WORKLOADS[f"deep {_dtype}"] = partial(layers, "tanh", _dtype, DEEP)

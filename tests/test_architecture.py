@@ -45,6 +45,7 @@ FLOORS = [
     (
         *("layers.dense_arguments", "layers.recurrent_arguments", "layers.dropout_arguments"),
         *("layers.embedding_arguments", "layers.norm_arguments", "layers.kinds"),
+        "layers.sparse_arguments",
     ),
     ("optimizers",),
     (
@@ -201,7 +202,7 @@ SHARED = (
     *("arguments", "arrays", "loss_arguments", "optimizers", "results", "terminal", "trees"),
     "warning_categories",
     *("layers.dense_arguments", "layers.recurrent_arguments", "layers.dropout_arguments"),
-    *("layers.embedding_arguments", "layers.norm_arguments"),
+    *("layers.embedding_arguments", "layers.norm_arguments", "layers.sparse_arguments"),
     *("layers.kinds", "networks.shared"),
 )
 COMPUTING = {

@@ -45,6 +45,12 @@ UNITS = {
     "dense": Unit(
         "calls.dense", ("dense_forward", "dense_backward", "dense_mark"), ("layer", "split_k")
     ),
+    "sparse_rows": Unit("product.sparse_rows", ("add_rows",)),
+    "sparse": Unit(
+        "product.sparse",
+        ("sparse_check", "sparse_sort", "sparse_forward", "sparse_gradient"),
+        ("sparse_rows",),
+    ),
     "plan": Unit("network.plan", ("plan_work",)),
     "batch_end": Unit("network.batch_end", ("end_batch",)),
     "network": Unit("calls.network", ("network_value_and_grad",), ("plan",)),

@@ -64,7 +64,7 @@ class DenseCache(NamedTuple):
     ----------
     x, w, b : ndarray
         The inputs, in their given shapes, float32 or float64 as the kernel read them. b is None
-        without a bias.
+        without a bias. A sparse x is a `SparseRows`.
     saved : ndarray
         Of the shape of y: y if act' is a function of y, else act'(z); z for a user's activation.
     layer : CompiledLayer
@@ -82,7 +82,7 @@ class DenseCache(NamedTuple):
     (True, (1, 2))
     """
 
-    x: Array
+    x: Any  # an array, or `SparseRows`
     w: Array
     b: Array | None
     saved: Array  # y if act' is a function of y, else act'(z); z for a user's function

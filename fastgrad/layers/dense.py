@@ -15,6 +15,7 @@ from fastgrad.arrays import Array
 from fastgrad.calls import NOT_TAKEN
 from fastgrad.kernels.flags import ACCUMULATE, ADD_X, UNCHECKED
 from fastgrad.layers.compiled_layer import LAYERS, WANT, DenseCache
+from fastgrad.layers.dense_arguments import NEED as _NEED
 from fastgrad.layers.dense_arguments import output_fields
 from fastgrad.layers.dense_calls import DENSE, DENSE_BACKWARD, DENSE_FORWARD
 from fastgrad.results import DenseGrads
@@ -22,7 +23,6 @@ from fastgrad.results import DenseGrads
 __all__ = ["DenseCache", "DenseGrads", "dense", "dense_backward", "dense_forward"]
 
 
-_NEED: tuple[str, ...] = ("x", "w", "b")
 _ALL = sum(WANT[name] for name in _NEED)
 # Bits by `need`, in any order, as tuples and as strings; what is not here is checked.
 _WANTED: dict[Any, int] = {
@@ -50,6 +50,7 @@ def dense(
     ----------
     x : array_like
         Rows: ``(n, d)``, ``(..., d)`` or one sample ``(d,)``. Columns: ``(d, n)`` or ``(d,)``.
+        Or a SciPy sparse matrix or array (CSR, CSC or COO): see `dense_forward`.
     w : array_like
         Weights: ``(d, k)`` for rows, ``(k, d)`` for columns.
     b : array_like, optional
@@ -107,6 +108,7 @@ def dense_forward(
     ----------
     x : array_like
         Rows: ``(n, d)``, ``(..., d)`` or one sample ``(d,)``. Columns: ``(d, n)`` or ``(d,)``.
+        Or a SciPy sparse matrix or array (CSR, CSC or COO): see the notes.
     w : array_like
         Weights: ``(d, k)`` for rows, ``(k, d)`` for columns.
     b : array_like, optional
@@ -135,6 +137,14 @@ def dense_forward(
         For a dtype fastgrad does not compute in.
     ValueError
         For shapes that do not fit, an unsuitable `out`, an unknown name.
+
+    Notes
+    -----
+    A sparse x gives the bits of ``x.toarray()`` in the time that its entries take: CSR (where
+    samples are columns, CSC) is read in place, other formats are converted in each call. Entries
+    that are not stored take no part: they do not meet an infinity or a NaN of w. Unsorted indices
+    are sorted in a copy, several entries for one place added up. Its indices are checked in each
+    call. `dense_backward` gives dense gradients of w and b, but none of x.
 
     Examples
     --------
@@ -177,7 +187,8 @@ def dense_backward(
     cache : DenseCache
         From `dense_forward`.
     need : iterable of {"x", "w", "b", "z"}
-        Which gradients to compute; ``"z"`` is that of the pre-activation.
+        Which gradients to compute; ``"z"`` is that of the pre-activation. ``"x"`` is not offered
+        for a sparse x: there the default is w and b.
     out : DenseGrads, mapping or object with fields x, w, b, z, optional
         Arrays to write to, of exact shape and dtype. A missing field or None is a new array.
     accumulate : bool

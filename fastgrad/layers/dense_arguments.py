@@ -12,9 +12,11 @@ import numpy as np
 
 from fastgrad.arguments import LAYOUTS, check_choice, check_samples
 from fastgrad.arrays import Array, as_array
+from fastgrad.layers.sparse_arguments import is_sparse, sparse_parts
 from fastgrad.results import DenseGrads, check_out
 
 __all__ = [
+    "NEED",
     "check_cache",
     "check_dense",
     "check_outputs",
@@ -22,22 +24,38 @@ __all__ = [
     "dense_shape",
     "needed_gradients",
     "output_fields",
+    "without_x",
+    "x_argument",
 ]
+
+
+# The gradients that dense_backward computes by default: this object, not an equal one.
+NEED: tuple[str, ...] = ("x", "w", "b")
 
 
 def dense_arguments(
     function: str, x: Any, w: Any, b: Any, samples: str
-) -> tuple[Array, Array, Array | None]:
-    """Return x, w and b as arrays whose shapes fit each other, their dtypes unchanged."""
+) -> tuple[Any, Array, Array | None]:
+    """Return x, w and b as arrays whose shapes fit each other, their dtypes unchanged.
+
+    A sparse x is returned as `SparseParts`.
+    """
     check_choice(function, "samples", samples, LAYOUTS)
-    x, w = as_array(function, "x", x), as_array(function, "w", w)
+    x, w = x_argument(function, "x", x, samples), as_array(function, "w", w)
     if b is not None:
         b = as_array(function, "b", b)
     check_dense(function, x, w, b, samples)
     return x, w, b
 
 
-def check_dense(function: str, x: Array, w: Array, b: Array | None, samples: str) -> None:
+def x_argument(function: str, name: str, value: Any, samples: str) -> Any:
+    """Return an input as an array, its dtype unchanged; a sparse one as `SparseParts`."""
+    if is_sparse(value):
+        return sparse_parts(function, name, value, samples)
+    return as_array(function, name, value)
+
+
+def check_dense(function: str, x: Any, w: Array, b: Array | None, samples: str) -> None:
     """Raise unless the shapes of a layer's arrays fit each other."""
     check_samples(function, "x", x, samples)
     columns = samples == "columns"
@@ -62,7 +80,7 @@ def check_dense(function: str, x: Array, w: Array, b: Array | None, samples: str
         )
 
 
-def dense_shape(x: Array, w: Array, samples: str) -> tuple[int, ...]:
+def dense_shape(x: Any, w: Array, samples: str) -> tuple[int, ...]:
     """Return the shape of a layer's output."""
     if samples == "columns":
         return (w.shape[0], *x.shape[1:])
@@ -88,6 +106,16 @@ def needed_gradients(
     for name in names:
         check_choice(function, "need", name, fields)
     return [name for name in fields if name in names]
+
+
+def without_x(function: str, need: Iterable[str], names: list[str]) -> list[str]:
+    """Return the gradients of a layer of a sparse x: without x by default; raise if it is named."""
+    if need is NEED or "x" not in names:
+        return [name for name in names if name != "x"]
+    raise ValueError(
+        f"{function}: need contains 'x', but x is sparse: its gradient is not offered. Leave it "
+        "out: need=('w', 'b')"
+    )
 
 
 _FIELDS = frozenset(DenseGrads._fields)

@@ -38,14 +38,18 @@ from fastgrad.layers.dense_arguments import (
     dense_arguments,
     dense_shape,
     needed_gradients,
+    without_x,
+    x_argument,
 )
 from fastgrad.layers.dense_large import any_backward, any_forward
+from fastgrad.layers.sparse import sparse_backward, sparse_forward
+from fastgrad.layers.sparse_arguments import SparseParts, stored
+from fastgrad.layers.sparse_rows import SparseRows, sparse_rows
 from fastgrad.results import DenseGrads, check_out
 
 __all__ = ["DENSE", "DENSE_BACKWARD", "DENSE_FORWARD"]
 
 _NEW = (None, None, None, None)  # every gradient gets a new array
-_ARRAYS = ("x", "w", "saved")  # of a cache; b may be missing
 
 
 class _Forward(Call):
@@ -85,7 +89,7 @@ class _Forward(Call):
         y, cache = made
         return y.astype(dtypes.result), cache._replace(dtypes=dtypes)
 
-    def check(self, arrays: tuple[Any, ...], how: Any) -> tuple[Array | None, ...]:
+    def check(self, arrays: tuple[Any, ...], how: Any) -> tuple[Any, ...]:
         """See `Call`."""
         x, w, b = arrays
         return dense_arguments(self.function, x, w, b, how[1])
@@ -96,8 +100,9 @@ class _Forward(Call):
         """See `Call`."""
         function, (activation, samples), (out,) = self.function, how, outs
         dtypes = self.dtypes(arrays, how)
-        x, w, b = as_natives(dtypes.work, *arrays)
+        x, w, b = _natives(function, "x", dtypes.work, *arrays)
         layer = compiled_layer(function, activation, samples, dtypes.work)
+        sparse = isinstance(x, SparseRows)
         batched = x.ndim > 2
         if batched:  # kernels accept contiguous leading batch axes
             x = np.ascontiguousarray(x)
@@ -105,12 +110,15 @@ class _Forward(Call):
         if math.prod(y_shape) > sys.maxsize // dtypes.work.itemsize:
             raise ValueError(f"{function}: y of shape {y_shape} is larger than memory can be")
         if out is not None:
-            inputs = dict(zip("xwb", arrays, strict=True))
+            inputs = {**dict(zip("xwb", arrays, strict=True)), **stored(given[0])}
             check_out(function, "out", out, y_shape, dtypes.result, inputs)
         keeps, into = layer.keeps and self.keep, None
         if _kernels_take(out, dtypes.work) and not (layer.function or batched or keeps):
             into = out if _sample_contiguous(out, layer.columns) else None
-        y = layer.forward(x, w, b, into, keeps, layer.record, layer.columns, None, None)
+        if sparse:
+            y = sparse_forward(layer, x, w, b, into, keeps)
+        else:
+            y = layer.forward(x, w, b, into, keeps, layer.record, layer.columns, None, None)
         if y is True:
             y = any_forward(layer, x, w, b, into, keeps)
         y, saved = y if keeps else (y, y)
@@ -129,6 +137,13 @@ class _Forward(Call):
             return y
         x, w, b = arrays
         return y, DenseCache(x, w, b, saved, layer, kept, mark_of(saved, layer))
+
+
+def _natives(function: str, name: str, dtype: np.dtype[Any], x: Any, *others: Any) -> list[Any]:
+    """Return arrays in a form that kernels accept, and a sparse x as `SparseRows`."""
+    if isinstance(x, SparseParts):
+        return [sparse_rows(function, name, x, dtype), *as_natives(dtype, *others)]
+    return as_natives(dtype, x, *others)
 
 
 DENSE, DENSE_FORWARD = _Forward("dense", keep=False), _Forward("dense_forward", keep=True)
@@ -192,6 +207,8 @@ class _Backward(Call):
         names = needed_gradients(function, need)
         accumulate = check_truth(function, "accumulate", accumulate)
         x, w, b, saved, layer, kept, _ = _checked_cache(function, cache)
+        if isinstance(x, SparseParts):
+            names = without_x(function, need, names)
         grad = as_array(function, "grad_y", arrays[0])
         check_same_shape(function, "grad_y", grad.shape, "y", saved.shape)
         given = grad
@@ -201,7 +218,8 @@ class _Backward(Call):
                 compiled_layer(function, layer.activation, layer.samples, dtypes.work),
                 function=layer.function,
             )
-        x, w, b, saved, grad = as_natives(dtypes.work, x, w, b, saved, grad)
+        x, w, b, saved, grad = _natives(function, "cache.x", dtypes.work, x, w, b, saved, grad)
+        sparse = isinstance(x, SparseRows)
         if x.ndim > 2:
             x, grad, saved = (np.ascontiguousarray(a) for a in (x, grad, saved))
         elif not _sample_contiguous(saved, layer.columns):
@@ -217,6 +235,7 @@ class _Backward(Call):
         names = [n for n in names if n in shapes]
         inputs = {"grad_y": given, "x": cache.x, "w": cache.w, "b": cache.b}
         inputs["the cache"] = cache.saved
+        inputs |= stored(cache.x)
         taken = check_outputs(function, out, names, shapes, dtypes.result, inputs)
         into: dict[str, Array | None] = dict.fromkeys("xwb")
         adding = {n for n in names if accumulate and n in taken and n in "xz"}  # kernels add w, b
@@ -224,7 +243,8 @@ class _Backward(Call):
             if name in names and like is not None and name not in adding:
                 into[name] = _kernel_output(name, taken.get(name), like, accumulate)
         flags = sum(WANT[n] for n in names) | (ACCUMULATE if accumulate else 0)
-        grads = any_backward(layer, grad, x, w, b, saved, flags, into)
+        backward = sparse_backward if sparse else any_backward
+        grads = backward(layer, grad, x, w, b, saved, flags, into)
         results = dict(zip("xwbz", grads, strict=True))
         for name in names:
             result = results[name]
@@ -252,9 +272,10 @@ def _checked_cache(function: str, cache: DenseCache) -> DenseCache:
                 f"{function}: cache.{name} is a {type(value).__name__}: "
                 "leave it as dense_forward made it"
             )
-    x, w, saved = (as_array(function, f"cache.{n}", getattr(cache, n)) for n in _ARRAYS)
-    b = None if cache.b is None else as_array(function, "cache.b", cache.b)
     layer = cache.layer
+    w, saved = (as_array(function, f"cache.{n}", getattr(cache, n)) for n in ("w", "saved"))
+    x = x_argument(function, "cache.x", cache.x, layer.samples)
+    b = None if cache.b is None else as_array(function, "cache.b", cache.b)
     check_dense(function, x, w, b, layer.samples)
     expected = dense_shape(x, w, layer.samples)
     if saved.shape != expected:

@@ -22,12 +22,15 @@ from numpy.typing import ArrayLike
 from fastgrad.arguments import check_same_shape, check_truth
 from fastgrad.arrays import Array, as_array, common_dtypes, deliver, promoted
 from fastgrad.layers.dense_arguments import (
+    NEED,
     check_cache,
     check_outputs,
     dense_arguments,
     dense_shape,
     needed_gradients,
+    without_x,
 )
+from fastgrad.layers.sparse_arguments import SparseEntries, SparseParts, sparse_entries, stored
 from fastgrad.results import DenseGrads, check_out
 
 from .activations import Activation, resolve
@@ -39,10 +42,10 @@ __all__ = ["DenseCache", "DenseGrads", "dense", "dense_backward", "dense_forward
 class DenseCache(NamedTuple):
     """What the forward pass keeps for the backward pass; lists are in rows layout."""
 
-    x: list[Row]
+    x: list[Any]  # rows; of a sparse x, each a list of (p, x[i][p])
     w: list[Row]
     saved: list[Row]  # y if the derivative is a function of y, else z
-    x_array: Array
+    x_array: Any
     w_array: Array
     b_array: Array | None
     y_shape: tuple[int, ...]
@@ -102,15 +105,21 @@ def _forward(
 ) -> tuple[Array, DenseCache]:
     """Do the work of `function`, the name that errors give."""
     act = resolve(function, activation)
+    given = x
     x, w, b = dense_arguments(function, x, w, b, samples)
+    if isinstance(x, SparseParts):
+        x = sparse_entries(function, "x", x)
     dtype = (common_dtypes(x, w) if b is None else common_dtypes(x, w, b)).result
     y_shape = dense_shape(x, w, samples)
     if out is not None:
-        check_out(function, "out", out, y_shape, dtype, {"x": x, "w": w, "b": b})
+        inputs = {"x": x, "w": w, "b": b, **stored(given)}
+        check_out(function, "out", out, y_shape, dtype, inputs)
 
     # Everything in rows layout, as nested lists of Python floats.
     axis = feature_axis(samples)
-    x_rows, w_rows = to_rows(x, axis), to_rows(w, axis)
+    sparse = isinstance(x, SparseEntries)
+    x_rows: list[Any] = _entries(x) if sparse else to_rows(x, axis)
+    w_rows = to_rows(w, axis)
     d, k = _inputs_and_outputs(w, samples)
     bias: Row = [0.0] * k if b is None else to_rows(b.reshape(-1))[0]
 
@@ -119,8 +128,12 @@ def _forward(
         z_row = []
         for j in range(k):
             total = bias[j]
-            for p in range(d):
-                total += x_rows[i][p] * w_rows[p][j]
+            if sparse:
+                for p, value in x_rows[i]:
+                    total += value * w_rows[p][j]
+            else:
+                for p in range(d):
+                    total += x_rows[i][p] * w_rows[p][j]
             z_row.append(total)
         z.append(z_row)
     y = [act.forward_row(z_row) for z_row in z]
@@ -134,7 +147,7 @@ def dense_backward(
     grad_y: ArrayLike,
     cache: DenseCache,
     *,
-    need: Iterable[str] = ("x", "w", "b"),
+    need: Iterable[str] = NEED,
     out: Any = None,
     accumulate: bool = False,
 ) -> DenseGrads:
@@ -152,7 +165,9 @@ def dense_backward(
     """
     function = "dense_backward"
     check_cache(function, cache, DenseCache)
-    need = needed_gradients(function, need)
+    names, sparse = needed_gradients(function, need), isinstance(cache.x_array, SparseEntries)
+    if sparse:
+        names = without_x(function, need, names)
     accumulate = check_truth(function, "accumulate", accumulate)
     grad_y = as_array(function, "grad_y", grad_y)
     check_same_shape(function, "grad_y", grad_y.shape, "y", cache.y_shape)
@@ -160,8 +175,9 @@ def dense_backward(
     arrays = {"x": cache.x_array, "w": cache.w_array, "b": cache.b_array}
     shapes = {name: array.shape for name, array in arrays.items() if array is not None}
     shapes["z"] = cache.y_shape
-    need = [name for name in need if name in shapes]
-    outs = check_outputs(function, out, need, shapes, dtype, {"grad_y": grad_y, **arrays})
+    need = [name for name in names if name in shapes]
+    inputs = {"grad_y": grad_y, **arrays, **stored(cache.x_array)}
+    outs = check_outputs(function, out, need, shapes, dtype, inputs)
 
     x, w, axis = cache.x, cache.w, feature_axis(cache.samples)
     n, (d, k) = len(x), _inputs_and_outputs(cache.w_array, cache.samples)
@@ -181,7 +197,14 @@ def dense_backward(
                 row.append(total)
             x_rows.append(row)
         rows["x"] = x_rows
-    if "w" in need:
+    if "w" in need and sparse:
+        w_rows = [[0.0] * k for _ in range(d)]
+        for i in range(n):
+            for p, value in x[i]:
+                for j in range(k):
+                    w_rows[p][j] += value * grad_z[i][j]
+        rows["w"] = w_rows
+    elif "w" in need:
         w_rows = []
         for p in range(d):
             row = []
@@ -211,6 +234,14 @@ def dense_backward(
                 grad = outs[name] + grad
         grads[name] = deliver(grad, dtype, outs.get(name))
     return DenseGrads(**grads)
+
+
+def _entries(x: SparseEntries) -> list[list[tuple[int, float]]]:
+    """Return, for each sample, its stored features and their values."""
+    rows: list[list[tuple[int, float]]] = [[] for _ in range(x.samples)]
+    for i, p, value in zip(x.rows.tolist(), x.columns.tolist(), x.data.tolist(), strict=True):
+        rows[i].append((p, float(value)))
+    return rows
 
 
 def _inputs_and_outputs(w: Array, samples: str) -> tuple[int, int]:

@@ -45,11 +45,19 @@ from fastgrad.arrays import (
     promoted,
 )
 from fastgrad.layers.dense_arguments import (
+    NEED,
     check_cache,
     check_outputs,
     dense_arguments,
     dense_shape,
     needed_gradients,
+    without_x,
+)
+from fastgrad.layers.sparse_arguments import (
+    SparseEntries,
+    SparseParts,
+    sparse_entries,
+    stored,
 )
 from fastgrad.results import DenseGrads, check_out
 
@@ -57,14 +65,13 @@ from .activations import Activation, identity, resolve
 
 __all__ = ["DenseCache", "DenseGrads", "as_rows", "dense", "dense_backward", "dense_forward"]
 
-_NEED = ("x", "w", "b")
-_USUAL_NEEDS = (_NEED, ("w", "b"))
+_USUAL_NEEDS = (NEED, ("w", "b"))
 
 
 class DenseCache(NamedTuple):
     """What the forward pass keeps for the backward pass. Nothing is copied: do not write to it."""
 
-    x: Array
+    x: Any  # an array, or `SparseEntries`
     w: Array
     b: Array | None
     saved: Array  # y if the derivative is a function of y, else z
@@ -152,16 +159,22 @@ def _forward(
     if out is None and _fit(x, w, b, samples):
         dtype = x.dtype
     else:
+        given = x
         x, w, b = dense_arguments(function, x, w, b, samples)
+        if isinstance(x, SparseParts):
+            x = sparse_entries(function, "x", x)
         work, dtype = common_dtypes(x, w) if b is None else common_dtypes(x, w, b)
         if out is not None:
             shape = dense_shape(x, w, samples)
-            check_out(function, "out", out, shape, dtype, {"x": x, "w": w, "b": b})
-        x, w, b = as_natives(work, x, w, b)
+            inputs = {"x": x, "w": w, "b": b, **stored(given)}
+            check_out(function, "out", out, shape, dtype, inputs)
+        x, w, b = _natives(work, x, w, b)
 
     rows = samples == "rows"
     with np.errstate(all="ignore"):
-        if not rows:
+        if isinstance(x, SparseEntries):
+            z = _sparse_product(x, w, samples)
+        elif not rows:
             z = w.dot(x)
         elif x.ndim <= 2:
             z = x.dot(w)
@@ -176,6 +189,24 @@ def _forward(
         y = act.apply(z, z if act.from_output else None, -1 if rows else 0)
     cache = DenseCache(x, w, b, y if act.from_output else z, act, samples, dtype)
     return (y if out is None and y.dtype is dtype else deliver(y, dtype, out)), cache
+
+
+def _natives(work: np.dtype[Any], x: Any, *others: Array | None) -> list[Any]:
+    """Return all arrays, and the numbers of a sparse x, in the dtype to compute in."""
+    if isinstance(x, SparseEntries):
+        data, *arrays = as_natives(work, x.data, *others)
+        return [x._replace(data=data), *arrays]
+    return as_natives(work, x, *others)
+
+
+def _sparse_product(x: SparseEntries, w: Array, samples: str) -> Array:
+    """Return ``x @ w`` (columns: ``w @ x``): each entry adds its multiple of a row of weights."""
+    weights = w if samples == "rows" else w.T
+    z = np.zeros((x.samples, weights.shape[1]), w.dtype)
+    np.add.at(z, x.rows, x.data[:, None] * weights[x.columns])
+    if x.ndim == 1:
+        z = z[0]
+    return z if samples == "rows" else z.T
 
 
 def _fit(x: Any, w: Any, b: Any, samples: str) -> bool:
@@ -201,7 +232,7 @@ def dense_backward(
     grad_y: ArrayLike,
     cache: DenseCache,
     *,
-    need: Iterable[str] = _NEED,
+    need: Iterable[str] = NEED,
     out: Any = None,
     accumulate: bool = False,
 ) -> DenseGrads:
@@ -242,21 +273,24 @@ def dense_backward(
         type(grad_y) is np.ndarray
         and grad_y.dtype is dtype is saved.dtype
         and grad_y.shape == saved.shape
+        and type(cache.x) is np.ndarray
         and out is None
         and accumulate is False
     ):
         return _gradients(grad_y, cache, need)
 
+    if isinstance(cache.x, SparseEntries):
+        need = without_x("dense_backward", need, list(need))
     accumulate = check_truth("dense_backward", "accumulate", accumulate)
     grad = as_array("dense_backward", "grad_y", grad_y)
     check_same_shape("dense_backward", "grad_y", grad.shape, "y", saved.shape)
     x, w, b = cache.x, cache.w, cache.b
     work, dtype = promoted(grad.dtype, dtype)
     shapes = {"x": x.shape, "w": w.shape, "b": () if b is None else b.shape, "z": saved.shape}
-    inputs = {"grad_y": grad, "x": x, "w": w, "b": b, "the cache": saved}
+    inputs = {"grad_y": grad, "x": x, "w": w, "b": b, "the cache": saved, **stored(x)}
     names = [name for name in need if name != "b" or b is not None]
     outs = check_outputs("dense_backward", out, names, shapes, dtype, inputs)
-    x, w, saved, grad = as_natives(work, x, w, saved, grad)
+    x, w, saved, grad = _natives(work, x, w, saved, grad)
     grads = _gradients(grad, cache._replace(x=x, w=w, saved=saved), need)
     return DenseGrads(
         *(
@@ -274,13 +308,18 @@ def _gradients(grad_y: Array, cache: DenseCache, need: Iterable[str]) -> DenseGr
     with np.errstate(all="ignore"):
         grad_z = grad_y if act is identity else act.pull_back(grad_y, saved, -1 if rows else 0)
         # Transposing the columns layout gives the rows layout, at no cost.
-        x_rows, g, w = as_rows(x, samples), as_rows(grad_z, samples), w if rows else w.T
+        g, w = as_rows(grad_z, samples), w if rows else w.T
         if "x" in need:
             # Written so that the result is contiguous in the caller's layout.
             grad_x = g.dot(w.T) if rows else w.dot(g.T)
             if x.ndim != 2:
                 grad_x = grad_x.reshape(x.shape)
-        if "w" in need:
+        if "w" in need and isinstance(x, SparseEntries):
+            grad_w = np.zeros(w.shape, w.dtype)  # rows
+            np.add.at(grad_w, x.columns, x.data[:, None] * g[x.rows])
+            grad_w = grad_w if rows else grad_w.T
+        elif "w" in need:
+            x_rows = as_rows(x, samples)
             grad_w = x_rows.T.dot(g) if rows else g.T.dot(x_rows)
         if "b" in need and b is not None:
             grad_b = g.sum(axis=0)
