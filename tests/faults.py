@@ -2351,6 +2351,41 @@ _MORE_LAYERS = [
         "or False:",
         "the cache of the other kind is taken",
     ),
+    Fault(
+        "nn-dropout-step",
+        "nn/dropout.py",
+        "self.step += self.training",
+        "self.step += 0",
+        "every step of training drops the same elements",
+    ),
+    Fault(
+        "nn-dropout-last",
+        "nn/dropout.py",
+        "max(self.step - 1, 0)",
+        "self.step",
+        "the Jacobian is that of the next forward",
+    ),
+    Fault(
+        "nn-norm-batch",
+        "nn/norm.py",
+        "block -= (1 + np.outer",
+        "block -= (0 + np.outer",
+        "the Jacobian of a batch takes the mean for a constant",
+    ),
+    Fault(
+        "nn-norm-running",
+        "nn/norm.py",
+        "running = None if self.training else (self.running_mean, self.running_variance)",
+        "running = self.running_mean, self.running_variance",
+        "a Jacobian changes the running statistics",
+    ),
+    Fault(
+        "nn-modes",
+        "nn/sequential.py",
+        "layer.train(training)",
+        "layer.train()",
+        "the layers of a Sequential stay in training",
+    ),
 ]
 
 

@@ -29,6 +29,10 @@ MAKE: dict[str, Callable[[str], nn.Layer]] = {
     "relu": nn.ReLU,
     "softmax": nn.Softmax,
     "activation-silu": lambda s: nn.Activation("silu", s),
+    "layer-norm": lambda s: nn.LayerNorm(3, 1.0, samples=s),  # smooth enough for differences
+    "batch-norm": lambda s: nn.BatchNorm(3, samples=s),
+    "batch-norm-eval": lambda s: nn.BatchNorm(3, samples=s).eval(),
+    "dropout-eval": lambda s: nn.Dropout(0.5, samples=s).eval(),
     "sequential": lambda s: nn.Sequential(
         [nn.Linear(3, 5, samples=s, seed=1), nn.Sigmoid(s), nn.Dense(5, 2, "softmax", samples=s)]
     ),
@@ -42,6 +46,8 @@ def setup(name: str, samples: str, rng: np.random.Generator) -> tuple[nn.Layer, 
     layer = MAKE[name](samples)
     if isinstance(layer, nn.Dense) and layer.b is not None:
         layer.b[...] = rng.standard_normal(layer.b.shape)
+    if isinstance(layer, nn.LayerNorm | nn.BatchNorm):
+        layer.gain[...] = rng.standard_normal(layer.gain.shape)
     x = turn(rng.standard_normal((5, 3)), samples)
     return layer, x, rng.standard_normal(layer.forward(x).shape)
 
@@ -51,6 +57,8 @@ def parameters(layer: nn.Layer) -> dict[str, tuple[Array, Array | None]]:
     if isinstance(layer, nn.Sequential):
         inner = enumerate(layer.layers)
         return {f"{i}.{n}": pair for i, one in inner for n, pair in parameters(one).items()}
+    if isinstance(layer, nn.LayerNorm | nn.BatchNorm):
+        return {"gain": (layer.gain, layer.grad_gain), "bias": (layer.bias, layer.grad_bias)}
     if not isinstance(layer, nn.Dense):
         return {}
     found = {"w": (layer.w, layer.grad_w)}
@@ -118,7 +126,8 @@ def test_backward_belongs_to_the_last_forward(rng: np.random.Generator, name: st
         layer.forward(1.0)  # nor does a failure
     np.testing.assert_array_equal(layer.backward(grad_y), grad_x)
     layer.forward(2 * x)
-    if name not in ("linear", "linear-no-bias", "relu"):  # their slopes are those at x
+    linear = ("linear", "linear-no-bias", "relu", "batch-norm-eval", "dropout-eval")
+    if name not in linear:  # their slopes are those at x
         assert not np.array_equal(layer.backward(grad_y), grad_x)
 
 

@@ -21,12 +21,15 @@ from __future__ import annotations
 
 from fastgrad.nn.activation import Activation, ReLU, Sigmoid, Softmax, Tanh
 from fastgrad.nn.dense import Dense, Linear
+from fastgrad.nn.dropout import Dropout
+from fastgrad.nn.embedding import Embedding
 from fastgrad.nn.layer import Layer
 from fastgrad.nn.mse import MSE
+from fastgrad.nn.norm import BatchNorm, LayerNorm
 from fastgrad.nn.recurrent import GRU, LSTM, RNN
 from fastgrad.nn.sequential import Sequential
 
 __all__ = [
-    "GRU", "LSTM", "MSE", "RNN", "Activation", "Dense", "Layer", "Linear", "ReLU", "Sequential",
-    "Sigmoid", "Softmax", "Tanh",
+    "GRU", "LSTM", "MSE", "RNN", "Activation", "BatchNorm", "Dense", "Dropout", "Embedding",
+    "Layer", "LayerNorm", "Linear", "ReLU", "Sequential", "Sigmoid", "Softmax", "Tanh",
 ]  # fmt: skip

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import LAYOUTS, check_choice, check_samples
+from fastgrad.arguments import LAYOUTS, check_choice, check_samples, check_truth
 from fastgrad.arrays import Array, as_array, promoted
 
 __all__ = ["Layer", "Turns", "as_samples"]
@@ -54,6 +54,7 @@ class Layer(Turns):
     """
 
     input_dim: int | None = None  # None: any number of features
+    training = True  # a setting of `train` and `eval`
     _x: Array
     _y: Array | None = None
 
@@ -130,6 +131,39 @@ class Layer(Turns):
         if use_jacobian:
             return np.tensordot(grad, self.jacobian(self._x), axes=grad.ndim)
         return grad_x
+
+    def train(self, training: bool = True) -> Self:
+        """Let layers behave as in training, as they do to begin with; return this layer.
+
+        Only `Dropout` and `BatchNorm` behave differently.
+
+        Parameters
+        ----------
+        training : bool
+            False: as `eval`.
+
+        Returns
+        -------
+        Layer
+            This layer; of a `Sequential` all its layers have been set, too.
+
+        Raises
+        ------
+        TypeError
+            If `training` is an array.
+        """
+        self.training = check_truth(f"{type(self).__name__}.train", "training", training)
+        return self
+
+    def eval(self) -> Self:
+        """Let layers behave as they do after training; return this layer: see `train`.
+
+        Returns
+        -------
+        Layer
+            This layer.
+        """
+        return self.train(False)
 
     def jacobian(self, x: ArrayLike) -> Array:
         """Return ``dy/dx`` at x, by its formula.

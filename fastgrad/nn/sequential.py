@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -70,6 +70,13 @@ class Sequential(Layer):
 
     def __repr__(self) -> str:
         return f"Sequential({self.layers!r})"
+
+    def train(self, training: bool = True) -> Self:
+        """Set all layers: see `Layer.train`."""
+        super().train(training)
+        for layer in self.layers:
+            layer.train(training)
+        return self
 
     def jacobian(self, x: ArrayLike) -> Array:
         """Return ``dy/dx`` at x, the product of the layers' Jacobians: see `Layer.jacobian`."""
