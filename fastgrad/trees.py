@@ -169,23 +169,28 @@ def changed(function: str, name: str, value: Any) -> list[Array]:
 
 
 def gradients(
-    function: str, tree: Tree, grads: Any, params: list[Array], name: str = "grads"
+    function: str,
+    tree: Tree,
+    grads: Any,
+    params: list[Array],
+    name: str = "grads",
+    called: str = "params",
 ) -> tuple[Tree, list[Array]]:
     """Return the structure of a tree of gradients, and its arrays, checked with the parameters."""
-    own, found = of_any_shape(function, tree, grads, name)
-    names = zip(own.names(name), tree.names("params"), strict=True)
+    own, found = of_any_shape(function, tree, grads, name, called)
+    names = zip(own.names(name), tree.names(called), strict=True)
     for (theirs, ours), array, param in zip(names, found, params, strict=True):
         check_like(function, theirs, array, ours, param)
     return own, found
 
 
 def of_any_shape(
-    function: str, tree: Tree, grads: Any, name: str = "grads"
+    function: str, tree: Tree, grads: Any, name: str = "grads", called: str = "params"
 ) -> tuple[Tree, list[Array]]:
     """Return the structure of a tree of gradients, and its arrays, of whatever shapes."""
-    own = _like(function, name, tree, grads, "params")
+    own = _like(function, name, tree, grads, called)
     values = zip(own.names(name), own.values(grads), strict=True)
-    return own, [as_array(function, called, value) for called, value in values]
+    return own, [as_array(function, theirs, value) for theirs, value in values]
 
 
 def check_like(function: str, theirs: str, array: Array, ours: str, param: Array) -> None:

@@ -1180,12 +1180,12 @@ _WRAPPERS = [
         "axes of the Jacobian in the column layout",
     ),
     Fault(
-        "check-nan", "gradcheck/check_grad.py",
+        "check-nan", "gradcheck/grad_report.py",
         "wrong = ~_right(analytic, numerical, limit)", "wrong = difference > limit",
         "a NaN gradient is called right",
     ),
     Fault(
-        "check-cannot-tell", "gradcheck/check_grad.py",
+        "check-cannot-tell", "gradcheck/grad_report.py",
         "doubtful = limit > TOLD * scale", "doubtful = np.zeros_like(limit, bool)",
         "a check that cannot tell says ok",
     ),
@@ -1251,9 +1251,9 @@ _WRAPPERS = [
     ),
     Fault(
         "diagnose-careful",
-        "diagnosis/calls.py",
-        "loss.careful = True",
-        "loss.careful = False",
+        "gradcheck/tree_loss.py",
+        "self.careful = bool(changed)",
+        "self.careful = False",
         "a loss that writes to its arguments spoils those of the next call",
     ),
     Fault(
@@ -1283,6 +1283,20 @@ _WRAPPERS = [
         'type(like)(*parts) if hasattr(like, "_fields") else tuple(parts)',
         "tuple(parts)",
         "a loss of named tuples gets tuples",
+    ),
+    Fault(
+        "check-tree-scale", "gradcheck/grad_report.py", "max(r.max_abs for r in reports)",
+        "min(r.max_abs for r in reports)",
+        "the largest difference of a tree is that of another array",
+    ),
+    Fault(
+        "check-sample", "gradcheck/grad_report.py",
+        "~_right(analytic, numerical, limit) & seen", "~_right(analytic, numerical, limit)",
+        "entries that were not drawn are called wrong",
+    ),
+    Fault(
+        "check-directions", "gradcheck/tree_loss.py", "a + np.tensordot(t, r, 1)",
+        "a + np.tensordot(t[::-1], r, 1)", "directions come in another order",
     ),
     Fault(
         "check-noise", "gradcheck/noise.py", "(noise, _along(", "(least, _along(",
@@ -1792,7 +1806,7 @@ _NETWORKS = [
         "a huge batch_size wraps around",
     ),
     Fault(
-        "check-infinite", "gradcheck/check_grad.py",
+        "check-infinite", "gradcheck/grad_report.py",
         "right: Array = finite & (", "right: Array = (",
         "any gradient is right where differences are infinite",
     ),

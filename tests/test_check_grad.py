@@ -264,12 +264,7 @@ def test_numerical_grad_of_a_float32_network(method: str) -> None:
 )
 def test_several_arrays_are_refused_in_words(tree: Any) -> None:
     kind = type(tree).__name__
-    for name, call in {
-        "check_grad": lambda: fg.check_grad(np.sum, tree, tree),
-        "numerical_grad": lambda: fg.numerical_grad(np.sum, tree),
-        "jacobian": lambda: fg.jacobian(np.sin, tree),
-    }.items():
-        with pytest.raises(TypeError, match=f"{name}: x is a {kind} of arrays: give one array"):
-            call()
+    with pytest.raises(TypeError, match=f"jacobian: x is a {kind} of arrays: give one array"):
+        fg.jacobian(np.sin, tree)
     with pytest.raises(TypeError, match="check_grad: grad is a "):
         fg.check_grad(np.sum, tree, np.ones(2))

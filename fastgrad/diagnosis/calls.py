@@ -30,16 +30,8 @@ class Gradients(NamedTuple):
 
 def watched_loss(loss: TreeLoss) -> list[Finding]:
     """Call the loss twice at the same place; return what it does that a loss should not do."""
-    vector = loss.joint.point.copy()
-    again = float(loss.joint(vector))
     found = []
-    changed = [
-        name
-        for name, part, before in zip(loss.names, loss.parts(vector), loss.arrays, strict=True)
-        if not np.array_equal(part, before, equal_nan=True)
-    ]
-    for name in changed:
-        loss.careful = True
+    for name in loss.writes():
         found.append(
             Finding(
                 name,
@@ -50,7 +42,7 @@ def watched_loss(loss: TreeLoss) -> list[Finding]:
                 "in the loss: compute with a copy.",
             )
         )
-    return found + random_loss(loss, again)
+    return found + random_loss(loss, loss.again)
 
 
 def random_loss(loss: TreeLoss, again: float) -> list[Finding]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from time import monotonic
 
 import numpy as np
 
 from fastgrad.arrays import Array
-from fastgrad.diagnosis.sample import directions, drawn_entries
-from fastgrad.gradcheck.differences import Function
+from fastgrad.gradcheck.function import Function
 from fastgrad.gradcheck.measured import Measured
 from fastgrad.gradcheck.noise import unit_of
+from fastgrad.gradcheck.sample import directions, drawn_entries
 from fastgrad.gradcheck.slopes import Slopes, find_slopes, slope_along
 
 __all__ = ["Look", "roundings"]
@@ -62,7 +62,7 @@ class Look:
             return
         places = list(zip(*np.unravel_index(entries, self.given.shape), strict=True))
         for start in range(0, len(places), CHUNK):
-            if start and time.monotonic() > deadline:
+            if start and monotonic() > deadline:
                 return
             some = [tuple(int(i) for i in place) for place in places[start : start + CHUNK]]
             found = find_slopes(self._f, self._expected, None, "central", self._small, some)
@@ -119,7 +119,7 @@ class Look:
     def _search(self, draw: np.random.Generator, deadline: float) -> None:
         """Halve the array until a wrong entry is found among few."""
         part = np.arange(self.given.size)
-        while part.size > LAST and time.monotonic() < deadline:
+        while part.size > LAST and monotonic() < deadline:
             half = draw.permutation(part)[: part.size // 2]
             direction = np.zeros(self.given.size)
             direction[half] = directions(draw, half.shape, 1)[0]

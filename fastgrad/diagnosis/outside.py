@@ -7,8 +7,8 @@ more of them where an array is wrong. What is wrong is then explained (`gradchec
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ def diagnose_loss(
     progress: bool | None,
 ) -> Diagnosis:
     """Return the diagnosis of a loss without a description; see `diagnose`."""
-    begin = time.monotonic()
+    begin = monotonic()
     f = TreeLoss(FUNCTION, loss, params)
     given = gradients_of(grads, f)
     findings = watched_loss(f) + given.findings
@@ -64,7 +64,7 @@ def diagnose_loss(
         f.joint.check_used()
     findings = random_loss(f, float(f.joint(f.joint.point.copy()))) + findings
     report = _judged(f, given, looks, findings, _sizes(f, data))
-    took = duration(time.monotonic() - begin)
+    took = duration(monotonic() - begin)
     return Diagnosis(
         report.state,
         report.findings,
@@ -109,11 +109,11 @@ def _looks(
 ) -> list[Look]:
     """Look at each array, the small ones first, each for its share of the time that is left."""
     deadline = begin + seconds
-    each = (time.monotonic() - begin) / max(1, f.calls)
+    each = (monotonic() - begin) / max(1, f.calls)
     total = len(given.arrays)
     looks: dict[int, Look] = {}
     for done, i in enumerate(sorted(range(total), key=lambda i: f.arrays[i].size)):
-        now = time.monotonic()
+        now = monotonic()
         share = now + max(0.0, deadline - now) / (total - done)
         with np.errstate(all="ignore"):
             array = given.arrays[i].astype(np.float64)

@@ -3,163 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from fastgrad.arguments import check_number
+from fastgrad.arguments import check_count, check_number
 from fastgrad.arrays import Array
-from fastgrad.gradcheck.differences import (
-    Function,
-    check_method,
-    deriv,
-    jacobian,
-    numerical_grad,
-    one_array,
-)
-from fastgrad.gradcheck.finding import Finding
+from fastgrad.gradcheck.differences import check_draw, check_method, deriv, jacobian, numerical_grad
+from fastgrad.gradcheck.function import Function, one_array
+from fastgrad.gradcheck.grad_report import TOLD, GradReport, joined, judged
 from fastgrad.gradcheck.noise import unit_of
-from fastgrad.gradcheck.slopes import Slopes, find_slopes
+from fastgrad.gradcheck.sample import directions as drawn_directions
+from fastgrad.gradcheck.sample import some_entries
+from fastgrad.gradcheck.slopes import find_slopes
+from fastgrad.gradcheck.tree_loss import TreeLoss, is_tree
+from fastgrad.trees import gradients
 
 __all__ = ["GradReport", "check_grad", "deriv", "jacobian", "numerical_grad"]
 
-# The largest tolerance, relative to the largest entry. A gradient of zeros, or a doubled one, has
-# ten times this error.
-TOLD = 0.1
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class GradReport:
-    """What `check_grad` found. True if the gradient is right; print it to read it.
-
-    Attributes
-    ----------
-    state : {"ok", "wrong", "inconclusive"}
-        Inconclusive: no entry is known to be wrong, but an error could be too small to see.
-    ok : bool
-        Whether every entry of the gradient is within its tolerance and differences can tell.
-    max_abs, max_rel : float
-        The largest difference, and the largest one divided by the larger of the two values.
-    worst_index : tuple of int
-        Where the difference is largest in units of the tolerance; None for an empty gradient.
-    analytic, numerical, tolerance : ndarray
-        The gradient given, that of differences, and how far apart they may be.
-    error : ndarray
-        How far off the numerical gradient itself may be.
-    wrong, doubtful : ndarray
-        Which entries are wrong, and which ones differences cannot decide.
-    kinks : tuple
-        The entries at a kink of f: ``(index, slope to the left, slope to the right)``.
-    rtol, atol : float
-        ``tolerance = atol + rtol * abs(numerical)``, plus the error unless `atol` was given.
-    findings : tuple of Finding
-        What is wrong, in words; empty if nothing is known to be.
-    noise : float
-        The rounding of the numbers f returns, root mean square, as measured.
-    method : str
-        The kind of difference.
-
-    Examples
-    --------
-    >>> import fastgrad as fg
-    >>> report = fg.check_grad(lambda x: (x**2).sum(), [2.0, 5.0], [1.0, 2.0])
-    >>> report.ok, report.state, report.worst_index, round(report.max_abs, 6)
-    (False, 'wrong', (1,), 1.0)
-    """
-
-    state: str
-    ok: bool
-    max_abs: float
-    max_rel: float
-    worst_index: tuple[int, ...] | None
-    analytic: Array
-    numerical: Array
-    tolerance: Array
-    error: Array
-    wrong: Array
-    doubtful: Array
-    kinks: tuple[tuple[tuple[int, ...], float, float], ...]
-    rtol: float
-    atol: float
-    noise: float
-    method: str
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """What is wrong, in words; empty unless `state` is "wrong"."""
-        if self.state != "wrong" or self.worst_index is None:
-            return ()
-        i, size = self.worst_index, self.analytic.size
-        return (
-            Finding(
-                "grad",
-                "wrong entries",
-                None,
-                f"{int(self.wrong.sum())} of {size} entries differ from {self.method} differences; "
-                f"the worst is {list(i)}: {self.analytic[i]:.10g} for {self.numerical[i]:.10g}.",
-                "fg.diagnose(f, x, grad) looks for the mistake.",
-            ),
-        )
-
-    def __bool__(self) -> bool:
-        return self.ok
-
-    def __repr__(self) -> str:
-        size = self.analytic.size
-        verdict = {
-            "ok": f"ok, {size} entries",
-            "wrong": f"FAIL, {int(self.wrong.sum())} of {size} entries",
-            "inconclusive": f"INCONCLUSIVE, {int(self.doubtful.sum())} of {size} entries",
-        }[self.state]
-        head = f"gradient check ({self.method} differences): {verdict}"
-        if self.worst_index is None:
-            return head
-        i = self.worst_index
-        analytic, numerical = self.analytic[i], self.numerical[i]
-        with np.errstate(all="ignore"):
-            difference = abs(analytic - numerical)
-        lines = [
-            head,
-            f"  worst entry  {list(i)}",
-            f"  analytic     {analytic:.10g}",
-            f"  numerical    {numerical:.10g}",
-            f"  difference   {difference:.2g}, allowed {self.tolerance[i]:.2g}",
-        ]
-        if self.state == "inconclusive" and self.doubtful.sum() > len(self.kinks):
-            lines += self._doubt()
-        lines += [
-            f"  kink         at {list(index)}: the slope is {left:.4g} to the left, {right:.4g} to "
-            "the right"
-            for index, left, right in self.kinks[:3]
-        ]
-        if len(self.kinks) > 3:
-            lines.append(f"  kink         at {len(self.kinks) - 3} more entries")
-        return "\n".join(lines)
-
-    def _doubt(self) -> list[str]:
-        """Return why differences cannot decide."""
-        kinks = {index for index, _, _ in self.kinks}
-        entries = [tuple(map(int, i)) for i in np.argwhere(self.doubtful)]
-        i = max((e for e in entries if e not in kinks), key=lambda e: self.error[e])
-        largest = np.abs(self.numerical[np.isfinite(self.numerical)]).max(initial=0.0)
-        return [
-            f"  in doubt     entry {list(i)}: differences know it to {self.error[i]:.2g} only, as "
-            f"f is exact to {self.noise:.2g};",
-            f"               the largest entry is {largest:.2g}, and a wrong one would not show",
-        ]
-
 
 def check_grad(
-    f: Callable[[Array], Any],
-    grad: ArrayLike | Callable[[Array], ArrayLike],
-    x: ArrayLike,
+    f: Callable[[Any], Any],
+    grad: Any,
+    x: Any,
     *,
     rtol: float | None = None,
     atol: float | None = None,
     delta: float | None = None,
     method: str = "central",
+    sample: int | None = None,
+    directions: int | None = None,
+    seed: int = 0,
 ) -> GradReport:
     """Compare a gradient with differences of the function it belongs to.
 
@@ -172,17 +46,25 @@ def check_grad(
     Parameters
     ----------
     f : callable
-        Takes an array and returns one number; as for `numerical_grad`.
-    grad : array_like or callable
-        The gradient at `x`, or a function that returns it for (a copy of) `x`.
-    x : array_like
-        Where to compare.
+        Takes an array, or a tree, and returns one number; as for `numerical_grad`.
+    grad : array_like, tree of arrays, or callable
+        The gradient at `x`, or a function that returns it for (a copy of) `x`. In dicts the
+        gradient of "W1" may be called "dW1" or "grad_W1".
+    x : array_like or tree of arrays
+        Where to compare. Each array of a tree is judged by its own largest entry.
     rtol, atol : float, optional
         An entry is right if it differs by at most ``atol + rtol * abs(numerical)``. By default
         `rtol` is 1e-8, or 1.2e-5 where the gradient or `f` has the digits of float32, and `atol`
         that times the largest entry, plus the error bound of the entry's own difference.
     delta, method
         As for `numerical_grad`; with a `delta` no other step is tried.
+    sample : int, optional
+        Compare only that many entries of each array, drawn at random.
+    directions : int, optional
+        Compare the sums of the gradient along that many random directions instead of its entries:
+        a wrong entry shows in each of them, however many entries there are.
+    seed : int
+        Of the draw.
 
     Returns
     -------
@@ -198,7 +80,7 @@ def check_grad(
         If the gradient's shape is not that of `x`, a tolerance is negative, and where
         `numerical_grad` raises it.
     TypeError
-        If `x` or the gradient is not of real numbers, or is more than one array.
+        If `x` or the gradient is not of real numbers, or only one of both is a tree.
 
     Examples
     --------
@@ -220,90 +102,94 @@ def check_grad(
       numerical    1
       difference   0, allowed 2e-08
       kink         at [1]: the slope is -1 to the left, 1 to the right
+    >>> params = {"w": np.array([1.0, 2.0]), "b": np.array(3.0)}
+    >>> print(fg.check_grad(lambda p: np.sum(p["w"]) * p["b"], {"dw": [3, 3], "db": 2}, params))
+    gradient check (central differences): FAIL, 1 of 3 entries
+    grad['db']: FAIL, 1 of 1 entries
+      worst entry  []
+      analytic     2
+      numerical    3
+      difference   1, allowed 6e-08
     """
     function = "check_grad"
     for name, tol in (("rtol", rtol), ("atol", atol)):
         if tol is not None and not check_number(function, name, tol) >= 0:
             raise ValueError(f"{function}: {name} is {tol}: give a number >= 0")
     delta = check_method(function, delta, method)
-    point = one_array(function, "x", x)
+    draw = check_draw(function, sample, None, seed)
+    if directions is not None:
+        if sample is not None:
+            check_draw(function, sample, directions, seed)
+        check_count(function, "directions", directions)
+    tree = is_tree(x)
+    loss: TreeLoss | None = None
+    if tree or directions is not None:
+        loss = TreeLoss(function, f, x if tree else one_array(function, "x", x), "x")
+        loss.writes()
     if callable(grad):
-        grad = grad(point.copy() if point.dtype.kind == "f" else point.astype(np.float64))
+        grad = grad(_given(function, x) if loss is None else loss.build(_copies(loss)))
+    settings = (rtol, atol, delta, method)
+    if loss is None:
+        point = one_array(function, "x", x)
+        given = _one_gradient(function, grad, point)
+        func = Function(function, f, point, scalar=True)
+        func.measure()
+        return _checked(func, given, *settings, some_entries(draw, point.shape, sample))
+    if not tree:
+        grad = _one_gradient(function, grad, loss.given[0])
+    own, arrays = gradients(function, loss.tree, grad, loss.given, "grad", "x")
+    if directions is not None:
+        rays = [drawn_directions(draw, a.shape, directions) for a in loss.arrays]
+        along = loss.along(rays)
+        along.measure()
+        sums = sum(r.reshape(directions, -1) @ a.ravel() for r, a in zip(rays, arrays, strict=True))
+        unit = max(unit_of(a.dtype) for a in arrays)
+        return _checked(along, np.asarray(sums), *settings, None, unit)
+    loss.measure()
+    parts = {}
+    for i, (name, array) in enumerate(zip(own.names("grad"), arrays, strict=True)):
+        some = some_entries(draw, array.shape, sample)
+        parts[name] = _checked(loss.of(i), array, *settings, some)
+    if not any(np.nan_to_num(part.numerical).any() for part in parts.values()):
+        loss.joint.check_used()
+    return joined(parts)
+
+
+def _given(function: str, x: Any) -> Array:
+    point = one_array(function, "x", x)
+    return point.copy() if point.dtype.kind == "f" else point.astype(np.float64)
+
+
+def _copies(loss: TreeLoss) -> list[Array]:
+    return [a.copy() if a.dtype.kind == "f" else a.astype(np.float64) for a in loss.given]
+
+
+def _one_gradient(function: str, grad: Any, point: Array) -> Array:
     analytic = one_array(function, "grad", grad)
     if analytic.shape != point.shape:
         raise ValueError(
             f"{function}: grad has shape {analytic.shape} but x has shape {point.shape}: "
             "they need the same shape"
         )
-    func = Function(function, f, point, scalar=True)
-    func.measure()
-    unit = unit_of(analytic.dtype)
+    return analytic
+
+
+def _checked(
+    func: Function,
+    analytic: Array,
+    rtol: float | None,
+    atol: float | None,
+    delta: float | None,
+    method: str,
+    some: list[tuple[int, ...]] | None,
+    unit: float = 0.0,
+) -> GradReport:
+    """Return the report on one array; `some` entries of it, or all."""
+    unit = max(unit, unit_of(analytic.dtype))
     if func.coarse:
         unit = max(unit, float(np.finfo(np.float32).eps))
     small = min(max(1e-8, 100.0 * unit), TOLD / 4)  # of the largest entry
     with np.errstate(all="ignore"):
         analytic = analytic.astype(np.float64)
-    found = find_slopes(func, analytic, delta, method, small)
-    return _report(analytic, found, small, rtol, atol, float(func.noise), method)
-
-
-def _report(
-    analytic: Array,
-    found: Slopes,
-    small: float,
-    rtol: float | None,
-    atol: float | None,
-    noise: float,
-    method: str,
-) -> GradReport:
-    """Return the verdict on each entry and on all."""
-    numerical, error, scale = found.value, found.error, found.scale()
-    rtol = small if rtol is None else float(rtol)
-    with np.errstate(all="ignore"):
-        difference = np.abs(analytic - numerical)
-        if atol is None:
-            atol = small * scale
-            tolerance = limit = atol + rtol * np.abs(numerical) + error
-            doubtful = limit > TOLD * scale
-        else:
-            atol = float(atol)
-            tolerance = atol + rtol * np.abs(numerical)
-            limit = tolerance + error
-            doubtful = (error > tolerance) | (difference > tolerance)
-        wrong = ~_right(analytic, numerical, limit)
-        doubtful = (doubtful | found.kinked) & ~wrong
-        larger = np.maximum(np.abs(analytic), np.abs(numerical))
-        relative = np.divide(difference, larger, out=np.zeros_like(larger), where=larger != 0)
-        badness = difference / np.maximum(tolerance, np.finfo(np.float64).tiny)
-    worst = None
-    if analytic.size:
-        flat = np.nan_to_num(badness, nan=np.inf).argmax()
-        worst = tuple(int(i) for i in np.unravel_index(flat, analytic.shape))
-    state = "wrong" if wrong.any() else "inconclusive" if doubtful.any() else "ok"
-    kinks = [tuple(map(int, index)) for index in np.argwhere(found.kinked)]
-    return GradReport(
-        state=state,
-        ok=state == "ok",
-        max_abs=float(difference.max(initial=0.0)),
-        max_rel=float(relative.max(initial=0.0)),
-        worst_index=worst,
-        analytic=analytic,
-        numerical=numerical,
-        tolerance=tolerance,
-        error=error,
-        wrong=wrong,
-        doubtful=doubtful,
-        kinks=tuple((i, float(found.left[i]) + 0.0, float(found.right[i]) + 0.0) for i in kinks),
-        rtol=rtol,
-        atol=atol,
-        noise=noise,
-        method=method,
-    )
-
-
-def _right(analytic: Array, numerical: Array, tolerance: Array) -> Array:
-    """Return which entries are finite and within their tolerance."""
-    with np.errstate(all="ignore"):
-        finite = np.isfinite(analytic) & np.isfinite(numerical)
-        right: Array = finite & (np.abs(analytic - numerical) <= tolerance)
-    return right
+    found = find_slopes(func, analytic, delta, method, small, some)
+    return judged(analytic, found, small, rtol, atol, float(func.noise), method)

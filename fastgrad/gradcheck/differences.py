@@ -22,24 +22,22 @@ At a kink (relu at 0) no difference is right: check gradients away from it.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import check_choice, check_number
+from fastgrad.arguments import check_choice, check_count, check_number, random_generator
 from fastgrad.arrays import Array, as_array
-from fastgrad.gradcheck.noise import ignores_argument, measured_noise, scales, unit_of
+from fastgrad.gradcheck.function import Function, float64, one_array
+from fastgrad.gradcheck.sample import some_entries
+from fastgrad.gradcheck.tree_loss import TreeLoss, is_tree, rebuilt
+from fastgrad.trees import of_any_shape
 
-__all__ = ["Function", "deriv", "jacobian", "numerical_grad"]
+__all__ = ["check_draw", "check_method", "deriv", "jacobian", "numerical_grad", "rays_of"]
 
 METHODS = ("central", "forward", "complex")
-COMPLEX_STEP = 1e-30
-# Relative noise from which f is assumed to compute in float32: 1/2000 of eps of float32.
-COARSE = 2.0**-34
 
 
 def deriv(func: Callable[[Array], ArrayLike], x: ArrayLike, delta: float = 1e-3) -> Any:
@@ -75,13 +73,13 @@ def deriv(func: Callable[[Array], ArrayLike], x: ArrayLike, delta: float = 1e-3)
     [2.0, 4.0, 6.0]
     """
     delta = _check_delta("deriv", delta)
-    point = _float64(as_array("deriv", "x", x))
+    point = float64(as_array("deriv", "x", x))
     with np.errstate(all="ignore"):
         above, below = point + delta, point - delta
     if np.any((above == below) & np.isfinite(point)):
         raise ValueError(_vanished("deriv", delta, point))
     y_above, y_below = (
-        _float64(as_array("deriv", "func(x)", func(p.copy()))) for p in (above, below)
+        float64(as_array("deriv", "func(x)", func(p.copy()))) for p in (above, below)
     )
     for y in (y_above, y_below):
         if y.shape != point.shape:
@@ -95,40 +93,52 @@ def deriv(func: Callable[[Array], ArrayLike], x: ArrayLike, delta: float = 1e-3)
 
 
 def numerical_grad(
-    f: Callable[[Array], Any],
-    x: ArrayLike,
+    f: Callable[[Any], Any],
+    x: Any,
     *,
     delta: float | None = None,
     method: str = "central",
-) -> Array:
+    sample: int | None = None,
+    directions: Any = None,
+    seed: int = 0,
+) -> Any:
     """Return the gradient of a scalar function, one entry of `x` at a time.
 
     Parameters
     ----------
     f : callable
-        Takes an array of the shape of `x` and returns one number. It is given a private float64
-        (complex128 for the complex step) copy of `x` each time.
-    x : array_like
-        Where to differentiate; never written.
+        Takes an array of the shape of `x`, or a tree like it, and returns one number. It is given
+        a private float64 (complex128 for the complex step) copy of `x` each time.
+    x : array_like or tree of arrays
+        Where to differentiate; never written. A tree is a dict, list or tuple of arrays, nested;
+        arrays of one shape in a list are one array.
     delta : float, optional
         The step, the same for all entries. By default that of the module's table; choosing it
         takes a dozen values of `f` near `x`, some more if `f` is not exact.
     method : {"central", "forward", "complex"}
         See the module's table.
+    sample : int, optional
+        Differentiate only that many entries of each array, drawn at random; the others are NaN.
+    directions : array_like or tree of arrays, optional
+        ``(m, *x.shape)``: differentiate along these m directions instead of entry by entry.
+    seed : int
+        Of the draw.
 
     Returns
     -------
-    ndarray
-        float64, of the shape of `x`.
+    ndarray, or tree of ndarrays
+        float64, of the shape of `x`; for a tree one like it. With `directions` ``(m,)``: the sums
+        of the gradient times each direction.
 
     Raises
     ------
     ValueError
         If `f` does not return one number, or not a complex one for the complex step; if it
         ignores its argument, as a function does that reads a global array; if `delta` is not
-        positive or too small to change `x`; if `method` is unknown.
+        positive or too small to change `x`; if `method` is unknown; if `directions` do not have
+        the shape of `x`, or `sample` is given, too.
     TypeError
-        If `x` is not of real numbers, or is more than one array.
+        If `x` is not of real numbers.
 
     Examples
     --------
@@ -138,8 +148,30 @@ def numerical_grad(
     [[2.0, 4.0]]
     >>> fg.numerical_grad(lambda x: np.sum(np.exp(x)), [0.0, 1.0], method="complex").tolist()
     [1.0, 2.718281828459045]
+    >>> params = {"w": np.array([1.0, 2.0]), "b": np.array(3.0)}
+    >>> grads = fg.numerical_grad(lambda p: np.sum(p["w"] ** 2) * p["b"], params)
+    >>> grads["w"].round(6).tolist(), float(grads["b"].round(6))
+    ([6.0, 12.0], 5.0)
     """
-    return _differences("numerical_grad", f, x, delta, method, scalar=True)
+    function = "numerical_grad"
+    delta = check_method(function, delta, method)
+    draw = check_draw(function, sample, directions, seed)
+    if directions is None and not is_tree(x):
+        return _differences(function, f, x, delta, method, True, sample, draw)
+    loss = TreeLoss(function, f, x if is_tree(x) else one_array(function, "x", x), "x")
+    loss.writes()
+    if directions is not None:
+        along = loss.along(rays_of(function, loss, directions))
+        return _slopes(_measured(along, delta, method), delta, method)
+    if delta is None and method != "complex":
+        loss.measure()
+    found = []
+    for i, array in enumerate(loss.arrays):
+        some = some_entries(draw, array.shape, sample)
+        found.append(_slopes(loss.of(i), delta, method, some))
+    if not any(np.nan_to_num(part).any() for part in found):
+        loss.joint.check_used()
+    return rebuilt(loss.like, iter(found))
 
 
 def jacobian(
@@ -188,161 +220,42 @@ def jacobian(
 # -- shared -----------------------------------------------------------------------------------
 
 
-class Function:
-    """A function at a point: its values, checked, and how exact they are.
-
-    Attributes
-    ----------
-    point, y : ndarray
-        float64: where it is differentiated, and its value there.
-    unit : float
-        eps of the dtype it returns.
-    noise : ndarray
-        The rounding error of y, root mean square; until `measure` that of its dtype.
-    eps : float
-        The same, relative: ``eps`` of the module's table.
-    coarse : bool
-        Whether it computes in float32 or worse, whatever dtype it returns.
-    """
-
-    def __init__(
-        self, caller: str, f: Callable[[Array], Any], x: ArrayLike, scalar: bool = False
-    ) -> None:
-        self.caller, self._f, self._scalar, self._whole = caller, f, scalar, True
-        self.point = _float64(one_array(caller, "x", x))
-        found = self._real(f(self.point.copy()))
-        self.unit = self.eps = unit_of(found.dtype)
-        self.y = _float64(found)  # a copy, here and below: f may return a buffer of its own
-        self.noise = np.zeros_like(self.y)
-        self.coarse = False
-
-    @property
-    def rough(self) -> bool:
-        """Whether its numbers have the digits of float32 or less, or their dtype does."""
-        return self.coarse or self.unit > COARSE
-
-    @classmethod
-    def like(cls, other: Function, f: Callable[[Array], Any], point: Array) -> Function:
-        """Return a function of a part of the argument of `other`, at the same place.
-
-        Its value and rounding are known; it may ignore its argument.
-        """
-        made = cls.__new__(cls)
-        made.__dict__.update(other.__dict__)
-        made._f, made.point, made._whole = f, point, False
-        return made
-
-    def ray(self, direction: Array) -> Function:
-        """Return the function of one number t, ``f(x + t * direction)``, at t = 0."""
-        return Function.like(self, lambda t: self._f(self.point + t * direction), np.zeros(()))
-
-    def __call__(self, x: Array) -> Array:
-        """Return ``f(x)`` for a private `x`, as float64."""
-        return self._same_shape(_float64(self._real(self._f(x))))
-
-    def at(self, index: tuple[int, ...], value: float) -> Array:
-        """Return f where one entry of the point has another value."""
-        return self(_moved(self.point, index, value))
-
-    def complex_slope(self, index: tuple[int, ...], step: float) -> Array:
-        """Return the derivative with respect to one entry by the complex step."""
-        point = self.point.astype(np.complex128)
-        y = self._f(_moved(point, index, complex(point[index].real, step)))
-        moved = self._one(np.asarray(y) if np.iscomplexobj(y) else as_array(self.caller, "f(x)", y))
-        if moved.dtype.kind != "c":
-            self.check_used()
-            raise ValueError(
-                f"{self.caller}: f returned dtype {moved.dtype} for a complex argument: "
-                "method='complex' needs an f that keeps complex numbers"
-            )
-        self.eps = max(self.eps, unit_of(moved.dtype))
-        slope: Array = self._same_shape(moved).imag / step
-        return slope
-
-    def check_used(self) -> None:
-        """Raise ValueError if f does not depend on its argument."""
-        if self._whole and ignores_argument(self, self.point, self.y):
-            raise ValueError(
-                f"{self.caller}: f ignores its argument: it returns the same for any. It is given "
-                "changed copies of x, and x itself is never written: let f compute with its "
-                "argument, not with an array from outside"
-            )
-
-    def measure(self) -> None:
-        """Measure how exact f is; if not more exact than float32, round the point to float32."""
-        self.noise = measured_noise(self, self.point, self.y, self.unit)
-        if not np.isfinite(self.y).all():
-            return
-        noise, size = (float(np.max(np.abs(a), initial=0.0)) for a in (self.noise, self.y))
-        if noise > COARSE * size:  # or y is near a root: then compare with how far f moves
-            size = max(size, self._reach())
-        if noise <= 32 * self.unit * size:
-            return
-        self.eps = min(noise / size, 2.0**-6) if size else 2.0**-6
-        self.coarse = self.eps > COARSE
-        if self.coarse:
-            with np.errstate(all="ignore"):
-                rounded = _float64(self.point.astype(np.float32))
-            if np.isfinite(rounded).all() and np.any(rounded != self.point):
-                self.point = rounded
-                self.y = self(rounded.copy())
-
-    def step(self, method: str) -> float:
-        """Return the step of the module's table for ``s = 1``."""
-        powers = {"central": 1 / 3, "forward": 1 / 2}
-        return float(self.eps ** powers[method]) if method in powers else COMPLEX_STEP
-
-    def _reach(self) -> float:
-        """Return how far f moves over a sixteenth of the scale of x, or 0 if f fails there."""
-        step = scales(self.point) / 16
-        with suppress(Exception), np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            moves = [np.abs(self(self.point + turn * step) - self.y) for turn in (1, -1)]
-            return float(np.nan_to_num(moves, nan=0.0, posinf=0.0).max(initial=0.0))
-        return 0.0
-
-    def _real(self, y: Any) -> Array:
-        if self._scalar and np.iscomplexobj(y):
-            self._one(np.asarray(y))
-        return self._one(as_array(self.caller, "f(x)", y))
-
-    def _one(self, y: Array) -> Array:
-        if not self._scalar:
-            return y
-        if y.size != 1:
-            raise ValueError(
-                f"{self.caller}: f returned shape {y.shape}: it must return one number "
-                "(jacobian differentiates arrays)"
-            )
-        return y.reshape(())
-
-    def _same_shape(self, moved: Array) -> Array:
-        if moved.shape != self.y.shape:
-            raise ValueError(
-                f"{self.caller}: f returned shape {moved.shape} after {self.y.shape}: "
-                "it must return one shape whatever x is"
-            )
-        return moved
-
-
 def check_method(caller: str, delta: float | None, method: str) -> float | None:
     """Return `delta` as a float, or None; raise for a bad one and for an unknown method."""
     check_choice(caller, "method", method, METHODS)
     return None if delta is None else _check_delta(caller, delta)
 
 
-def one_array(caller: str, name: str, value: Any) -> Array:
-    """Return `value` as an array of real numbers; raise if it is several arrays."""
-    several = isinstance(value, dict)
-    if isinstance(value, list | tuple) and any(isinstance(v, np.ndarray | dict) for v in value):
-        several = len({np.shape(v) for v in value}) > 1 or isinstance(value[0], dict)
-    if several:
-        raise TypeError(
-            f"{caller}: {name} is a {type(value).__name__} of arrays: give one array, so check "
-            "each with the others fixed, or join them, "
-            "np.concatenate([np.ravel(a) for a in arrays]), and let f take them apart"
-        )
-    return as_array(caller, name, value)
+def check_draw(caller: str, sample: int | None, directions: Any, seed: int) -> np.random.Generator:
+    """Return the generator of the draw; raise for bad settings of it."""
+    if sample is not None:
+        check_count(caller, "sample", sample)
+        if directions is not None:
+            raise ValueError(f"{caller}: sample and directions are both given: give one of them")
+    return random_generator(caller, seed)
+
+
+def rays_of(caller: str, loss: TreeLoss, directions: Any) -> list[Array]:
+    """Return the directions for each array of a tree, ``(m, *shape)``."""
+    if loss.tree.kind == "array":
+        directions = as_array(caller, "directions", directions)
+    own, rays = of_any_shape(caller, loss.tree, directions, "directions", "x")
+    for theirs, ray, ours, array in zip(
+        own.names("directions"), rays, loss.names, loss.arrays, strict=True
+    ):
+        if ray.ndim == 0 or ray.shape[1:] != array.shape or len(ray) != len(rays[0]):
+            raise ValueError(
+                f"{caller}: {theirs} has shape {ray.shape} but {ours} has shape {array.shape}: "
+                f"give shape (m, {', '.join(map(str, array.shape))}), m directions"
+            )
+    return [float64(ray) for ray in rays]
+
+
+def _measured(f: Function, delta: float | None, method: str) -> Function:
+    """Return f, its rounding measured where a step has to be chosen."""
+    if delta is None and method != "complex":
+        f.measure()
+    return f
 
 
 def _differences(
@@ -352,15 +265,26 @@ def _differences(
     delta: float | None,
     method: str,
     scalar: bool = False,
+    sample: int | None = None,
+    draw: np.random.Generator | None = None,
 ) -> Array:
     """Return ``dy/dx`` of shape ``y.shape + x.shape``."""
     delta = check_method(caller, delta, method)
-    f = Function(caller, func, x, scalar)
-    if delta is None and method != "complex":
-        f.measure()
+    f = _measured(Function(caller, func, x, scalar), delta, method)
+    some = None if draw is None else some_entries(draw, f.point.shape, sample)
+    result = _slopes(f, delta, method, some)
+    if result.size and not np.nan_to_num(result).any():
+        f.check_used()
+    return result
+
+
+def _slopes(
+    f: Function, delta: float | None, method: str, some: Sequence[tuple[int, ...]] | None = None
+) -> Array:
+    """Return the derivatives with respect to all entries, or some and NaN for the others."""
     step = f.step(method) if delta is None else delta
-    result = np.empty((*f.y.shape, *f.point.shape))
-    for index in np.ndindex(f.point.shape):
+    result = np.full((*f.y.shape, *f.point.shape), np.nan)
+    for index in np.ndindex(f.point.shape) if some is None else some:
         column = (..., *index)
         here = float(f.point[index])
         h = step if delta is not None else step * max(1.0, abs(here))
@@ -377,22 +301,7 @@ def _differences(
         y_below = f.at(index, below) if method == "central" else f.y
         with np.errstate(all="ignore"):
             result[column] = (y_above - y_below) / (above - below)
-    if result.size and not result.any():
-        f.check_used()
     return result
-
-
-def _float64(array: Array) -> Array:
-    """Return a copy in float64; a signalling NaN becomes a quiet one, without a warning."""
-    with np.errstate(all="ignore"):
-        return array.astype(np.float64)
-
-
-def _moved(point: Array, index: tuple[int, ...], value: complex) -> Array:
-    """Return a copy of `point` with one entry replaced."""
-    copy = point.copy()
-    copy[index] = value
-    return copy
 
 
 def _check_delta(function: str, delta: float) -> float:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastgrad.arrays import Array
-from fastgrad.gradcheck.differences import COMPLEX_STEP, Function
+from fastgrad.gradcheck.function import COMPLEX_STEP, Function
 from fastgrad.gradcheck.noise import ROUNDED, scales
 
 __all__ = ["Slope", "Slopes", "find_slopes", "slope_along"]

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from fastgrad.arrays import Array, as_array
-from fastgrad.gradcheck.differences import Function
+from fastgrad.gradcheck.function import Function
 from fastgrad.trees import Tree, tree_of
 
-__all__ = ["TreeLoss", "as_tree", "rebuilt"]
+__all__ = ["TreeLoss", "as_tree", "is_tree", "rebuilt"]
 
 
 def as_tree(function: str, name: str, value: Any) -> tuple[Tree, Any]:
@@ -24,6 +24,20 @@ def as_tree(function: str, name: str, value: Any) -> tuple[Tree, Any]:
     if isinstance(value, list | tuple) and not _holds_arrays(value):
         return Tree("array"), as_array(function, name, value)
     return tree_of(function, name, value), value
+
+
+def is_tree(value: Any) -> bool:
+    """Return whether a value is a tree; arrays of one shape in a list are one array."""
+    return isinstance(value, dict) or (_holds_arrays(value) and _stacked(value) is None)
+
+
+def _stacked(value: Any) -> tuple[int, ...] | None:
+    """Return the shape of the array that nested lists make, or None."""
+    if not isinstance(value, list | tuple):
+        return None if value is None or isinstance(value, dict) else np.shape(value)
+    shapes = {_stacked(part) for part in value}
+    shape = shapes.pop() if len(shapes) == 1 else None
+    return None if shape is None else (len(value), *shape)
 
 
 def _holds_arrays(value: Any, depth: int = 0) -> bool:
@@ -75,6 +89,8 @@ class TreeLoss:
         Of all arrays in one vector; `measure` measures its rounding.
     careful : bool
         Whether each call gets copies of all arrays: set it if the loss writes to them.
+    again : float
+        What the call of `writes` returned.
     calls : int
         How often the loss was called.
     """
@@ -105,6 +121,27 @@ class TreeLoss:
         """Return what the loss returns for these arrays, which it may keep."""
         self.calls += 1
         return self._loss(self.build(arrays))
+
+    def writes(self) -> list[str]:
+        """Call the loss; return the names of the arrays that it writes to, and be careful then."""
+        vector = self.joint.point.copy()
+        self.again = float(self.joint(vector))
+        changed = [
+            name
+            for name, part, before in zip(self.names, self.parts(vector), self.arrays, strict=True)
+            if not np.array_equal(part, before, equal_nan=True)
+        ]
+        self.careful = bool(changed)
+        return changed
+
+    def along(self, rays: list[Array]) -> Function:
+        """Return the loss as a function of t, at the arrays plus each t times its direction."""
+        count = len(rays[0])
+
+        def moved(t: Array) -> Any:
+            return self([a + np.tensordot(t, r, 1) for a, r in zip(self.arrays, rays, strict=True)])
+
+        return Function(self._caller, moved, np.zeros(count), scalar=True)
 
     def parts(self, vector: Array) -> list[Array]:
         """Return the arrays that lie in one vector."""

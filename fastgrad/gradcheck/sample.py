@@ -6,7 +6,7 @@ import numpy as np
 
 from fastgrad.arrays import Array
 
-__all__ = ["directions", "drawn_entries"]
+__all__ = ["directions", "drawn_entries", "some_entries"]
 
 
 def directions(draw: np.random.Generator, shape: tuple[int, ...], count: int) -> Array:
@@ -17,6 +17,18 @@ def directions(draw: np.random.Generator, shape: tuple[int, ...], count: int) ->
     """
     signs = draw.integers(0, 2, (count, *shape)) * 2.0 - 1.0
     return np.asarray(signs * draw.uniform(0.5, 1.5, (count, *shape)))
+
+
+def some_entries(
+    draw: np.random.Generator, shape: tuple[int, ...], count: int | None
+) -> list[tuple[int, ...]] | None:
+    """Return drawn entries of an array, in order; None for all, if `count` is None."""
+    size = int(np.prod(shape, dtype=np.int64))
+    if count is None or count >= size:
+        return None
+    flat = np.sort(draw.choice(size, count, replace=False))
+    places = zip(*np.unravel_index(flat, shape), strict=True)
+    return [tuple(int(i) for i in place) for place in places]
 
 
 def drawn_entries(draw: np.random.Generator, given: Array, count: int) -> Array:
