@@ -47,6 +47,8 @@ _LATER = {
     "MLP": "networks.mlp",
     "LayerParams": "networks.mlp",
     "NormParams": "networks.mlp",
+    "NetworkGrads": "results",
+    "Tape": "networks.shared.tapes",
     "rnn_forward": "layers.recurrent",
     "rnn_backward": "layers.recurrent",
     "lstm_forward": "layers.recurrent",

@@ -111,6 +111,29 @@ class NormGrads(NamedTuple):
     bias: Array | None = None
 
 
+class NetworkGrads(NamedTuple):
+    """Gradients of a whole network, each like what it belongs to.
+
+    Attributes
+    ----------
+    params : ndarray, dict, list or None
+        The flat vector, or in the form the parameters had. None where not needed.
+    x : ndarray or None
+        Of the shape of x.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> net = fg.MLP((2, 1), (None,), "mse", bias=False, dtype="float64")
+    >>> y, tape = net.forward([3.0, 4.0], [[1.0, 2.0]])
+    >>> net.backward([[1.0]], tape)
+    NetworkGrads(params=array([1., 2.]), x=array([[3., 4.]]))
+    """
+
+    params: Any = None
+    x: Array | None = None
+
+
 class RnnGrads(NamedTuple):
     """Gradients of a simple recurrent layer, or of a GRU, each of the shape of what it belongs to.
 

@@ -77,10 +77,11 @@ def canonical(op: Operation, values: Values, options: dict[str, Any]) -> tuple[V
         copies[name] = copies[name].astype(np.result_type(work, np.float32))
     for name in labels:
         copies[name] = np.array(values[name], np.int64)
-    if op.result in ("dtype", "params"):  # everything is in the network's
+    if op.result in ("dtype", "params", "inputs"):  # everything is in the network's
         floating = {n: a for n, a in copies.items() if n not in labels}
         copies |= in_dtype(floating, options["dtype"])
-        wide = op.result == "params" and dtypes["params"] == np.float64
+        of = {"params": "params", "inputs": "x"}.get(op.result)
+        wide = of is not None and dtypes[of] == np.float64
         return copies, np.dtype(np.float64 if wide else options["dtype"])
     if op.result is None:
         return copies, promoted(*dtypes.values())
@@ -261,7 +262,9 @@ def bad_out_case(rng: Rng, name: str) -> Case:
     which = pick(rng, outs)
     good = outs[which]
     kind = pick(rng, BAD_OUTS)
-    bad = BAD_OUTS[kind](rng, good, values)
+    inputs = {n: v for n, v in values.items() if n not in op.earlier}
+    bad = BAD_OUTS[kind](rng, good, inputs)
+    values |= inputs  # some are moved
     if bad is None:  # does not exist for this shape
         return bad_shape_case(rng, name)
     outs[which] = bad

@@ -1334,6 +1334,128 @@ _WRAPPERS = [
     ),
 ]  # fmt: skip
 
+_OPENED = [
+    Fault(
+        "tape-slope",
+        "kernels/network/tape.py",
+        "saved = place(job, i, kept.KEPT, first, k)",
+        "saved = 0",
+        "the output of gelu is taken for its slope",
+    ),
+    Fault(
+        "tape-last",
+        "kernels/network/tape.py",
+        "if i == layers - 1 and copied != 0:",
+        "if i == layers - 1 and copied == -1:",
+        "the last layer's output is not kept",
+    ),
+    Fault(
+        "tape-block",
+        "kernels/network/tape.py",
+        "before * word(job, at.COUNT) + first * width",
+        "before * word(job, at.COUNT)",
+        "every block is written over the first",
+    ),
+    Fault(
+        "tape-state",
+        "kernels/network/tape.py",
+        "            if back:\n                there, here = here, there\n",
+        "",
+        "normalized layers go back with the last block's mean",
+    ),
+    Fault(
+        "tape-first",
+        "kernels/network/tape.py",
+        "unread = 1 if word(job, kept.INTO_X) == 0 else 0",
+        "unread = 1",
+        "grad_x is computed with weights that nobody packed",
+    ),
+    Fault(
+        "tape-opens",
+        "kernels/network/tape.py",
+        "adds = block > 0 or word(job, kept.ADD_GRADIENT) != 0",
+        "adds = block > 0",
+        "accumulate overwrites what is there",
+    ),
+    Fault(
+        "tape-turns",
+        "kernels/network/tape.py",
+        "threads_add and not whole",
+        "0",
+        "threads add pieces of a large gradient all at once",
+    ),
+    Fault(
+        "tape-add-x",
+        "kernels/network/tape.py",
+        "total[i] += some[i]",
+        "total[i] = some[i]",
+        "the gradient of x is not summed over calls",
+    ),
+    Fault(
+        "tape-pack-back",
+        "layers/kinds.py",
+        "unused = self.start == 0 and not places.back",
+        "unused = self.start == 0",
+        "grad_x is read from weights in the wrong order",
+    ),
+    Fault(
+        "tape-checks",
+        "kernels/calls/opened.py",
+        "if changed(known, words, mark_params(params)):",
+        "if changed(known, words, mark_params(params)) and False:",
+        "a gradient of parameters that an optimizer has changed",
+    ),
+    Fault(
+        "tape-needs-no-w",
+        "kernels/network/dense.py",
+        "if word(run, now.SUMS) != 0:",
+        "if True:",
+        "without a gradient of parameters, it is written to address 0",
+    ),
+    Fault(
+        "tape-network",
+        "networks/shared/tapes.py",
+        "if tape.network != name:",
+        "if False:",
+        "a tape is read as one of another network",
+    ),
+    Fault(
+        "tape-mark-x",
+        "networks/opened.py",
+        'if "params" in names and marks[1] != tape.x_mark:',
+        "if False:",
+        "changed samples give a wrong gradient without a word",
+    ),
+    Fault(
+        "forms-place",
+        "networks/shared/forms.py",
+        "place = at + part.elements.start * dtype.itemsize",
+        "place = at",
+        "the arrays of one vector are copied, or those of another order are not",
+    ),
+    Fault(
+        "forms-base",
+        "networks/shared/forms.py",
+        "array.base is not base",
+        "array.base is None",
+        "neighbours in memory are taken for one vector",
+    ),
+    Fault(
+        "forms-wide",
+        "networks/shared/forms.py",
+        "next((d for d in wide if d is not network.dtype), network.dtype)",
+        "network.dtype",
+        "the gradient of a float64 dict is float32",
+    ),
+    Fault(
+        "forms-share",
+        "networks/shared/forms.py",
+        "arrays, len(values))",
+        "arrays, 0)",
+        "outputs may lie on each other, or on the parameters",
+    ),
+]
+
 _NETWORKS = [
     Fault(
         "plan-block-order", "kernels/network/plan.py", "opens, not (opens or shared)", "opens, 1",
@@ -1370,7 +1492,7 @@ _NETWORKS = [
         "a sum is divided, too",
     ),
     Fault(
-        "plan-gather", "kernels/network/plan.py",
+        "plan-gather", "kernels/network/blocks.py",
         "row = read_word(order + 8 * row)", "row = first + i",
         "shuffling does not shuffle the rows",
     ),
@@ -1387,8 +1509,8 @@ _NETWORKS = [
         "all pieces of a layer share one turn",
     ),
     Fault(
-        "plan-packed-together", "kernels/network/plan.py",
-        "while shared and read_shared(job + 8 * at.PACKED) < layers:",
+        "plan-packed-together", "kernels/network/blocks.py",
+        "while shared and read_shared(job + 8 * at.PACKED) < layers - first:",
         "while shared and read_shared(job + 8 * at.PACKED) < 0:",
         "weights are read before they are packed",
     ),
@@ -1753,7 +1875,7 @@ _NETWORKS = [
         "resumed, or in its second job, training reads rates behind its schedule",
     ),
     Fault(
-        "fit-decays", "networks/shared/architecture.py", "view, len(shape) > 1)", "view, True)",
+        "fit-decays", "networks/shared/architecture.py", "view, part.matrix)", "view, True)",
         "biases of a network decay",
     ),
     Fault(
@@ -2689,6 +2811,7 @@ FAULTS = [
     *_KERNELS,
     *_WRAPPERS,
     *_NETWORKS,
+    *_OPENED,
     *_RECURRENT,
     *_MORE_LAYERS,
     *_BRIDGES,

@@ -230,6 +230,34 @@ def network(
             yield fitted.validation_losses
 
 
+def opened(
+    dtype: str, samples: str = "rows", form: Callable[[Array], Array] = as_it_is
+) -> Iterator[Array]:
+    """Yield outputs of networks, and gradients from any gradient of these, twice summed."""
+    for sizes, activations, normalize in (
+        ((9, 33, 20, 5), ("tanh", "gelu", None), None),
+        ((40, 70, 1), ("relu", "sigmoid"), "layer"),
+    ):
+        net = fg.MLP(
+            sizes, activations, "squared_l2", samples=samples, dtype=dtype, normalize=normalize
+        )
+        key = f"opened {sizes}"
+        params = net.named(np.empty(net.size, dtype))
+        for name, array in params.items():
+            turned = array.T if samples == "columns" else array
+            rows = turned if name.startswith("W") else array.reshape(-1)
+            rows[...] = numbers(f"{key} {name}", rows.shape, dtype, 0.5)
+        x = form(turn(numbers(f"{key} x", (700, sizes[0]), dtype, 2.0), samples))
+        grad_y = form(turn(numbers(f"{key} grad", (700, sizes[-1]), dtype), samples))
+        y, tape = net.forward(params, x)
+        grads = net.backward(grad_y, tape)
+        total = net.backward(grad_y, tape, "params", out=grads, accumulate=True)
+        yield turn(y, samples)
+        yield turn(grads.x, samples)
+        for name, array in total.params.items():
+            yield turn(array, samples) if name.startswith("W") else array.reshape(-1)
+
+
 CELLS = {"rnn": (1, "tanh"), "lstm": (4, "ifog"), "gru": (3, "before"), "gru after": (3, "after")}
 
 
@@ -350,6 +378,7 @@ for _dtype in DTYPES:
         WORKLOADS[f"weighted {_name} {_dtype}"] = partial(weighted, _name, _dtype)
     WORKLOADS[f"network {_dtype}"] = partial(network, _dtype)
     WORKLOADS[f"layer norm {_dtype}"] = partial(network, _dtype, "layer")
+    WORKLOADS[f"opened {_dtype}"] = partial(opened, _dtype)
     WORKLOADS[f"penalties {_dtype}"] = partial(network, _dtype, l1=2.0**-7, l2=0.3)
     WORKLOADS[f"weighted network {_dtype}"] = partial(network, _dtype, weighted=True)
     WORKLOADS[f"clipped {_dtype}"] = partial(network, _dtype, clipped=True)

@@ -36,9 +36,11 @@ class Operation(NamedTuple):
     outs: str = ""  # what texts call an output: "out" or "out.{}"
     late: tuple[str, ...] = ()  # arguments that do not decide the dtype of the others' work
     # The argument whose dtype results have, or a dtype; None: all. "dtype": the network's;
-    # "params": that, but float64 where those are.
+    # "params", "inputs": that, but float64 where params, or x, are.
     result: str | None = None
     twin: bool = True  # whether the reference has it
+    # Arguments of a call before, which keeps a copy of some: not always unfit as an output.
+    earlier: tuple[str, ...] = ()
     tweak: Callable[[Rng, Values, dict[str, Any]], None] | None = None  # of canonical values
 
 

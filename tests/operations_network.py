@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from types import ModuleType
 from typing import Any
@@ -117,6 +118,34 @@ def value_and_grad(m: ModuleType, v: Values, o: dict[str, Any], out: Values) -> 
     return {"value": value, "grad": grad}
 
 
+def opened(need: str, rng: Rng, options: dict[str, Any]) -> Shapes:
+    """Return shapes for the way back, to `need` alone."""
+    found = shapes(rng, options)
+    options["labels"], options["need"] = False, need
+    shape = found["x"]
+    k, feature = options["sizes"][-1], 0 if options["samples"] == "columns" else -1
+    grad = list(shape)
+    grad[feature] = k
+    return {"params": found["params"], "x": shape, "grad_y": tuple(grad)}
+
+
+def tape_forward(m: ModuleType, v: Values, o: dict[str, Any], out: Values) -> Values:
+    if m is reference:
+        return {"y": forward(v, o)[0]}
+    return {"y": network(o).forward(v["params"], v["x"], out=out.get("y"))[0]}
+
+
+def tape_backward(m: ModuleType, v: Values, o: dict[str, Any], out: Values) -> Values:
+    if m is reference:
+        with np.errstate(over="ignore"):
+            grads = twin_backward(np.asarray(v["grad_y"], o["dtype"]), forward(v, o)[1])
+        return {o["need"]: grads[o["need"] == "x"]}
+    net = network(o)
+    _, tape = net.forward(v["params"], v["x"])
+    grads = net.backward(v["grad_y"], tape, need=o["need"], out=out or None)
+    return {o["need"]: getattr(grads, o["need"])}
+
+
 def fit(m: ModuleType, v: Values, o: dict[str, Any], out: Values) -> Values:
     settings = {"optimizer": fg.SGD(lr=0.1), "epochs": 2, "batch_size": 4}
     settings |= {n: o[n] for n in ("epochs", "batch_size", "optimizer", "callback") if n in o}
@@ -151,12 +180,17 @@ def twin_value_and_grad(v: Values, o: dict[str, Any]) -> Values:
     value, grad = reference.losses.LOSSES[o["loss"]].value_and_grad(
         *arguments, o["reduction"], o["samples"]
     )
+    return {"value": value, "grad": twin_backward(grad, caches)[0]}
+
+
+def twin_backward(grad: Any, caches: list[Any]) -> tuple[Array, Any]:
+    """Return the gradients of the flat vector and of x, from that of the output."""
     parts: list[Array] = []
     for cache in reversed(caches):
         grads = reference.dense_backward(grad, cache)
         grad = grads.x
         parts = [grads.w.ravel(), *([] if grads.b is None else [grads.b.ravel()]), *parts]
-    return {"value": value, "grad": np.concatenate(parts)}
+    return np.concatenate(parts), grad
 
 
 SETTINGS: dict[str, list[Any]] = {
@@ -183,6 +217,10 @@ def callers(method: str, *names: str) -> dict[str, str]:
 
 
 ARRAYS = ("params", "x", "target")
+OF_TAPE = {"params": "MLP.forward", "x": "MLP.forward"} | dict.fromkeys(
+    ["grad_y", "need", "out", ""], "MLP.backward"
+)
+NEED: dict[str, list[Any]] = {"need": ["w", ("params", "b"), 5, None, AMBIGUOUS]}
 OPERATIONS: dict[str, Operation] = {
     "MLP.predict": Operation(
         without_target, predict, callers("predict", "params", "x"), bad_shapes, SETTINGS, "out",
@@ -191,6 +229,18 @@ OPERATIONS: dict[str, Operation] = {
     "MLP.value_and_grad": Operation(
         shapes, value_and_grad, callers("value_and_grad", *ARRAYS), bad_shapes, {}, "out",
         result="params", tweak=make_labels,
+    ),
+    "MLP.forward": Operation(
+        without_target, tape_forward, callers("forward", "params", "x"), bad_shapes, SETTINGS,
+        "out", result="dtype",
+    ),
+    "MLP.backward": Operation(
+        partial(opened, "params"), tape_backward, OF_TAPE, bad_shapes, NEED, "out.params",
+        result="params", earlier=("params", "x"),
+    ),
+    "MLP.backward x": Operation(
+        partial(opened, "x"), tape_backward, OF_TAPE, bad_shapes, NEED, "out.x", result="inputs",
+        earlier=("params", "x"),
     ),
     "MLP.fit": Operation(
         with_samples, fit, callers("fit", *ARRAYS), bad_shapes, TRAINING, twin=False,

@@ -418,7 +418,8 @@ def test_twins_have_the_same_signatures(name: str) -> None:
             )
 
 
-NETWORKS = ["MLP", *(f"MLP.{m}" for m in ("init", "layers", "pack", "predict", "value_and_grad"))]
+METHODS = ("init", "layers", "named", "pack", "predict", "value_and_grad", "forward", "backward")
+NETWORKS = ["MLP", *(f"MLP.{m}" for m in METHODS)]
 
 
 @pytest.mark.parametrize("name", [*NETWORKS, "MLP.fit", *OPTIMIZERS])

@@ -32,7 +32,7 @@ RESULTS = {
     "FitResult", "FitState", "GradReport", "LayerParams",
     "LstmGrads", "NormCache", "NormGrads", "NormParams", "RecurrentCache", "RnnGrads",
     "losses.ArrayLoss", "losses.Loss",
-    "Diagnosis", "Finding",
+    "Diagnosis", "Finding", "NetworkGrads", "Tape",
 }  # fmt: skip
 
 # Sections that a docstring need not have, though its kind does.

@@ -365,7 +365,8 @@ def test_objects_of_any_package(impl: ModuleType) -> None:
 @pytest.mark.parametrize(
     "name",
     ["MLP", *OPTIMIZERS]
-    + [f"MLP.{m}" for m in ("layers", "pack", "init", "predict", "value_and_grad", "fit")],
+    + [f"MLP.{m}" for m in ("layers", "named", "pack", "init", "predict", "value_and_grad", "fit")]
+    + ["MLP.forward", "MLP.backward"],
 )
 def test_signatures_agree(name: str) -> None:
     first, _, method = name.partition(".")

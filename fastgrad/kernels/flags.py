@@ -20,3 +20,5 @@ MARK_SAMPLES = 64  # elements that tell whether an output has changed
 WANT_X, WANT_W, WANT_B, WANT_Z = 1, 2, 4, 8
 ACCUMULATE = 16  # to grad_w and grad_b
 ADD_X = 32  # also accumulate to a given grad_x: for small layers only
+# What the way back through a network computes, and adds to what is there.
+WANT_GRADIENT, WANT_INPUTS, ADD_GRADIENT, ADD_INPUTS = 1, 2, 4, 8

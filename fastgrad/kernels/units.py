@@ -54,6 +54,10 @@ UNITS = {
     "plan": Unit("network.plan", ("plan_work",)),
     "batch_end": Unit("network.batch_end", ("end_batch",)),
     "network": Unit("calls.network", ("network_value_and_grad",), ("plan",)),
+    "tape": Unit("network.tape", ("tape_forward", "tape_backward")),
+    "opened": Unit(
+        "calls.opened", ("network_forward", "network_backward", "network_marks"), ("tape",)
+    ),
     "predict": Unit("calls.predict", ("network_predict",), ("plan",)),
     "cells": Unit(
         "elementwise.cells",

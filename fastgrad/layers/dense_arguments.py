@@ -24,6 +24,7 @@ __all__ = [
     "dense_shape",
     "needed_gradients",
     "output_fields",
+    "output_fields_of",
     "without_x",
     "x_argument",
 ]
@@ -126,11 +127,11 @@ def output_fields(out: Any) -> tuple[Any, Any, Any, Any]:
     if isinstance(out, (dict, Mapping)) and not _FIELDS.isdisjoint(out):  # dict is faster
         field = out.get
         return field("x"), field("w"), field("b"), field("z")
-    x, w, b, z = _fields("dense_backward", out, DenseGrads).values()
+    x, w, b, z = output_fields_of("dense_backward", out, DenseGrads).values()
     return x, w, b, z
 
 
-def _fields(function: str, out: Any, kind: Any) -> dict[str, Any]:
+def output_fields_of(function: str, out: Any, kind: Any) -> dict[str, Any]:
     """Return the fields of `out` that this `kind` of gradients has; None for a missing one."""
     names = kind._fields
     if isinstance(out, Mapping) and not set(names).isdisjoint(out):
@@ -155,7 +156,7 @@ def check_outputs(
     """Return the arrays of `out` for the gradients of these `names`; raise if one is unfit."""
     if out is None:
         return {}
-    fields = _fields(function, out, kind)
+    fields = output_fields_of(function, out, kind)
     taken: dict[str, Array] = {}
     for name in names:
         field = fields[name]

@@ -89,7 +89,7 @@ class Layer:
     def views(self, params: Array, columns: bool) -> Any:
         """Return the layer's parameters in a flat vector, as views."""
         found: list[Array | None] = []
-        for place in self._places:
+        for place in self.places:
             if place is None:
                 found.append(None)
             else:
@@ -98,7 +98,7 @@ class Layer:
         return self.parameters(*found)
 
     @cached_property
-    def _places(self) -> list[tuple[slice, Shape, Shape] | None]:
+    def places(self) -> list[tuple[slice, Shape, Shape] | None]:
         """Each parameter's place in a flat vector, its shape for rows, and for columns."""
         found: list[tuple[slice, Shape, Shape] | None] = []
         end = self.start
@@ -160,8 +160,11 @@ class Dense(Layer):
         for word, steps, outputs, lies in (
             (at.W_PACKED, d, k, not columns), (at.WT_PACKED, k, d, columns)
         ):  # fmt: skip
-            # A single output's weights are contiguous, and stay unpacked; layer 0 has no grad_x.
-            unused = k == 1 if word == at.W_PACKED else self.start == 0
+            # A single output's weights are contiguous, and stay unpacked. Layer 0 has no grad_x,
+            # except where there is only the way back.
+            unused = self.start == 0 and not places.back
+            if word == at.W_PACKED:
+                unused = k == 1 or places.back
             if not (unused or (lies and (small or outputs <= t.nr // 2))):
                 row[word] = places.packed(steps, outputs)
         lines, line = (k, d) if columns else (d, k)

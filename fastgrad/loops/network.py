@@ -82,15 +82,21 @@ class MLP(PlainMLP):
         value, grad_y = self.loss.value_and_grad(
             *arrays, self.reduction, self.samples, weights=weights
         )
+        self._back(layers, caches, grad_y, grads, False)
+        return float(value)
+
+    def _back(
+        self, layers: list[Any], caches: list[Any], grad_y: Any, grads: list[Any], need_x: bool
+    ) -> Any:
         for i in range(len(layers) - 1, -1, -1):
             if isinstance(layers[i], NormParams):
                 norm = layer_norm_backward(grad_y, caches[i])
                 grads[i].gain[:], grads[i].shift[:] = norm.gain, norm.shift
                 grad_y = norm.x
                 continue
-            need = ("w", "b", "x") if i > 0 else ("w", "b")
+            need = ("w", "b", "x") if i > 0 or need_x else ("w", "b")
             grad_y = dense_backward(grad_y, caches[i], need=need, out=grads[i]).x
-        return float(value)
+        return grad_y
 
     def _penalize(self, layers: list[Any], grads: list[Any]) -> float:
         value = 0.0

@@ -16,7 +16,8 @@ from fastgrad.networks.shared.fit_arguments import (
     check_resumed,
     check_some,
 )
-from fastgrad.networks.shared.samples import checked_samples, native_params
+from fastgrad.networks.shared.forms import Parameters, vector_of
+from fastgrad.networks.shared.samples import checked_samples
 from fastgrad.networks.shared.training import FitResult, TrainingState
 from fastgrad.networks.shared.validation import validation_samples
 from fastgrad.networks.training_run import Training
@@ -27,7 +28,7 @@ from fastgrad.warning_categories import TrainingWarning
 
 def fit(
     network: Network,
-    params: ArrayLike | None,
+    params: Parameters | None,
     x: ArrayLike,
     target: ArrayLike | None,
     weights: ArrayLike | None,
@@ -36,7 +37,7 @@ def fit(
     """Train `network`: see `MLP.fit`."""
     resume = options.resume
     if resume is None:
-        p = native_params(network, CALLER, as_array(CALLER, "params", params)).copy()
+        p = vector_of(network, CALLER, params).copy()
     else:
         p = _resumed(network, params, resume)
     run = Training(network, p, resume)
@@ -82,9 +83,9 @@ def _run(
         run.go(options.epochs, options.callback, bar if options.progress else None)
 
 
-def _resumed(network: Network, params: ArrayLike | None, resume: FitResult) -> Array:
+def _resumed(network: Network, params: Parameters | None, resume: FitResult) -> Array:
     """Return a copy of the parameters to go on from."""
     check_resume(resume, TrainingState, Optimizer, network.size, network.dtype)
     if params is not None:
-        check_resumed(native_params(network, CALLER, as_array(CALLER, "params", params)), resume)
+        check_resumed(vector_of(network, CALLER, params), resume)
     return resume.last.copy()

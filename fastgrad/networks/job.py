@@ -44,6 +44,9 @@ START = Reached()
 class Job:
     """Passes over samples, in batches of `batch`: a gradient, predictions, or steps of training."""
 
+    kernel = "plan", "plan_work"  # its unit and name
+    table = at.JOB  # words
+
     def __init__(
         self,
         network: Network,
@@ -70,8 +73,8 @@ class Job:
         self.parts = min(shares, self.per_pass if out is not None else self.per_batch)
         cost = min(batch, BATCH_BLOCK) * network.cost + BLOCK_COST + STEP_COST * network.size
         self.first_piece = max(1, FIRST_PIECE // cost)
-        self.work = plain_function("plan", "plan_work", network.dtype.name, words=2)
-        words = self.words = np.zeros(at.JOB, INT64)
+        self.work = plain_function(*self.kernel, network.dtype.name, words=2)
+        words = self.words = np.zeros(self.table, INT64)
         self.floats = words.view(np.float64)
         words[at.PLAN], words[at.PARAMS] = self.plan.words.ctypes.data, params.ctypes.data
         words[at.COUNT], words[at.BATCH], words[at.PASS] = self.count, batch, self.per_pass

@@ -17,10 +17,10 @@ from fastgrad.arrays import Array
 from fastgrad.layers.compiled_layer import resolve
 from fastgrad.losses import LOSSES, ArrayLoss, Loss
 from fastgrad.networks.fit import fit
+from fastgrad.networks.opened_mlp import OpenedMLP
 from fastgrad.networks.passes import GRADIENT, PREDICTION, Passes
-from fastgrad.networks.plan import Network
-from fastgrad.networks.shared.base import BaseMLP
 from fastgrad.networks.shared.fit_arguments import FitOptions
+from fastgrad.networks.shared.forms import Parameters
 from fastgrad.networks.shared.settings import loss_of, refuse_callable, warn_of_logits
 from fastgrad.networks.shared.training import FitResult, FitState
 from fastgrad.optimizers import Optimizer
@@ -30,10 +30,10 @@ __all__ = ["MLP", "LayerParams", "NormParams"]
 
 
 _SETTINGS = ("sizes", "activations", "loss", "reduction", "bias", "samples", "dtype")
-_OF_PROCESS = ("_network", "_passes")  # plans, workspaces, compiled functions
+_OF_PROCESS = ("_network", "_passes", "_opened")  # plans, workspaces, compiled functions
 
 
-class MLP(BaseMLP):
+class MLP(OpenedMLP):
     """A network of fused dense layers and a loss, differentiated in one compiled call.
 
     The parameters are one flat vector, and so is the gradient: for each layer w, then b, and for a
@@ -112,9 +112,6 @@ class MLP(BaseMLP):
     [False, True, True, False]
     """
 
-    _architecture = Network
-    _network: Network
-
     def __init__(
         self,
         sizes: Sequence[int],
@@ -160,13 +157,13 @@ class MLP(BaseMLP):
         self.__dict__.update({n: v for n, v in state.items() if n not in self.__dict__})
 
     # -- the compiled calls -----------------------------------------------------------------
-    def predict(self, params: ArrayLike, x: ArrayLike, out: Array | None = None) -> Array:
+    def predict(self, params: Parameters, x: ArrayLike, out: Array | None = None) -> Array:
         """Return the last layer's output for every sample.
 
         Parameters
         ----------
-        params : array_like
-            The flat vector.
+        params : array_like, dict or list
+            The flat vector, or another form: see `named`.
         x : array_like
             Rows ``(n, d)``, columns ``(d, n)``, or one sample ``(d,)``.
         out : ndarray, optional
@@ -209,7 +206,7 @@ class MLP(BaseMLP):
 
     def value_and_grad(
         self,
-        params: ArrayLike,
+        params: Parameters,
         x: ArrayLike,
         target: ArrayLike | None = None,
         weights: ArrayLike | None = None,
@@ -225,8 +222,8 @@ class MLP(BaseMLP):
 
         Parameters
         ----------
-        params : array_like
-            The flat vector, of length `size`.
+        params : array_like, dict or list
+            The flat vector, of length `size`, or another form: see `named`.
         x : array_like
             Rows ``(n, d)``, columns ``(d, n)``, or one sample ``(d,)``. It may be a read-only
             `numpy.memmap` far larger than memory.
@@ -240,16 +237,18 @@ class MLP(BaseMLP):
             weight 0 is left out: its target or class may be anything, and so may x of a sample
             without weight, NaN included.
         out : ndarray, optional
-            Where to put the gradient: ``(size,)`` of the dtype below. Then nothing is allocated.
+            Where to put the gradient: ``(size,)`` of the dtype below, then nothing is allocated; or
+            in the form of `params`, where a dict's key may also be "dW1" or "grad_W1".
 
         Returns
         -------
         value : float
             With the penalties, if the network has `l1` or `l2`.
         grad : ndarray
-            Of the network's dtype, in the order of the parameters: see `layers`. float64 if
-            `params` is float64, whatever the network computes in: optimizers that work in
-            float64, as those of ``scipy.optimize`` do, add it to vectors of their own.
+            Of the network's dtype, in the order of the parameters: see `layers`; or in the form of
+            `params`, as views of one flat vector. float64 if `params` is float64, whatever the
+            network computes in: optimizers that work in float64, as those of ``scipy.optimize``
+            do, add it to vectors of their own.
 
         Raises
         ------
@@ -287,7 +286,7 @@ class MLP(BaseMLP):
 
     def fit(
         self,
-        params: ArrayLike | None,
+        params: Parameters | None,
         x: ArrayLike,
         target: ArrayLike | None = None,
         optimizer: Optimizer | None = None,
@@ -307,8 +306,8 @@ class MLP(BaseMLP):
 
         Parameters
         ----------
-        params : array_like
-            Where to start; not changed. With `resume` None, or the result's own.
+        params : array_like, dict or list
+            Where to start, in any form; not changed. With `resume` None, or the result's own.
         x, target : array_like
             As in `value_and_grad`. They are never reordered, and used in place. What is not
             of the network's dtype is converted once if that makes at most 64 MiB, else a few

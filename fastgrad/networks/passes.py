@@ -29,6 +29,7 @@ from fastgrad.kernels.network import plan_table as at
 from fastgrad.losses.detailed import sums
 from fastgrad.networks.job import WINDOW, Job
 from fastgrad.networks.plan import Network
+from fastgrad.networks.shared.forms import Form, Outputs, arrays_of, flat_of, is_formed
 from fastgrad.networks.shared.samples import Samples, checked_samples, inputs_of, native_params
 from fastgrad.results import check_out, own_view
 
@@ -107,12 +108,23 @@ class Passes:
     ) -> tuple[float, Array]:
         """Return the loss with weights, and its gradient."""
         pair = self._weighted_directly(params, x, target, weights, out)
+        if pair is None and is_formed(params):
+            pair = self._weighted_in_kind(params, x, target, weights, out)
         if pair is not None:
             return pair  # type: ignore[no-any-return]
         caller = "MLP.value_and_grad"
         params, x = as_array(caller, "params", params), as_array(caller, "x", x)
         goal = None if target is None else as_array(caller, "target", target)
         return self._by_job(caller, params, x, goal, out, as_array(caller, "weights", weights))
+
+    def _weighted_in_kind(self, params: Any, x: Any, target: Any, weights: Any, out: Any) -> Any:
+        """Return the same, in the form of the parameters."""
+        flat, form = flat_of(self.network, GRADIENT.function, params)
+        inputs = arrays_of(params) | {"x": x, "target": target, "weights": weights}
+        dtype = self.network.gradient_dtype(flat)
+        outputs = Outputs(self.network, GRADIENT.function, out, form, dtype, inputs)
+        value, grad = self.weighted_gradient(flat, x, target, weights, outputs.flat)
+        return value, outputs.deliver(grad)
 
     def _weighted_directly(self, params: Any, x: Any, target: Any, weights: Any, out: Any) -> Any:
         """Return value and gradient of samples that all have a weight, in the kernels' form.
@@ -304,6 +316,22 @@ class _Prediction(Call):
         params, x = arrays
         return how.converted_prediction(params, x, outs[0])
 
+    def checked(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Passes) -> Any:
+        """See `Call`. Parameters in another form than the flat vector are brought into that."""
+        params, *rest = arrays
+        if not is_formed(params):
+            return super().checked(arrays, outs, how)
+        flat, form = flat_of(how.network, self.function, params)
+        assert form is not None
+        return self.formed(form, params, (flat, *rest), outs, how)
+
+    def formed(
+        self, form: Form, given: Any, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Passes
+    ) -> Any:
+        """Return what is made of a flat vector, in the form of the parameters that were `given`."""
+        made = self.converted(arrays, outs, how)
+        return super().checked(arrays, outs, how) if made is None else made
+
     def check(self, arrays: tuple[Any, ...], how: Passes) -> tuple[Array | None, ...]:
         """See `Call`. `finish` checks the shapes."""
         named = zip(self.names, arrays, strict=True)
@@ -321,6 +349,16 @@ class _Gradient(_Prediction):
 
     function = "MLP.value_and_grad"
     names = ("params", "x", "target")
+
+    def formed(
+        self, form: Form, given: Any, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Passes
+    ) -> Any:
+        """See above; the gradient is also written to an `out`."""
+        dtype = how.network.gradient_dtype(arrays[0])
+        inputs = arrays_of(given) | dict(zip(self.names[1:], arrays[1:], strict=True))
+        outputs = Outputs(how.network, self.function, outs[0], form, dtype, inputs)
+        value, grad = super().formed(form, given, arrays, (outputs.flat,), how)
+        return value, outputs.deliver(grad)
 
     def converted(self, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Passes) -> Any:
         """Run step 3."""

@@ -20,6 +20,8 @@ from fastgrad.networks.shared.architecture import Architecture
 class Network(Architecture):
     """A network for the kernels: with a plan, and the workspaces to run it in."""
 
+    back = False  # whether only the way back is run, as far as x
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.cost = sum(layer.cost for layer in self.layers)
@@ -48,7 +50,14 @@ class Network(Architecture):
             with COMPILE_LOCK.lock:
                 if self._plan is None:
                     self._plan = make_plan(
-                        self.layers, dtype, self.size, self.columns, most, loss, (self.l1, self.l2)
+                        self.layers,
+                        dtype,
+                        self.size,
+                        self.columns,
+                        most,
+                        loss,
+                        (self.l1, self.l2),
+                        self.back,
                     )
         return self._plan
 
@@ -109,3 +118,9 @@ class Network(Architecture):
             self.spaces.append(spaces[0])
         room = threads.get_num_threads() - 1 - len(self.part_spaces)
         self.part_spaces.extend(spaces[1 : 1 + max(room, 0)])
+
+
+class WayBack(Network):
+    """The same network with a plan for the way back alone, which needs other packed weights."""
+
+    back = True

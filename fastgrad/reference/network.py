@@ -121,18 +121,24 @@ class MLP(PlainMLP):
         value, grad_y = self.loss.value_and_grad(
             *arrays, self.reduction, self.samples, weights=weights
         )
+        self._back(layers, caches, grad_y, grads, False)
+        return float(value)
+
+    def _back(
+        self, layers: list[Any], caches: list[Any], grad_y: Array, grads: list[Any], need_x: bool
+    ) -> Any:
         for i in reversed(range(len(layers))):
             grad: Any
             if isinstance(layers[i], NormParams):
                 grad = layer_norm_backward(grad_y, caches[i])
             else:
-                need = ("x", "w", "b") if i > 0 else ("w", "b")
+                need = ("x", "w", "b") if i > 0 or need_x else ("w", "b")
                 grad = dense_backward(grad_y, caches[i], need=need)
             for name, own in zip(grads[i]._fields, grads[i], strict=True):
                 if own is not None:  # faster than out=, which checks for shared memory
                     own[...] = getattr(grad, name)
             grad_y = grad.x
-        return float(value)
+        return grad_y
 
     def _penalize(self, layers: list[Any], grads: list[Any]) -> float:
         value = 0.0

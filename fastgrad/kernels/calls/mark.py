@@ -24,11 +24,7 @@ CHUNK = MARK_SAMPLES // CHUNKS
 FACTOR, WEIGHTS = 9949, (1 << 14) - 1
 
 
-def build(dtype_name: str) -> Any:
-    """Return ``mark(at, row, m, n)`` of m rows of n elements, `row` elements apart."""
-    size = np.dtype(dtype_name).itemsize
-    per = size // 4  # words of an element
-
+def _weigher() -> Any:
     @inlined
     def weighed(at: Any, words: Any, before: Any) -> Any:
         """Return the weighted sum of `words` words, with `before` words before them."""
@@ -37,6 +33,14 @@ def build(dtype_name: str) -> Any:
             place = before + i + 1
             total += types.intp(bits[i]) * ((place * (2 * place + 1) * FACTOR) & WEIGHTS)
         return total
+
+    return weighed
+
+
+def build(dtype_name: str) -> Any:
+    """Return ``mark(at, row, m, n)`` of m rows of n elements, `row` elements apart."""
+    size, weighed = np.dtype(dtype_name).itemsize, _weigher()
+    per = size // 4  # words of an element
 
     @kernel
     def scattered(at: int, row: int, m: int, n: int) -> int:
@@ -61,3 +65,22 @@ def build(dtype_name: str) -> Any:
         return float(total)
 
     return mark
+
+
+def build_strided(dtype_name: str) -> Any:
+    """Return ``mark(at, row, col, m, n)``: the same number for the same elements of any strides."""
+    size, weighed, mark = np.dtype(dtype_name).itemsize, _weigher(), build(dtype_name)
+    per = size // 4
+
+    @kernel
+    def strided(at: int, row: int, col: int, m: int, n: int) -> float:
+        if col == 1:
+            return mark(at, row, m, n)
+        count, total = m * n, 0
+        chunk = count if count <= MARK_SAMPLES else CHUNK
+        for taken in range(count if count <= MARK_SAMPLES else MARK_SAMPLES):
+            i = taken // chunk * ((count - chunk) // (CHUNKS - 1)) + taken % chunk
+            total += weighed(at + (i // n * row + i % n * col) * size, per, taken * per)
+        return float(total)
+
+    return strided

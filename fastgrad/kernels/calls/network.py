@@ -33,7 +33,8 @@ from fastgrad.kernels.calls.pyobject import (
 )
 from fastgrad.kernels.elementwise.loss import divisor, target_check
 from fastgrad.kernels.network import plan_table as at
-from fastgrad.kernels.network.plan import FIRST, ROW, WORK
+from fastgrad.kernels.network.blocks import FIRST, ROW
+from fastgrad.kernels.network.plan import WORK
 from fastgrad.kernels.toolchain.compile import assemble, external, kernel
 from fastgrad.kernels.toolchain.pointers import address_of, as_pointer, round_up, scratch, word
 from fastgrad.kernels.toolchain.target import BATCH_BLOCK

@@ -22,7 +22,8 @@ from fastgrad.kernels.calls.pyobject import (
     release_gil,
 )
 from fastgrad.kernels.network import plan_table as at
-from fastgrad.kernels.network.plan import FIRST, ROW, WORK
+from fastgrad.kernels.network.blocks import FIRST, ROW
+from fastgrad.kernels.network.plan import WORK
 from fastgrad.kernels.toolchain.compile import assemble, external
 from fastgrad.kernels.toolchain.pointers import address_of, round_up, scratch, word
 

@@ -23,7 +23,7 @@ from fastgrad.kernels.elementwise.loss import divisor
 from fastgrad.kernels.elementwise.norm import BLOCK, LARGEST, SMALLEST, scale_of, squares_of
 from fastgrad.kernels.elementwise.reductions import row_dot, row_sum_of_sizes
 from fastgrad.kernels.network import plan_table as at
-from fastgrad.kernels.network.plan import FIRST, ROW
+from fastgrad.kernels.network.blocks import FIRST, ROW
 from fastgrad.kernels.toolchain.compile import assemble, kernel
 from fastgrad.kernels.toolchain.intrinsics import fabs
 from fastgrad.kernels.toolchain.pointers import address_of, as_pointer, least, scratch, word

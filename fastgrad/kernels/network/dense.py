@@ -138,7 +138,8 @@ def build(dtype_name: str) -> str:
                 multiply(1, d, k, g, k, 1, w, 1, k, grad_x, d, 1, 0, a_space, b_space)
             else:
                 gemm(m, d, k, g, k, 1, wt, wt_row, wt_panel, wt_pack, grad_x, d, 0, 0, a_space)
-        gradients(row, run, g, a_space, b_space)
+        if word(run, now.SUMS) != 0:
+            gradients(row, run, g, a_space, b_space)
 
     functions = {"forward": forward, "backward": backward, "pack": pack}
     return assemble(

@@ -63,16 +63,19 @@ def build(dtype_name: str) -> str:
         one, in_turn, adds = space + at.ONE, word(run, now.IN_TURN), word(run, now.ADDS)
         whole = word(run, now.SUMS) + start
         sums = space + word(plan, at.PARTIAL) if in_turn else whole
-        layer_backward(
-            m, 0, k, g, k, 0, 0, 0, 0, 0, 0, sums + k * size, adds, one, a_space, b_space
-        )  # fmt: skip
+        wanted = word(run, now.SUMS) != 0
+        if wanted:
+            layer_backward(
+                m, 0, k, g, k, 0, 0, 0, 0, 0, 0, sums + k * size, adds, one, a_space, b_space
+            )  # fmt: skip
         for i in range(m):
             place = i * k * size
             back(
                 g + place, x + place, grad_x + place, b_space, g + place, k, gain,
                 state + i * STATE * size,
             )  # fmt: skip
-        layer_backward(m, 0, k, g, k, 0, 0, 0, 0, 0, 0, sums, adds, one, a_space, b_space)
+        if wanted:
+            layer_backward(m, 0, k, g, k, 0, 0, 0, 0, 0, 0, sums, adds, one, a_space, b_space)
         if in_turn:
             add_in_turn(run, word(row, at.FIRST_PIECE), whole, sums, 2 * k)
 

@@ -25,24 +25,22 @@ from numba import types
 from fastgrad.kernels.elementwise.loss import divisor
 from fastgrad.kernels.network import plan_table as at
 from fastgrad.kernels.network import run_table as now
+from fastgrad.kernels.network.blocks import FIRST, ROW, pack_weights, row_taker
 from fastgrad.kernels.network.stage import turns, yield_processor
 from fastgrad.kernels.toolchain.compile import assemble, kernel
 from fastgrad.kernels.toolchain.pointers import (
     address_of,
     as_pointer,
     call_address,
-    copy_elements,
     fetch_add,
     least,
     read_shared,
-    read_word,
     scratch,
     word,
     write_shared,
 )
 from fastgrad.kernels.toolchain.target import BATCH_BLOCK
 
-FIRST, ROW = 8 * at.HEADER, 8 * at.LAYER  # bytes to the first layer's row, and from row to row
 RUN = now.RUN
 WORK = types.void(types.intp, types.intp)  # job, workspace
 
@@ -51,26 +49,7 @@ def build(dtype_name: str) -> str:
     """Return the LLVM IR of ``plan_work`` for one dtype."""
     dtype, wide = getattr(types, dtype_name), types.float64
     size = dtype.bitwidth // 8
-    add_in_turn = turns(dtype_name)
-
-    @kernel
-    def pack_weights(run: int, plan: int) -> None:
-        """Pack the weights of a step: alone, or each thread takes layers that no other has."""
-        job, layers = word(run, now.JOB), word(plan, at.LAYERS)
-        shared = word(job, at.SHARED)
-        i = fetch_add(job + 8 * at.PACKING, 1) if shared else 0
-        while i < layers:
-            row = plan + FIRST + i * ROW
-            stage = word(row, at.PACK)
-            if stage != 0:
-                call_address(stage, (row, run))
-            if shared:
-                fetch_add(job + 8 * at.PACKED, 1)
-                i = fetch_add(job + 8 * at.PACKING, 1)
-            else:
-                i += 1
-        while shared and read_shared(job + 8 * at.PACKED) < layers:
-            yield_processor()
+    add_in_turn, take_rows = turns(dtype_name), row_taker(dtype_name)
 
     @kernel
     def forward(run_at: int, out: int) -> None:
@@ -116,23 +95,6 @@ def build(dtype_name: str) -> str:
         if word(job, at.SHARED) and not run[now.IN_TURN]:
             part, count = space + word(plan, at.PARTIAL), word(plan, at.SIZE)
             add_in_turn(run_at, 0, word(job, at.GRADIENT), part, count)
-
-    @kernel
-    def take_rows(
-        order: int, first: int, m: int, n: int, a: int, a_row: int, a_col: int, out: int
-    ) -> None:
-        """Copy m rows of n elements, those in `order` or the next ones, to adjacent rows."""
-        for i in range(m):
-            row = first + i
-            if order != 0:
-                row = read_word(order + 8 * row)
-            source = as_pointer(a + row * a_row * size, dtype)
-            target = as_pointer(out + i * n * size, dtype)
-            if a_col == 1 and n >= 32:
-                copy_elements(target, source, n)
-            else:
-                for j in range(n):
-                    target[j] = source[j * a_col]
 
     @kernel
     def loss_terms(
@@ -238,7 +200,7 @@ def build(dtype_name: str) -> str:
                 while read_shared(job + 8 * at.STEPS) < step:
                     yield_processor()
                 if in_batch > 1:  # a single sample reads them unpacked
-                    pack_weights(run_at, plan)
+                    pack_weights(run_at, plan, 0)
                     fresh = not shared
                 packed_for = step
             x_row, x_col = word(job, at.X_ROW), word(job, at.X_COL)

@@ -81,8 +81,8 @@ PIECE_BYTES = 1 << 20
 class Places:
     """Places in a workspace: bytes from its start, or from that of the packed weights."""
 
-    def __init__(self, dtype: str) -> None:
-        self.tile = tile(dtype)
+    def __init__(self, dtype: str, back: bool = False) -> None:
+        self.tile, self.back = tile(dtype), back
         self.used = self.weights = 2 * ONE
         self.pieces, self.longest = 0, 0  # of gradients: their number, the bytes of the longest
 
@@ -142,13 +142,15 @@ def make_plan(
     most: int,
     loss: tuple[int, int, bool, bool, bool],
     penalties: tuple[float, float],
+    back: bool = False,
 ) -> Plan:
     """Return the plan of a network of `size` parameters and these `layers.kinds.Layer`.
 
     `most` is the word MOST; `loss` is the address of its kernel, the reduction, PER_SAMPLE,
-    ONE_ARRAY and PROBABILITIES; `penalties` are l1 and l2.
+    ONE_ARRAY and PROBABILITIES; `penalties` are l1 and l2. With `back` the plan is for the way
+    back alone, as far as x.
     """
-    places = Places(dtype)
+    places = Places(dtype, back)
     words = np.zeros(HEADER + len(layers) * LAYER, np.int64)
     for i, layer in enumerate(layers):
         row = words[HEADER + i * LAYER :][:LAYER]

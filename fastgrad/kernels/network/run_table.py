@@ -13,7 +13,7 @@ change the others. Imports no Numba.
     SAMPLES, BLOCK,
     OPENS,  # whether it is the first of its batch
     FRESH,  # whether this thread, alone, reads weights that are new: stages pack as they read
-    SUMS, ADDS,  # the gradient of all layers: where it goes, and whether it adds to what is there
+    SUMS, ADDS,  # all layers' gradient: where it goes, or 0; whether it adds to what is there
     # Of a layer, forward: x, and where the output goes. Z, if not 0, is where the input of the
     # activation is kept.
     X, X_ROW, X_COL, Y, Z, ACTIVATION,

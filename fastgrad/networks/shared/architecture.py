@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,19 @@ def lay_out(
             layers.append(LayerNorm(k, k, end, activations[i]))
             end += layers[-1].size
     return layers
+
+
+class Part(NamedTuple):
+    """One array of the parameters: its key, its place in the flat vector, the shapes it may have.
+
+    Keys count dense layers: "W1", "b1", "gain1", "shift1", "W2" ...
+    """
+
+    key: str
+    elements: slice
+    shape: tuple[int, ...]
+    forms: tuple[tuple[int, ...], ...]
+    matrix: bool
 
 
 @dataclass
@@ -59,23 +73,36 @@ class Architecture:
                     view[...] = np.transpose(value) if self.columns else value
         return params
 
+    @cached_property
+    def parts(self) -> list[Part]:
+        """All arrays of the parameters, in the order of the flat vector."""
+        found: list[Part] = []
+        number = 0
+        for layer in self.layers:
+            number += isinstance(layer, Dense)
+            names = layer.parameters._fields
+            for name, shape, place in zip(names, layer.shapes(), layer.places, strict=True):
+                if shape is None or place is None:
+                    continue
+                elements, in_rows, in_columns = place
+                own, k = in_columns if self.columns else in_rows, shape[-1]
+                forms = (own,) if len(shape) > 1 else ((k,), (1, k), (k, 1))
+                key = f"{'W' if name == 'w' else name}{number}"
+                found.append(Part(key, elements, own, forms, len(shape) > 1))
+        return found
+
     def ranges(self, optimizer: Optimizer, params: Array) -> list[Range]:
         """Return the pieces of a flat vector that an optimizer's weight decay is for, or is not."""
         if not optimizer.weight_decay:
             return [(0, self.size, False)]
         found: list[Range] = []
-        number = end = 0
-        for layer, views in zip(self.layers, self.views(params), strict=True):
-            number += isinstance(layer, Dense)
-            for name, view, shape in zip(views._fields, views, layer.shapes(), strict=True):
-                if view is None or shape is None:
-                    continue
-                key = f"{'W' if name == 'w' else name}{number}"
-                decays = optimizer.decays(key, view, len(shape) > 1)
-                first, end = end, end + view.size
-                if found and found[-1][2] == decays:
-                    first = found.pop()[0]
-                found.append((first, end, decays))
+        for part in self.parts:
+            view = params[part.elements].reshape(part.shape)
+            decays = optimizer.decays(part.key, view, part.matrix)
+            first, end = part.elements.start, part.elements.stop
+            if found and found[-1][2] == decays:
+                first = found.pop()[0]
+            found.append((first, end, decays))
         return found
 
     def turned(self, rows: Array) -> Array:

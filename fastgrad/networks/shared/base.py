@@ -20,6 +20,7 @@ from fastgrad.arguments import (
 )
 from fastgrad.arrays import Array, as_array, as_native
 from fastgrad.networks.shared.architecture import Architecture, lay_out
+from fastgrad.networks.shared.forms import named_form, vector_of
 from fastgrad.networks.shared.samples import check_params
 from fastgrad.networks.shared.settings import activations_of, check_learns, widths
 
@@ -165,23 +166,61 @@ class BaseMLP:
         >>> [layer.w.shape for layer in net.layers(net.init())]
         [(4, 2)]
         """
-        caller = "MLP.layers"
-        if not isinstance(params, np.ndarray):
-            raise TypeError(f"{caller}: params is a {type(params).__name__}: give a NumPy array")
-        check_params(self._network, caller, params)
+        _check_vector(self._network, "MLP.layers", params)
         return self._network.views(params)
 
-    def pack(self, layers: Sequence[tuple[ArrayLike, ArrayLike | None]]) -> Array:
+    def named(self, params: Array) -> dict[str, Array]:
+        """Return the arrays of a flat vector (of parameters, or a gradient) by name, as views.
+
+        A network takes its parameters in three forms, and gives the gradient in the form that it
+        got: the flat vector; this dict, in which a bias may also have the shape ``(1, k)`` or
+        ``(k, 1)``, and w1 may be the key instead of W1; and a list of pairs ``(w, b)``, as `layers`
+        returns. Each call looks into the dict anew: an array that a key was bound to since the last
+        call counts. Arrays that are views of one flat vector, as here, are not copied.
+
+        Parameters
+        ----------
+        params : ndarray
+            The flat vector, ``(size,)`` of any dtype.
+
+        Returns
+        -------
+        dict of ndarray
+            ``W1, b1, W2, b2, ...``; behind those of a normalized layer its ``gain1, shift1``.
+            Writing to them changes `params`.
+
+        Raises
+        ------
+        TypeError
+            If `params` is no NumPy array: there would be nothing to view.
+        ValueError
+            For another shape.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> net = fg.MLP((4, 2), (None,), "mse", dtype="float64")
+        >>> params = net.named(net.init())
+        >>> value, grads = net.value_and_grad(params, [1.0, 2.0, 3.0, 4.0], [0.0, 0.0])
+        >>> {key: grad.shape for key, grad in grads.items()}
+        {'W1': (4, 2), 'b1': (2,)}
+        """
+        _check_vector(self._network, "MLP.named", params)
+        return named_form(self._network).views(self._network, params)  # type: ignore[no-any-return]
+
+    def pack(
+        self, layers: Sequence[tuple[ArrayLike, ArrayLike | None]] | dict[str, ArrayLike]
+    ) -> Array:
         """Return the flat vector of weights and biases ``[(w1, b1), (w2, b2), ...]``.
 
         Where hidden layers are normalized: ``[(w1, b1), (gain1, shift1), (w2, b2), ...]``.
 
         Parameters
         ----------
-        layers : sequence of pairs of array_like
+        layers : sequence of pairs of array_like, or a dict
             Per layer w of shape ``(d, k)`` and b of shape ``(k,)``, ``(1, k)`` or ``(k, 1)``;
             columns: w ``(k, d)``. b is None for a network without biases. `gain` and `shift` have
-            the shapes of b.
+            the shapes of b. A dict is one of arrays ``W1, b1, ...``: see `named`.
 
         Returns
         -------
@@ -203,6 +242,8 @@ class BaseMLP:
         array([1., 2., 3.])
         """
         caller = "MLP.pack"
+        if isinstance(layers, dict):
+            return np.array(vector_of(self._network, caller, layers))
         if not hasattr(layers, "__iter__"):
             kind = type(layers).__name__
             raise TypeError(f"{caller}: layers is a {kind}: give a pair (w, b) per layer")
@@ -240,3 +281,10 @@ class BaseMLP:
                     )
                 place[...] = as_native(array, self.dtype).reshape(place.shape)
         return params
+
+
+def _check_vector(network: Architecture, caller: str, params: Any) -> None:
+    """Raise unless `params` is a NumPy array of the network's size."""
+    if not isinstance(params, np.ndarray):
+        raise TypeError(f"{caller}: params is a {type(params).__name__}: give a NumPy array")
+    check_params(network, caller, params)

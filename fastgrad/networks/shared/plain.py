@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad.arrays import Array, as_array, as_native, deliver
-from fastgrad.networks.shared.base import BaseMLP
 from fastgrad.networks.shared.epochs import State, train
 from fastgrad.networks.shared.fit_arguments import (
     CALLER,
@@ -22,13 +21,15 @@ from fastgrad.networks.shared.fit_arguments import (
     check_resumed,
     check_some,
 )
+from fastgrad.networks.shared.forms import Outputs, Parameters, arrays_of, flat_of, vector_of
+from fastgrad.networks.shared.plain_opened import PlainOpenedMLP
 from fastgrad.networks.shared.samples import Samples, checked_samples, inputs_of, native_params
 from fastgrad.networks.shared.training import FitResult, FitState
 from fastgrad.optimizers import Optimizer
 from fastgrad.results import check_out
 
 
-class PlainMLP(BaseMLP):
+class PlainMLP(PlainOpenedMLP):
     """An MLP whose package computes a batch at a time."""
 
     kind: type[Any]  # the package's optimizers
@@ -56,13 +57,13 @@ class PlainMLP(BaseMLP):
         raise NotImplementedError
 
     # -- forward and backward -----------------------------------------------------------------
-    def predict(self, params: ArrayLike, x: ArrayLike, out: Array | None = None) -> Array:
+    def predict(self, params: Parameters, x: ArrayLike, out: Array | None = None) -> Array:
         """Return the last layer's output: ``(n, k)``, for columns ``(k, n)``, or ``(k,)``.
 
         Parameters
         ----------
-        params : array_like
-            The flat vector.
+        params : array_like, dict or list
+            The flat vector, or another form: see `named`.
         x : array_like
             Rows ``(n, d)``, columns ``(d, n)``, or one sample ``(d,)``.
         out : ndarray, optional
@@ -74,8 +75,8 @@ class PlainMLP(BaseMLP):
             Of the network's dtype.
         """
         caller, network = "MLP.predict", self._network
-        params, x = as_array(caller, "params", params), as_array(caller, "x", x)
-        p, rows = native_params(network, caller, params), inputs_of(network, caller, x)
+        p, x = vector_of(network, caller, params), as_array(caller, "x", x)
+        rows = inputs_of(network, caller, x)
         n, k, into = len(rows), network.outputs, None
         shape = (k,) if x.ndim == 1 else (k, n) if network.columns else (n, k)
         if out is not None:
@@ -86,7 +87,7 @@ class PlainMLP(BaseMLP):
 
     def value_and_grad(
         self,
-        params: ArrayLike,
+        params: Parameters,
         x: ArrayLike,
         target: ArrayLike | None = None,
         weights: ArrayLike | None = None,
@@ -96,8 +97,8 @@ class PlainMLP(BaseMLP):
 
         Parameters
         ----------
-        params : array_like
-            The flat vector.
+        params : array_like, dict or list
+            The flat vector, or another form: see `named`.
         x : array_like
             Rows ``(n, d)``, columns ``(d, n)``, or one sample ``(d,)``.
         target : array_like, optional
@@ -112,21 +113,20 @@ class PlainMLP(BaseMLP):
         -------
         value : float
         grad : ndarray
-            A flat vector; `layers` gives its parts. Of the network's dtype, or float64 if `params`
-            is.
+            In the form of `params`; `layers` gives a flat vector's parts. Of the network's dtype,
+            or float64 if `params` is.
         """
         caller, network = "MLP.value_and_grad", self._network
-        params, x = as_array(caller, "params", params), as_array(caller, "x", x)
+        flat, form = flat_of(network, caller, params)
+        vector, x = as_array(caller, "params", flat), as_array(caller, "x", x)
         target = None if target is None else as_array(caller, "target", target)
-        p, dtype = native_params(network, caller, params), network.gradient_dtype(params)
-        data, into = checked_samples(network, caller, x, target, weights), None
-        if out is not None:
-            inputs = {"params": params, "x": x, "target": target, "weights": weights}
-            into = check_out(caller, "out", out, (self.size,), dtype, inputs)
+        p, dtype = native_params(network, caller, vector), network.gradient_dtype(vector)
+        data = checked_samples(network, caller, x, target, weights)
+        inputs = arrays_of(params) | {"x": x, "target": target, "weights": weights}
+        outputs = Outputs(network, caller, out, form, dtype, inputs)
         value, grad = self._gradient(p, data, slice(None))
         value += self._penalties(p, grad)
-        grad = deliver(grad, dtype, into)
-        return value, grad if out is None else out
+        return value, outputs.deliver(grad)
 
     def _gradient(self, params: Array, data: Samples, samples: Any) -> tuple[float, Array]:
         """Return loss and gradient of some samples, without the penalties."""
@@ -151,7 +151,7 @@ class PlainMLP(BaseMLP):
     # -- training -----------------------------------------------------------------------------
     def fit(
         self,
-        params: ArrayLike | None,
+        params: Parameters | None,
         x: ArrayLike,
         target: ArrayLike | None = None,
         optimizer: Optimizer | None = None,
@@ -171,8 +171,8 @@ class PlainMLP(BaseMLP):
 
         Parameters
         ----------
-        params : array_like
-            Where to start; not changed. None with ``resume``.
+        params : array_like, dict or list
+            Where to start, in any form; not changed. None with ``resume``.
         x, target : array_like
             As in `value_and_grad`.
         optimizer : Optimizer, optional
@@ -213,7 +213,7 @@ class PlainMLP(BaseMLP):
         if resume is not None:
             check_resume(resume, State, self.kind, self.size, self.dtype)
         if resume is None or params is not None:
-            given = native_params(network, CALLER, as_array(CALLER, "params", params))
+            given = vector_of(network, CALLER, params)
             if resume is not None:
                 check_resumed(given, resume)
         p: Array = given.copy() if resume is None else resume.last.copy()
