@@ -1299,6 +1299,14 @@ _WRAPPERS = [
         "a + np.tensordot(t[::-1], r, 1)", "directions come in another order",
     ),
     Fault(
+        "cli-check-status", "command/cli.py", "int(not report) if all(through)",
+        "int(report.state == 'no') if all(through)", "a wrong gradient exits with 0",
+    ),
+    Fault(
+        "cli-check-path", "command/check.py", "sys.path.insert(0, str(path.resolve().parent))",
+        "pass", "a script cannot import its neighbours",
+    ),
+    Fault(
         "check-noise", "gradcheck/noise.py", "(noise, _along(", "(least, _along(",
         "the rounding of a float32 network is taken for that of its Python float",
     ),

@@ -1,4 +1,4 @@
-"""The command line: ``fastgrad compare``, ``fastgrad info`` and ``fastgrad warmup``."""
+"""The command line: ``fastgrad compare``, ``info``, ``warmup`` and ``check``."""
 
 from __future__ import annotations
 
@@ -50,8 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 if a check of ``compare`` fails or ``warmup`` cannot store what it compiled; 2 for
-        bad arguments, too little memory, or output that cannot be written; 130 after Ctrl-C.
+        0; 1 if a check of ``compare`` fails, ``warmup`` cannot store what it compiled, or ``check``
+        finds a gradient wrong or cannot tell; 2 for bad arguments, a script that cannot be checked,
+        too little memory, or output that cannot be written; 130 after Ctrl-C.
     """
     try:
         status = _run(argv)
@@ -149,7 +150,32 @@ def _parser() -> argparse.ArgumentParser:
     warm.add_argument("--dtype", choices=(*DTYPES, "both"), default="both", help="default: both")
     warm.set_defaults(command=_warmup)
 
-    for command in (compare, warm):
+    check = commands.add_parser(
+        "check",
+        help="say which gradients of a script are wrong, and what the mistake is",
+        description="Run a script that defines loss, params and grads, or net, params, grads, x "
+        "and target; compare the gradients with the loss, and say which are wrong, where the "
+        "mistake enters and what it is (fastgrad.diagnose). Exit status 1 if a gradient is wrong "
+        "or cannot be told, 2 if the script cannot be checked. What stands under "
+        'if __name__ == "__main__" is not run.',
+    )
+    add = check.add_argument
+    add("script", type=_script, metavar="FILE.py[:NAME]",
+        help="the script; NAME is a function of it, without arguments, that returns "
+        "(loss, params, grads) or (net, params, grads, x, target), or a dict of them")  # fmt: skip
+    add("--seconds", type=_seconds, default=2.0, metavar="S",
+        help="about how long differences may take (default: 2)")  # fmt: skip
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the entries that are drawn (default: 0)",
+    )
+    add("--plot", type=_plot, metavar="FILE.png", help="draw heat maps (needs matplotlib)")
+    check.set_defaults(command=_check)
+
+    for command in (compare, warm, check):
         command.add_argument(
             "--progress", action=argparse.BooleanOptionalAction,
             help="show a progress bar (default: if standard error is a terminal)",
@@ -209,6 +235,22 @@ def _plot(text: str) -> Path:
             "there is no matplotlib here: pip install 'fastgrad[plot]', or leave --plot out"
         )
     return path
+
+
+def _script(text: str) -> tuple[Path, str | None]:
+    from fastgrad.command.check import split_name
+
+    path, name = split_name(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {path}")
+    return path, name
+
+
+def _seconds(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds: give more than 0")
 
 
 def _items(text: str) -> list[str]:
@@ -331,3 +373,18 @@ def _warmup(args: argparse.Namespace) -> int:
         _complain(f"kernels are not kept in {place}, so every process compiles again: {why}")
         return 1
     return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from fastgrad.command.check import NotChecked, check_script
+
+    path, name = args.script
+    try:
+        report = check_script(path, name, args.seconds, args.seed, args.progress)
+    except NotChecked as error:
+        _complain(str(error))
+        return 2
+    through = [_printed(str(report))]
+    if args.plot is not None:
+        through.append(_written(args.plot, lambda: report.plot().savefig(args.plot)))
+    return int(not report) if all(through) else 2
