@@ -1735,8 +1735,8 @@ _NETWORKS = [
     ),
     Fault(
         "job-own-x", "networks/shared/samples.py",
-        "x, target = own_view(x), None if target is None else own_view(target)",
-        "x, target = x, target", "a job reads headers that the caller may change",
+        "x = x if isinstance(x, SparseParts) else own_view(x)",
+        "x = x", "a job reads headers that the caller may change",
     ),
     Fault(
         "out-own-view", "results.py", "out = own_view(given)", "out = given",
@@ -2690,6 +2690,34 @@ _SPARSE = [
         'if need is NEED or "x" not in names:',
         "if True:",
         "a gradient of x that was asked for is silently None",
+    ),
+    Fault(
+        "sparse-turn",
+        "kernels/network/sparse.py",
+        "0 if word(run, now.OPENS) else 1",
+        "1",
+        "threads add to what the gradient held",
+    ),
+    Fault(
+        "sparse-piece",
+        "kernels/network/sparse.py",
+        "while read_shared(added) < block:",
+        "while read_shared(added) < 0:",
+        "two threads add to the same rows, in any order",
+    ),
+    Fault(
+        "sparse-cost",
+        "networks/sparse_input.py",
+        "row[at.B] = self.start + d * k if self.dense.bias else -1",
+        "row[at.B] = self.start + d * k",
+        "a network without a bias adds weights of the next layer",
+    ),
+    Fault(
+        "sparse-target",
+        "networks/shared/samples.py",
+        "if isinstance(inputs, SparseSamples):  # once",
+        "if False:  # once",
+        "targets of another dtype are converted in windows, which a sparse x does not have",
     ),
     Fault(
         "sparse-lines",

@@ -88,6 +88,8 @@ LIKELY = {
     "kernels/product/sparse_rows.py": ("test_sparse.py",),
     "layers/sparse_rows.py": ("test_sparse.py",),
     "layers/sparse_arguments.py": ("test_sparse.py",),
+    "kernels/network/sparse.py": ("test_sparse_networks.py",),
+    "networks/sparse_input.py": ("test_sparse_networks.py",),
     "kernels/elementwise/rows.py": _ACTIVATION,
     "kernels/elementwise/softmax.py": ("test_softmax.py", *_ACTIVATION),
     "kernels/calls/pyobject.py": ("test_strided.py", *_LOSS, *_DENSE, "test_network.py"),

@@ -107,7 +107,8 @@ def unit(name: str) -> Unit:
         return Unit("elementwise.loss_terms", (f"terms_{row}",), argument=row)
     if kind == "stage":
         stages = ("forward", "backward", "pack") if row in PACKING else ("forward", "backward")
-        return Unit(f"network.{row}", tuple(f"stage_{s}_{row}" for s in stages), ("layer",))
+        needs = ("layer", "sparse") if row == "sparse" else ("layer",)
+        return Unit(f"network.{row}", tuple(f"stage_{s}_{row}" for s in stages), needs)
     if kind == "update":
         return Unit("network.update", (f"update_{row}",), argument=row)
     return UNITS[name]

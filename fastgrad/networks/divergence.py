@@ -7,6 +7,7 @@ import numpy as np
 from fastgrad.networks.job import WINDOW
 from fastgrad.networks.plan import Network
 from fastgrad.networks.shared.samples import Samples
+from fastgrad.networks.shared.sparse_samples import SparseSamples
 
 
 def what_diverged(
@@ -39,7 +40,15 @@ def first_bad_sample(network: Network, data: Samples) -> tuple[str, int] | None:
     for first in range(0, len(data.x), step):
         x, target = data.converted(slice(first, first + step), network.dtype)
         found = [("x", x)] if data.labels or target is None else [("x", x), ("target", target)]
-        rows = [(name, ~np.isfinite(array).all(axis=1)) for name, array in found]
+        rows = [
+            (
+                name,
+                array.not_finite()
+                if isinstance(array, SparseSamples)
+                else ~np.isfinite(array).all(axis=1),
+            )
+            for name, array in found
+        ]
         bad = [(int(wrong.argmax()), name) for name, wrong in rows if wrong.any()]
         if bad:
             sample, name = min(bad, key=lambda pair: pair[0])

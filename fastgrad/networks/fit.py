@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from fastgrad.arrays import Array, as_array
 from fastgrad.kernels.toolchain.undisturbed import interrupts_deferred
+from fastgrad.layers.dense_arguments import x_argument
 from fastgrad.networks.plan import Network
 from fastgrad.networks.shared.fit_arguments import (
     CALLER,
@@ -73,11 +74,11 @@ def _run(
     options: FitOptions,
 ) -> None:
     """Check the arguments and train."""
-    x = as_array(CALLER, "x", x)
+    inputs = x_argument(CALLER, "x", x, "columns" if run.network.columns else "rows")
     goal = None if target is None else as_array(CALLER, "target", target)
-    data = checked_samples(run.network, CALLER, x, goal, weights)
+    data = checked_samples(run.network, CALLER, inputs, goal, weights)
     options = options.checked()
-    check_some(x, len(data.x))
+    check_some(inputs, len(data.x))
     run.prepare(data, options, validation_samples(run.network, options.validation))
     with Progress(options.progress) as bar:
         run.go(options.epochs, options.callback, bar if options.progress else None)

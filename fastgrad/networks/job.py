@@ -21,6 +21,7 @@ from fastgrad.kernels.network import plan_table as at
 from fastgrad.kernels.toolchain.target import BATCH_BLOCK
 from fastgrad.networks.plan import Network
 from fastgrad.networks.shared.samples import Samples
+from fastgrad.networks.shared.sparse_samples import SparseSamples
 from fastgrad.networks.shared.training import Reached
 from fastgrad.networks.weighing import Weighing
 
@@ -61,6 +62,8 @@ class Job:
     ) -> None:
         from fastgrad.kernels.calls.entry import plain_function
 
+        if isinstance(data.x, SparseSamples):
+            network = network.for_sparse()
         self.network, self.data, self.batch = network, data, batch
         self.count = len(data.x)
         self.plan = network.plan() if data.weights is None else network.weighted_plan()
@@ -69,9 +72,13 @@ class Job:
         last = self.count % batch
         self.per_pass = self.count // batch * self.per_batch + -(-last // BATCH_BLOCK)
         # Blocks of one batch, or of a prediction, are independent.
-        shares = threads.shares(self.count * network.cost)
+        shares = threads.shares(self.count * network.cost_of(data.x))
         self.parts = min(shares, self.per_pass if out is not None else self.per_batch)
-        cost = min(batch, BATCH_BLOCK) * network.cost + BLOCK_COST + STEP_COST * network.size
+        cost = (
+            min(batch, BATCH_BLOCK) * network.cost_of(data.x)
+            + BLOCK_COST
+            + STEP_COST * network.size
+        )
         self.first_piece = max(1, FIRST_PIECE // cost)
         self.work = plain_function(*self.kernel, network.dtype.name, words=2)
         words = self.words = np.zeros(self.table, INT64)
@@ -213,11 +220,17 @@ class Job:
             self._attach_weights(np.ascontiguousarray(data.weights[where]), first)
         return last
 
-    def _attach(self, x: Array, target: Array | None, first: int) -> None:
+    def _attach(self, x: Any, target: Array | None, first: int) -> None:
         """Point the job at arrays that begin with sample `first`, as if they began with 0."""
         self.attached, words = (x, target), self.words
-        words[at.X_AT] = x.ctypes.data - first * x.strides[0]
-        words[at.X_ROW], words[at.X_COL] = (step // x.itemsize for step in x.strides)
+        if isinstance(x, SparseSamples):  # a sample's x are two words of indptr
+            words[at.X_AT] = x.indptr.ctypes.data
+            words[at.X_ROW], words[at.X_COL] = 8 // self.network.dtype.itemsize, 1
+            words[at.INDICES], words[at.VALUES] = x.indices.ctypes.data, x.data.ctypes.data
+            words[at.WIDE] = x.indices.itemsize == 8
+        else:
+            words[at.X_AT] = x.ctypes.data - first * x.strides[0]
+            words[at.X_ROW], words[at.X_COL] = (step // x.itemsize for step in x.strides)
         words[at.LABELS] = self.data.labels
         if target is not None:
             words[at.T_AT] = target.ctypes.data - first * target.strides[0]

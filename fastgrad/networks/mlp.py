@@ -166,6 +166,7 @@ class MLP(OpenedMLP):
             The flat vector, or another form: see `named`.
         x : array_like
             Rows ``(n, d)``, columns ``(d, n)``, or one sample ``(d,)``.
+            Samples in rows may be a SciPy sparse matrix or array (CSR, CSC or COO).
         out : ndarray, optional
             Where to put it: of the shape below and the network's dtype, sharing no memory with
             `params` or `x`.
@@ -227,6 +228,8 @@ class MLP(OpenedMLP):
         x : array_like
             Rows ``(n, d)``, columns ``(d, n)``, or one sample ``(d,)``. It may be a read-only
             `numpy.memmap` far larger than memory.
+            Samples in rows may be a SciPy sparse matrix or array (CSR, CSC or COO): the bits are
+            those of ``x.toarray()``, see `dense_forward`.
         target : array_like
             Of the shape of the output, or integer classes ``(n,)`` for softmax cross-entropy; None
             for losses of one array.
@@ -312,6 +315,7 @@ class MLP(OpenedMLP):
             As in `value_and_grad`. They are never reordered, and used in place. What is not
             of the network's dtype is converted once if that makes at most 64 MiB, else a few
             samples at a time; classes that are not contiguous int64 always once.
+            A sparse x is never made dense: batches are rows of its CSR form, made once.
         optimizer : Optimizer, optional
             One of `optimizers`. Default: ``Adam()``; with `resume` that of the result.
             Its weight decay is for weights, not for biases, gains and shifts, or for those of

@@ -26,6 +26,8 @@ from fastgrad.arrays import (
 from fastgrad.calls import Call
 from fastgrad.kernels.flags import SUM
 from fastgrad.kernels.network import plan_table as at
+from fastgrad.layers.dense_arguments import x_argument
+from fastgrad.layers.sparse_arguments import SparseParts
 from fastgrad.losses.detailed import sums
 from fastgrad.networks.job import WINDOW, Job
 from fastgrad.networks.plan import Network
@@ -60,16 +62,17 @@ class Passes:
 
     def predict(self, caller: str, params: Array, x: Array, out: Array | None) -> Array:
         """Return the last layer's output for every sample."""
-        if self.direct_predict is None and self.called_again("predict"):
+        sparse = isinstance(x, SparseParts)
+        if self.direct_predict is None and not sparse and self.called_again("predict"):
             from fastgrad.kernels.calls.entry import entry
 
             self.words = self.network.plan().words
             self.direct_predict = entry("predict", "network_predict", self.dtype.name)
-        if self.direct_predict is not None and out is None:
+        if self.direct_predict is not None and out is None and not sparse:
             y = self._converted(self.direct_predict, params, x)
             if y is not None:
                 return y  # type: ignore[no-any-return]
-        x, network = own_view(x), self.network
+        x, network = x if sparse else own_view(x), self.network
         p, inputs = native_params(network, caller, params), inputs_of(network, caller, x)
         n, k, into = len(inputs), network.outputs, None
         if out is not None:
@@ -92,12 +95,13 @@ class Passes:
         out: Array | None,
     ) -> tuple[float, Array]:
         """Return the loss and its gradient with respect to `params`."""
-        if self.direct is None and self.called_again("gradient"):
+        sparse = isinstance(x, SparseParts)
+        if self.direct is None and not sparse and self.called_again("gradient"):
             from fastgrad.kernels.calls.entry import entry
 
             self.words = self.network.plan().words
             self.direct = entry("network", "network_value_and_grad", self.dtype.name)
-        if self.direct is not None and out is None:
+        if self.direct is not None and out is None and not sparse:
             pair = self._converted(self.direct, params, x, target)
             if pair is not None:
                 return pair[0], deliver(pair[1], self.network.gradient_dtype(params), None)
@@ -112,8 +116,8 @@ class Passes:
             pair = self._weighted_in_kind(params, x, target, weights, out)
         if pair is not None:
             return pair  # type: ignore[no-any-return]
-        caller = "MLP.value_and_grad"
-        params, x = as_array(caller, "params", params), as_array(caller, "x", x)
+        caller, layout = "MLP.value_and_grad", "columns" if self.network.columns else "rows"
+        params, x = as_array(caller, "params", params), x_argument(caller, "x", x, layout)
         goal = None if target is None else as_array(caller, "target", target)
         return self._by_job(caller, params, x, goal, out, as_array(caller, "weights", weights))
 
@@ -335,7 +339,17 @@ class _Prediction(Call):
     def check(self, arrays: tuple[Any, ...], how: Passes) -> tuple[Array | None, ...]:
         """See `Call`. `finish` checks the shapes."""
         named = zip(self.names, arrays, strict=True)
-        return tuple([None if a is None else as_array(self.function, n, a) for n, a in named])
+        layout = "columns" if how.network.columns else "rows"
+        return tuple(
+            [
+                None
+                if a is None
+                else x_argument(self.function, n, a, layout)
+                if n == "x"
+                else as_array(self.function, n, a)
+                for n, a in named
+            ]
+        )
 
     def finish(
         self, arrays: tuple[Any, ...], given: tuple[Any, ...], outs: tuple[Any, ...], how: Passes

@@ -10,11 +10,15 @@ import numpy as np
 
 from fastgrad import threads
 from fastgrad.arguments import REDUCTIONS
-from fastgrad.arrays import Array
+from fastgrad.arrays import INT64, Array
 from fastgrad.kernels.network import plan_table as at
 from fastgrad.kernels.network.plan_table import Plan, make_plan
 from fastgrad.kernels.toolchain.undisturbed import COMPILE_LOCK
+from fastgrad.layers.sparse_arguments import SparseParts
+from fastgrad.layers.sparse_rows import sparse_rows
 from fastgrad.networks.shared.architecture import Architecture
+from fastgrad.networks.shared.sparse_samples import SparseSamples
+from fastgrad.networks.sparse_input import sparse_input
 
 
 class Network(Architecture):
@@ -28,6 +32,8 @@ class Network(Architecture):
         # Workspaces that no call is using, kept as long as the network.
         self.spaces: list[Array] = []
         self.part_spaces: list[Array] = []
+        self.plan_layers: Sequence[Any] = self.layers
+        self._sparse: Network | None = None
         self._plan: Plan | None = None
         self._detailed_plan: Plan | None = None
 
@@ -50,7 +56,7 @@ class Network(Architecture):
             with COMPILE_LOCK.lock:
                 if self._plan is None:
                     self._plan = make_plan(
-                        self.layers,
+                        self.plan_layers,
                         dtype,
                         self.size,
                         self.columns,
@@ -60,6 +66,26 @@ class Network(Architecture):
                         self.back,
                     )
         return self._plan
+
+    def for_sparse(self) -> Network:
+        """Return this network with a plan, and workspaces, for a sparse x."""
+        if self._sparse is None:
+            made, first = replace(self), self.layers[0]
+            made.plan_layers = [sparse_input(first, self.dtype.itemsize), *self.layers[1:]]
+            made.cost -= 3 * first.inputs * first.outputs  # as many products as there are entries
+            self._sparse = made
+        return self._sparse
+
+    def _sparse_samples(self, caller: str, x: SparseParts) -> SparseSamples:
+        rows = sparse_rows(caller, "x", x, self.dtype)
+        starts = rows.indptr.astype(INT64, copy=False)
+        return SparseSamples(starts, rows.indices, rows.data, self.inputs)
+
+    def cost_of(self, x: Any) -> int:
+        """Return the multiply-adds of a sample, forward and backward."""
+        if not isinstance(x, SparseSamples):
+            return self.cost
+        return self.cost + 3 * self.layers[0].outputs * -(-len(x.indices) // max(len(x), 1))
 
     def detailed_plan(self) -> Plan:
         """Return the plan whose loss knows of weights (`kernels.network.loss`)."""
@@ -82,9 +108,12 @@ class Network(Architecture):
     def takes(self, *arrays: Array) -> bool:
         """Return whether kernels read these arrays as they are."""
         return all(
-            a.dtype == self.dtype
-            and a.flags.aligned
-            and all(step % a.itemsize == 0 for step in a.strides)
+            isinstance(a, SparseSamples)
+            or (
+                a.dtype == self.dtype
+                and a.flags.aligned
+                and all(step % a.itemsize == 0 for step in a.strides)
+            )
             for a in arrays
         )
 

@@ -46,8 +46,10 @@ from fastgrad.kernels.toolchain.target import BATCH_BLOCK, tile
     B,  # offset in the flat vector, in elements; -1 if there is no bias
     W_PACKED, WT_PACKED,  # places from WEIGHTS on; 0 where the weights are used unpacked
     PIECE,  # rows of w whose gradient is a piece
+    # Of the first layer, if x is sparse: its features, and the place of a workspace.
+    FEATURES, ENTRIES_SPACE,
     LAYER,
-) = range(19)  # fmt: skip
+) = range(21)  # fmt: skip
 
 # -- a job ----------------------------------------------------------------------------------------
 (
@@ -66,8 +68,9 @@ from fastgrad.kernels.toolchain.target import BATCH_BLOCK, tile
     TERMS, ALL_TERMS,  # float64: sums of the loss's terms over this batch, over this pass so far
     AT_END,  # address of ``end_batch(job)``, called before the optimizer's step; or 0
     CLIP,  # float64: the greatest norm of a batch's gradient; inf: any
+    INDICES, WIDE, VALUES,  # of a sparse x: addresses, and whether indices have 64 bits
     JOB,
-) = range(31)  # fmt: skip
+) = range(34)  # fmt: skip
 
 # Bytes between places: most places are whole pages long, and without a gap all would start in the
 # same lines of L1 (an Adam epoch of 4-32-16-4: 1.97 to 1.58 ms).

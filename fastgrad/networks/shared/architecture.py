@@ -12,6 +12,8 @@ import numpy as np
 
 from fastgrad.arrays import FLOAT64, Array
 from fastgrad.layers.kinds import Dense, Layer, LayerNorm
+from fastgrad.layers.sparse_arguments import SparseParts, sparse_entries
+from fastgrad.networks.shared.sparse_samples import SparseSamples, samples_of
 from fastgrad.optimizers.optimizer import Optimizer, Range
 
 
@@ -116,6 +118,18 @@ class Architecture:
         """
         wide = params.dtype.kind == "f" and params.dtype.itemsize == 8
         return FLOAT64 if wide else self.dtype
+
+    def sparse_samples(self, caller: str, x: SparseParts) -> SparseSamples:
+        """Return a sparse x as rows of entries; raise if an entry is outside of its shape."""
+        if self.columns:
+            raise ValueError(
+                f"{caller}: x is sparse: networks take that for samples='rows'. Give this one "
+                "x.toarray()"
+            )
+        return self._sparse_samples(caller, x)
+
+    def _sparse_samples(self, caller: str, x: SparseParts) -> SparseSamples:
+        return samples_of(sparse_entries(caller, "x", x), self.inputs)
 
     def takes(self, *arrays: Array) -> bool:
         """Return whether kernels read these arrays as they are: False, there are no kernels."""

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arrays import Array, as_array, as_native, deliver
+from fastgrad.arrays import Array, as_array, deliver
+from fastgrad.layers.dense_arguments import x_argument
 from fastgrad.networks.shared.epochs import State, train
 from fastgrad.networks.shared.fit_arguments import (
     CALLER,
@@ -75,13 +76,14 @@ class PlainMLP(PlainOpenedMLP):
             Of the network's dtype.
         """
         caller, network = "MLP.predict", self._network
-        p, x = vector_of(network, caller, params), as_array(caller, "x", x)
-        rows = inputs_of(network, caller, x)
+        p, own = vector_of(network, caller, params), x_argument(caller, "x", x, self.samples)
+        rows = inputs_of(network, caller, own)
         n, k, into = len(rows), network.outputs, None
-        shape = (k,) if x.ndim == 1 else (k, n) if network.columns else (n, k)
+        shape = (k,) if own.ndim == 1 else (k, n) if network.columns else (n, k)
         if out is not None:
-            into = check_out(caller, "out", out, shape, self.dtype, {"params": params, "x": x})
-        batch = network.turned(as_native(rows, self.dtype))
+            into = check_out(caller, "out", out, shape, self.dtype, {"params": params, "x": own})
+        batch = Samples(rows, None, False, False).converted(slice(None), self.dtype)[0]
+        batch = network.turned(batch)
         y = deliver(self._forward(network.views(p), batch).reshape(shape), self.dtype, into)
         return y if out is None else out
 
@@ -118,7 +120,7 @@ class PlainMLP(PlainOpenedMLP):
         """
         caller, network = "MLP.value_and_grad", self._network
         flat, form = flat_of(network, caller, params)
-        vector, x = as_array(caller, "params", flat), as_array(caller, "x", x)
+        vector, x = as_array(caller, "params", flat), x_argument(caller, "x", x, self.samples)
         target = None if target is None else as_array(caller, "target", target)
         p, dtype = native_params(network, caller, vector), network.gradient_dtype(vector)
         data = checked_samples(network, caller, x, target, weights)
@@ -217,10 +219,10 @@ class PlainMLP(PlainOpenedMLP):
             if resume is not None:
                 check_resumed(given, resume)
         p: Array = given.copy() if resume is None else resume.last.copy()
-        x = as_array(CALLER, "x", x)
+        inputs = x_argument(CALLER, "x", x, self.samples)
         goal = None if target is None else as_array(CALLER, "target", target)
-        data = checked_samples(network, CALLER, x, goal, weights)
-        check_some(x, len(data.x))
+        data = checked_samples(network, CALLER, inputs, goal, weights)
+        check_some(inputs, len(data.x))
 
         def value_and_grad(batch: Array) -> tuple[float, float, Array]:
             value, grad = self._gradient(p, data, batch)

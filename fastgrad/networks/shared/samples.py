@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgrad.arrays import INT64, Array, as_native
+from fastgrad.layers.sparse_arguments import SparseParts
 from fastgrad.loss_arguments import (
     are_classes,
     check_not_all_zero,
@@ -18,13 +19,14 @@ from fastgrad.loss_arguments import (
 )
 from fastgrad.loss_arguments import check_classes as check_classes_of
 from fastgrad.networks.shared.architecture import Architecture
+from fastgrad.networks.shared.sparse_samples import SparseSamples
 from fastgrad.results import own_view
 
 
 class Samples(NamedTuple):
     """Checked inputs and targets, one sample per row; views of the caller's arrays."""
 
-    x: Array  # (n, d)
+    x: Any  # (n, d), an array or `SparseSamples`
     target: Array | None  # (n, k), or the classes (n,)
     labels: bool
     native: bool  # whether the kernel reads both as they are
@@ -32,9 +34,11 @@ class Samples(NamedTuple):
     # Which samples have no weight, if any: their x becomes 0, as 0 times NaN would be NaN.
     left_out: Array | None = None
 
-    def converted(self, samples: Any, dtype: np.dtype[Any]) -> tuple[Array, Array | None]:
+    def converted(self, samples: Any, dtype: np.dtype[Any]) -> tuple[Any, Array | None]:
         """Return x and target of some samples, converted for the kernel."""
-        x, target = as_native(self.x[samples], dtype), self.target
+        x: Any = self.x[samples]
+        target = self.target
+        x = x.of(dtype) if isinstance(x, SparseSamples) else as_native(x, dtype)
         if target is not None:
             target = target[samples] if self.labels else as_native(target[samples], dtype)
         if self.left_out is not None:
@@ -59,10 +63,11 @@ def native_params(network: Architecture, caller: str, params: Array) -> Array:
 
 
 def checked_samples(
-    network: Architecture, caller: str, x: Array, target: Array | None, weights: Any = None
+    network: Architecture, caller: str, x: Any, target: Array | None, weights: Any = None
 ) -> Samples:
     """Return checked inputs, targets and weights; `target` is None for losses of one array."""
-    x, target = own_view(x), None if target is None else own_view(target)
+    x = x if isinstance(x, SparseParts) else own_view(x)
+    target = None if target is None else own_view(target)
     inputs = inputs_of(network, caller, x)
     n, single = len(inputs), x.ndim == 1
     if weights is not None:
@@ -92,11 +97,13 @@ def checked_samples(
     if network.loss.probabilities:
         check_probabilities(caller, network.loss.name, target)
     goal = target[None] if single else network.turned(target)
+    if isinstance(inputs, SparseSamples):  # once: windows of samples are for arrays
+        goal = as_native(goal, network.dtype)
     return Samples(inputs, goal, False, network.takes(inputs, goal))
 
 
 def _weighted(
-    network: Architecture, caller: str, x: Array, target: Array | None, weights: Any
+    network: Architecture, caller: str, x: Any, target: Array | None, weights: Any
 ) -> Samples:
     """Return checked samples with their weights: what is left out may be anything."""
     n, k, single = len(inputs_of(network, caller, x)), network.outputs, x.ndim == 1
@@ -123,11 +130,13 @@ def _weighted(
     left_out = np.logical_not(given.reshape(n, given.size // max(n, 1)).any(axis=1))
     if not left_out.any():
         return data._replace(weights=given)
+    if isinstance(data.x, SparseSamples):
+        return data._replace(x=data.x.without(left_out), weights=given)
     return data._replace(weights=given, left_out=left_out, native=False)
 
 
-def inputs_of(network: Architecture, caller: str, array: Array) -> Array:
-    """Return x with one sample per row."""
+def inputs_of(network: Architecture, caller: str, array: Any) -> Any:
+    """Return x with one sample per row: an array, or `SparseSamples`."""
     axis = 0 if network.columns else -1
     if array.ndim not in (1, 2) or array.shape[axis] != network.inputs:
         forms = f"({network.inputs}, n)" if network.columns else f"(n, {network.inputs})"
@@ -135,6 +144,8 @@ def inputs_of(network: Architecture, caller: str, array: Array) -> Array:
             f"{caller}: x has shape {array.shape} but the network has {network.inputs} inputs: "
             f"it needs shape {forms} or ({network.inputs},)"
         )
+    if isinstance(array, SparseParts):
+        return network.sparse_samples(caller, array)
     return array[None] if array.ndim == 1 else network.turned(array)
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgrad.arrays import Array, as_array
+from fastgrad.layers.dense_arguments import x_argument
 from fastgrad.networks.shared.architecture import Architecture
 from fastgrad.networks.shared.fit_arguments import CALLER, FitOptions
 from fastgrad.networks.shared.samples import Samples, checked_samples
@@ -32,7 +33,7 @@ def validation_samples(network: Architecture, validation: Any) -> Samples | None
         )
     caller = f"{CALLER}: validation"
     x, target, weights = (*validation, None)[:3]
-    x = as_array(caller, "x", x)
+    x = x_argument(caller, "x", x, "columns" if network.columns else "rows")
     target = None if target is None else as_array(caller, "target", target)
     data = checked_samples(network, caller, x, target, weights)
     if len(data.x) == 0:
