@@ -104,6 +104,8 @@ def check_count(function: str, name: str, value: Any) -> int:
 
 def check_below(function: str, name: str, value: Any, bits: int) -> int:
     """Return `value` as an int, or raise unless it is an integer from 0 to ``2**bits - 1``."""
+    if type(value) is int and 0 <= value < 1 << bits:
+        return value
     index: Any = None if isinstance(value, bool) else value
     try:
         number = operator.index(index)
@@ -117,6 +119,8 @@ def check_below(function: str, name: str, value: Any, bits: int) -> int:
 
 def check_number(function: str, name: str, value: Any) -> float:
     """Return `value` as a float, or raise unless it is a real number."""
+    if type(value) is float:  # a tenth of the time
+        return value
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{function}: {name} is a {type(value).__name__}: give a number")
     try:

@@ -2470,8 +2470,8 @@ _MORE_LAYERS = [
     Fault(
         "batch-norm-momentum",
         "layers/batch_norm.py",
-        "stays * average + (1 - stays) * new",
-        "(1 - stays) * average + stays * new",
+        "average *= stays",
+        "average *= 1 - stays",
         "momentum is what is new, as in PyTorch",
     ),
     Fault(

@@ -13,6 +13,7 @@ from .agents import AGENTS
 from .classifiers import CLASSIFIERS
 from .columns import COLUMNS
 from .recurrent import RECURRENT
+from .regularized import REGULARIZED
 from .script import Script
 from .words import WORDS
 
@@ -21,6 +22,7 @@ __all__ = ["GROUPS", "Script"]
 # Called to make a script: its data is only made where it runs.
 GROUPS: dict[str, tuple[Callable[[], Script], ...]] = {
     "classifiers": CLASSIFIERS,
+    "regularized": REGULARIZED,
     "columns": COLUMNS,
     "agents": AGENTS,
     "words": WORDS,

@@ -114,8 +114,10 @@ def batch_norm_forward(
         )
         if averages is not None and training:
             with np.errstate(all="ignore"):
+                found *= 1 - stays
                 for average, new in zip(averages, found, strict=True):
-                    average[...] = stays * average + (1 - stays) * new
+                    average *= stays
+                    np.add(average, new, out=average, casting="same_kind")
     return norm_results("batch_norm", given, y, (state,), training)
 
 
