@@ -42,6 +42,21 @@ def check_normalize(sizes: tuple[int, ...], normalize: Any) -> None:
         )
 
 
+def check_dropout(hidden: int, dropout: Any) -> tuple[float, ...]:
+    """Return the rate of each hidden layer, or raise unless each is from 0 to below 1."""
+    several = not isinstance(dropout, str | bytes) and hasattr(dropout, "__iter__")
+    rates = tuple(dropout) if several else (dropout,) * hidden
+    if len(rates) != hidden:
+        raise ValueError(
+            f"MLP: {len(rates)} rates of dropout for {hidden} hidden layers: give one number, or "
+            "one per hidden layer"
+        )
+    for rate in rates if several else (dropout,):
+        if not 0 <= check_number("MLP", "dropout", rate) < 1:
+            raise ValueError(f"MLP: dropout is {rate!r}: give a rate from 0 to below 1")
+    return tuple(float(rate) for rate in rates)
+
+
 def check_samples(function: str, name: str, array: Array, samples: str) -> None:
     """Raise unless an array can hold samples in this layout; a vector is one sample."""
     columns = samples == "columns"

@@ -1491,8 +1491,8 @@ _NETWORKS = [
         "read_word(record + FORWARD)", "z is kept where backward wants the slope",
     ),
     Fault(
-        "plan-input-row", "kernels/network/plan.py", "space + word(row - ROW, at.Y)",
-        "space + word(row, at.Y)", "grad_w from a layer's own output",
+        "plan-input-row", "kernels/network/plan.py", "space + word(row - ROW, read)",
+        "space + word(row, read)", "grad_w from a layer's own output",
     ),
     Fault(
         "loss-sum", "kernels/elementwise/loss.py",
@@ -1588,6 +1588,31 @@ _NETWORKS = [
         "validating writes a gradient to address 0",
     ),
     Fault(
+        "drop-block", "kernels/network/dropout.py",
+        "% per_batch * BATCH_BLOCK", "% per_batch",
+        "a second block of a batch drops what the first has dropped, moved by one",
+    ),
+    Fault(
+        "drop-step", "kernels/network/dropout.py",
+        "word(job, at.FIRST_STEP) + word(job, at.STEPS)", "word(job, at.FIRST_STEP)",
+        "every step of a job drops the same elements",
+    ),
+    Fault(
+        "drop-number", "kernels/network/plan_table.py",
+        "sum(other is not None for other in rates[:i])", "0",
+        "all hidden layers drop the same places",
+    ),
+    Fault(
+        "drop-call", "kernels/calls/network.py",
+        "word(plan, at.END_BATCH), 0", "word(plan, at.END_BATCH), 1",
+        "value_and_grad drops without a seed",
+    ),
+    Fault(
+        "drop-read", "kernels/network/plan.py",
+        "read = at.DROPPED if drops and", "read = at.Y if drops and",
+        "grad_w of a layer after dropout is that of x before it",
+    ),
+    Fault(
         "penalty-zero", "kernels/network/batch_end.py",
         "slope = slope if value != zero else zero", "slope = slope",
         "the penalty l1 pulls weights that are 0",
@@ -1623,7 +1648,7 @@ _NETWORKS = [
     ),
     Fault(
         "penalty-call", "kernels/calls/network.py",
-        "job[at.AT_END] = word(plan, at.END_BATCH)", "job[at.AT_END] = 0",
+        "= word(plan, at.END_BATCH), 0", "= 0, 0",
         "the compiled call knows no penalties",
     ),
     Fault(

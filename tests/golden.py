@@ -381,6 +381,7 @@ for _dtype in DTYPES:
     WORKLOADS[f"opened {_dtype}"] = partial(opened, _dtype)
     WORKLOADS[f"penalties {_dtype}"] = partial(network, _dtype, l1=2.0**-7, l2=0.3)
     WORKLOADS[f"weighted network {_dtype}"] = partial(network, _dtype, weighted=True)
+    WORKLOADS[f"network dropout {_dtype}"] = partial(network, _dtype, dropout=0.3)
     WORKLOADS[f"clipped {_dtype}"] = partial(network, _dtype, clipped=True)
     for _name in OPTIMIZERS:
         WORKLOADS[f"steps {_name} {_dtype}"] = partial(steps, _name, _dtype)

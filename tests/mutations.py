@@ -170,6 +170,7 @@ LIKELY = {
     "layers/recurrent.py": ("test_recurrent.py",),
     "nn/recurrent.py": ("test_nn_recurrent.py",),
     "kernels/network/layer_norm.py": ("test_layer_norm.py",),
+    "kernels/network/dropout.py": ("test_mlp_dropout.py",),
     "kernels/network/batch_end.py": ("test_penalties.py", "test_training_options.py"),
     "kernels/elementwise/norm.py": ("test_clip.py", "test_training_options.py"),
     "kernels/network/blocks.py": _NETWORK,

@@ -74,6 +74,7 @@ UNITS = {
     "recurrent": Unit("calls.recurrent", ("recurrent_forward", "recurrent_backward"), ("steps",)),
     "drop": Unit("elementwise.philox", ("drop",)),
     "dropout": Unit("calls.dropout", ("dropout",), ("drop",)),
+    "drop_block": Unit("network.dropout", ("drop_block",), ("drop",)),
     "embedding": Unit("calls.embedding", ("embedding_forward", "embedding_backward")),
     "layer_norm": Unit(
         "calls.layer_norm", ("layer_norm_forward", "layer_norm_backward"), ("layer",)

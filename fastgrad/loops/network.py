@@ -16,6 +16,7 @@ from fastgrad.results import LayerParams, NormParams
 
 from .activations import Activation, FromCallable, resolve
 from .dense import dense_backward, dense_forward
+from .dropout import dropout_backward, dropout_forward
 from .layer_norm import layer_norm_backward, layer_norm_forward
 from .losses import LOSSES, ArrayLoss
 from .optimizers import Adam, Optimizer, clip_norm
@@ -54,10 +55,12 @@ class MLP(PlainMLP):
     def _forward(self, layers: list[Any], x: Array) -> Array:
         return self._keeping(layers, x)[0]
 
-    def _keeping(self, layers: list[Any], x: Array) -> tuple[Array, list[Any]]:
+    def _keeping(
+        self, layers: list[Any], x: Array, draw: tuple[int, int] | None = None
+    ) -> tuple[Array, list[Any]]:
         """Return the last layer's output, and what each layer keeps for the backward pass."""
-        y, caches = x, []
-        for own, layer in zip(layers, self._network.layers, strict=True):
+        y, caches, hidden = x, [], 0
+        for own, layer, rate in zip(layers, self._network.layers, self._network.rates, strict=True):
             cache: Any
             if isinstance(own, NormParams):
                 y, cache = layer_norm_forward(
@@ -65,7 +68,14 @@ class MLP(PlainMLP):
                 )
             else:
                 y, cache = dense_forward(y, own.w, own.b, layer.activation, samples=self.samples)
-            caches.append(cache)
+            dropped = None
+            if rate is not None:
+                if draw is not None:
+                    rows = self._network.turned(y)
+                    rows, dropped = dropout_forward(rows, rate, *draw, layer=hidden)
+                    y = self._network.turned(rows)
+                hidden += 1
+            caches.append((cache, dropped))
         return y, caches
 
     def _backpropagate(
@@ -75,9 +85,10 @@ class MLP(PlainMLP):
         target: Array | None,
         weights: Array | None,
         grads: list[Any],
+        draw: tuple[int, int] | None = None,
     ) -> float:
         grad_y: Any
-        y, caches = self._keeping(layers, x)
+        y, caches = self._keeping(layers, x, draw)
         arrays = (y,) if isinstance(self.loss, ArrayLoss) else (y, target)
         value, grad_y = self.loss.value_and_grad(
             *arrays, self.reduction, self.samples, weights=weights
@@ -89,13 +100,17 @@ class MLP(PlainMLP):
         self, layers: list[Any], caches: list[Any], grad_y: Any, grads: list[Any], need_x: bool
     ) -> Any:
         for i in range(len(layers) - 1, -1, -1):
+            cache, dropped = caches[i]
+            if dropped is not None:
+                turned = self._network.turned
+                grad_y = turned(dropout_backward(turned(grad_y), dropped))
             if isinstance(layers[i], NormParams):
-                norm = layer_norm_backward(grad_y, caches[i])
+                norm = layer_norm_backward(grad_y, cache)
                 grads[i].gain[:], grads[i].shift[:] = norm.gain, norm.shift
                 grad_y = norm.x
                 continue
             need = ("w", "b", "x") if i > 0 or need_x else ("w", "b")
-            grad_y = dense_backward(grad_y, caches[i], need=need, out=grads[i]).x
+            grad_y = dense_backward(grad_y, cache, need=need, out=grads[i]).x
         return grad_y
 
     def _penalize(self, layers: list[Any], grads: list[Any]) -> float:

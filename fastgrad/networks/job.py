@@ -100,11 +100,18 @@ class Job:
         self.pass_terms = np.empty(0)
         self.window = 0  # the words point at samples up to this block
 
-    def begin(self, passes: int = 1, order: Array | None = None, start: Reached = START) -> Job:
+    def begin(
+        self,
+        passes: int = 1,
+        order: Array | None = None,
+        start: Reached = START,
+        draw: tuple[int, int] | None = None,
+    ) -> Job:
         """Go to the start of `passes` passes over the samples in this `order`.
 
         `order` is int64, one row per pass, or None for the samples' own order. Data that are
-        converted window by window allow only one pass at a time.
+        converted window by window allow only one pass at a time. `draw` is the seed of dropout and
+        the number of the first step to come.
         """
         words, floats = self.words, self.floats
         self.order, self.passes, self.blocks = order, passes, passes * self.per_pass
@@ -115,6 +122,10 @@ class Job:
         words[at.PACKING] = words[at.PACKED] = 0
         words[at.STEPS] = start.block // self.per_batch
         floats[at.TERMS], floats[at.ALL_TERMS] = start.terms, start.all_terms
+        words[at.DROPS] = draw is not None and self.network.drops
+        if draw is not None:
+            words.view(np.uint64)[at.SEED] = draw[0]
+            words[at.FIRST_STEP] = draw[1] - int(words[at.STEPS])
         if self.weighing is not None:
             self.plan.words[at.DIVISORS] = self.weighing.of_batches(passes, order)
         if self.data.native:

@@ -30,6 +30,7 @@ __all__ = ["MLP", "LayerParams", "NormParams"]
 
 
 _SETTINGS = ("sizes", "activations", "loss", "reduction", "bias", "samples", "dtype")
+_ADDED = ("normalize", "l1", "l2", "dropout")
 _OF_PROCESS = ("_network", "_passes", "_opened")  # plans, workspaces, compiled functions
 
 
@@ -63,6 +64,12 @@ class MLP(OpenedMLP):
         Penalties on large weights: ``l1 * sum(abs(w)) + l2 / 2 * sum(w**2)`` over all layers' w,
         never biases, gains and shifts, is added to the loss, its gradient ``l1 * sign(w) + l2 * w``
         to that of w. Where w is 0, l1 has the gradient 0.
+    dropout : float or sequence of float
+        Rate at which `fit` sets outputs of hidden layers to 0, after their activation, and divides
+        the others by ``1 - rate``; or one rate per hidden layer. From 0 to below 1. The elements
+        are those that ``fg.dropout_forward(y, rate, seed, step, layer=...)`` drops of a batch's
+        outputs with samples in rows, where layer is 0, 1 ... So they depend on neither threads nor
+        layout. `predict` drops nothing, nor does `value_and_grad` without a `seed`.
 
     Attributes
     ----------
@@ -124,9 +131,10 @@ class MLP(OpenedMLP):
         normalize: str | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
+        dropout: float | Sequence[float] = 0.0,
     ) -> None:
         super().__init__(
-            sizes, activations, loss, reduction, bias, samples, dtype, normalize, l1, l2
+            sizes, activations, loss, reduction, bias, samples, dtype, normalize, l1, l2, dropout
         )
         warn_of_logits(self.activations[-1], self.loss)
 
@@ -150,9 +158,9 @@ class MLP(OpenedMLP):
         if lacking:
             raise ValueError(f"MLP: the pickled network lacks {', '.join(lacking)}")
         # Checked like any other network's settings, since kernels read what follows from them.
-        # No second warning. Pickles of 0.1 have no `normalize`, `l1` and `l2`.
+        # No second warning. Pickles of 0.1 have none of these.
         settings = {name: state[name] for name in _SETTINGS}
-        added = {name: state[name] for name in ("normalize", "l1", "l2") if name in state}
+        added = {name: state[name] for name in _ADDED if name in state}
         self._settle(**settings, **added)
         self.__dict__.update({n: v for n, v in state.items() if n not in self.__dict__})
 
@@ -212,6 +220,9 @@ class MLP(OpenedMLP):
         target: ArrayLike | None = None,
         weights: ArrayLike | None = None,
         out: Array | None = None,
+        *,
+        seed: int | None = None,
+        step: int = 0,
     ) -> tuple[float, Array]:
         """Return the loss, and its gradient with respect to the parameters.
 
@@ -242,6 +253,8 @@ class MLP(OpenedMLP):
         out : ndarray, optional
             Where to put the gradient: ``(size,)`` of the dtype below, then nothing is allocated; or
             in the form of `params`, where a dict's key may also be "dW1" or "grad_W1".
+        seed, step : int
+            With a `seed` layers drop what `fit` would in this step: see `dropout` of `MLP`.
 
         Returns
         -------
@@ -269,8 +282,8 @@ class MLP(OpenedMLP):
         >>> net.value_and_grad([1.0, 1.0], x, target, weights=[3.0, 0.0])
         (9.0, array([ 6., 12.]))
         """
-        if weights is not None:
-            return self._passes.weighted_gradient(params, x, target, weights, out)
+        if weights is not None or seed is not None:
+            return self._passes.unusual_gradient(params, x, target, weights, out, seed, step)
         passes = self._passes
         direct = passes.direct
         if direct is not None:
@@ -327,10 +340,11 @@ class MLP(OpenedMLP):
         shuffle : bool
             Take the samples in a new random order each epoch.
         seed : int
-            Seed of these orders. Every call of `fit` restarts them, and the optimizer's momentum,
-            moments and step count, too: ten calls with ``epochs=1`` use the same order ten times,
-            and are not ``epochs=10``. To train in pieces give `resume`, which ignores `seed`; or
-            at least another seed, or one ``np.random.Generator``, whose orders continue.
+            Seed of these orders, and of dropout, whose key is the first ``rng.integers(2**63)`` and
+            whose steps are the optimizer's. Every call of `fit` restarts them, and the optimizer's
+            momentum, moments and step count, too: ten calls with ``epochs=1`` use the same order
+            ten times, and are not ``epochs=10``. To train in pieces give `resume`, which ignores
+            `seed`; or at least another seed, or one ``np.random.Generator``, whose orders continue.
         progress : bool
             Show epoch, loss and samples per second on stderr.
         callback : callable, optional

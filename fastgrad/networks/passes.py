@@ -31,6 +31,7 @@ from fastgrad.layers.sparse_arguments import SparseParts
 from fastgrad.losses.detailed import sums
 from fastgrad.networks.job import WINDOW, Job
 from fastgrad.networks.plan import Network
+from fastgrad.networks.shared.fit_arguments import check_draw
 from fastgrad.networks.shared.forms import Form, Outputs, arrays_of, flat_of, is_formed
 from fastgrad.networks.shared.samples import Samples, checked_samples, inputs_of, native_params
 from fastgrad.results import check_out, own_view
@@ -107,27 +108,34 @@ class Passes:
                 return pair[0], deliver(pair[1], self.network.gradient_dtype(params), None)
         return self._by_job(caller, params, x, target, out)
 
-    def weighted_gradient(
-        self, params: Any, x: Any, target: Any, weights: Any, out: Any
+    def unusual_gradient(
+        self, params: Any, x: Any, target: Any, weights: Any, out: Any, seed: Any, step: Any
     ) -> tuple[float, Array]:
-        """Return the loss with weights, and its gradient."""
-        pair = self._weighted_directly(params, x, target, weights, out)
+        """Return the loss with weights or dropout, and its gradient."""
+        draw, pair = None, None
+        if seed is not None:
+            draw = check_draw(GRADIENT.function, seed, step)
+        else:
+            pair = self._weighted_directly(params, x, target, weights, out)
         if pair is None and is_formed(params):
-            pair = self._weighted_in_kind(params, x, target, weights, out)
+            pair = self._unusual_in_kind(params, x, target, weights, out, seed, step)
         if pair is not None:
             return pair  # type: ignore[no-any-return]
         caller, layout = "MLP.value_and_grad", "columns" if self.network.columns else "rows"
         params, x = as_array(caller, "params", params), x_argument(caller, "x", x, layout)
         goal = None if target is None else as_array(caller, "target", target)
-        return self._by_job(caller, params, x, goal, out, as_array(caller, "weights", weights))
+        weights = None if weights is None else as_array(caller, "weights", weights)
+        return self._by_job(caller, params, x, goal, out, weights, draw)
 
-    def _weighted_in_kind(self, params: Any, x: Any, target: Any, weights: Any, out: Any) -> Any:
+    def _unusual_in_kind(
+        self, params: Any, x: Any, target: Any, weights: Any, out: Any, seed: Any, step: Any
+    ) -> Any:
         """Return the same, in the form of the parameters."""
         flat, form = flat_of(self.network, GRADIENT.function, params)
         inputs = arrays_of(params) | {"x": x, "target": target, "weights": weights}
         dtype = self.network.gradient_dtype(flat)
         outputs = Outputs(self.network, GRADIENT.function, out, form, dtype, inputs)
-        value, grad = self.weighted_gradient(flat, x, target, weights, outputs.flat)
+        value, grad = self.unusual_gradient(flat, x, target, weights, outputs.flat, seed, step)
         return value, outputs.deliver(grad)
 
     def _weighted_directly(self, params: Any, x: Any, target: Any, weights: Any, out: Any) -> Any:
@@ -176,6 +184,7 @@ class Passes:
         target: Array | None,
         out: Array | None,
         weights: Array | None = None,
+        draw: tuple[int, int] | None = None,
     ) -> tuple[float, Array]:
         """Check all arguments, and return the loss and its gradient."""
         network = self.network
@@ -195,7 +204,7 @@ class Passes:
         usable = into is not None and into.flags.aligned and into.flags.c_contiguous
         usable = usable and dtype is self.dtype
         grad = into if usable and into is not None else np.empty(network.size, self.dtype)
-        job = Job(network, p, grad, data, n).begin()
+        job = Job(network, p, grad, data, n).begin(draw=draw)
         job.run()
         grad = deliver(grad, dtype, into)
         return job.reduced(job.terms), grad if out is None else out

@@ -63,6 +63,7 @@ class Network(Architecture):
                         most,
                         loss,
                         (self.l1, self.l2),
+                        self.rates,
                         self.back,
                     )
         return self._plan

@@ -16,6 +16,7 @@ import numpy as np
 
 from fastgrad.arguments import random_generator
 from fastgrad.arrays import INT64, Array
+from fastgrad.kernels.network import update_table as at
 from fastgrad.networks.divergence import what_diverged
 from fastgrad.networks.job import START, Job
 from fastgrad.networks.plan import Network
@@ -86,6 +87,9 @@ class Training:
         self.data = data = self._converted(data)
         self.n, self.batch, self.shuffle = len(data.x), batch, shuffle
         self.optimizer, self.memory, self.rng = optimizer, memory, rng
+        self.key = None if state is None else state.key  # of dropout
+        if self.key is None and network.drops:
+            self.key = int(rng.integers(1 << 63))
         self.gradient = np.empty(network.size, network.dtype)
         ranges = network.ranges(optimizer, self.p)
         self.table = optimizer.table(memory, self.p, self.gradient, ranges)
@@ -240,7 +244,8 @@ class Training:
             order = self._orders(passes)
         steps = passes * -(-self.n // self.batch)
         self.rates = self.optimizer.take_rates(self.table, steps)
-        job.begin(passes, order, start)
+        draw = None if self.key is None else (self.key, int(self.table[at.STEPS]))
+        job.begin(passes, order, start, draw)
         self.first = len(self.losses)
 
     def _orders(self, passes: int) -> Array:
@@ -327,7 +332,8 @@ class Training:
         if self.job is not None:
             bits = self.rng.bit_generator
             memory = self.optimizer.memory_of(self.table, self.memory.vectors)
-            state = TrainingState(self.optimizer, memory, (type(bits), bits.state), self.begun)
+            generator = type(bits), bits.state
+            state = TrainingState(self.optimizer, memory, generator, self.begun, key=self.key)
         return made_result(self.p, self.losses, self.stopped, state, self.validations)
 
     def what_diverged(self) -> str:

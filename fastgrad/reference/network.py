@@ -30,6 +30,7 @@ from fastgrad.results import LayerParams, NormParams
 
 from .activations import Activation, FromCallable, resolve
 from .dense import dense_backward, dense_forward
+from .dropout import dropout_backward, dropout_forward
 from .layer_norm import layer_norm_backward, layer_norm_forward
 from .losses import LOSSES, ArrayLoss
 from .optimizers import Adam, Optimizer, clip_norm
@@ -58,6 +59,8 @@ class MLP(PlainMLP):
         The dtype of the computation: params, inputs and targets are converted to it.
     normalize : {None, "layer"}
         How hidden layers are normalized before their activation: see `layer_norm`.
+    dropout : float or sequence of float
+        Rate at which outputs of hidden layers are dropped in training.
     l1, l2 : float
         Added to the loss: ``l1 * sum(abs(w)) + l2 / 2 * sum(w**2)`` of the weights.
 
@@ -94,10 +97,12 @@ class MLP(PlainMLP):
     def _forward(self, layers: list[Any], x: Array) -> Array:
         return self._keeping(layers, x)[0]
 
-    def _keeping(self, layers: list[Any], x: Array) -> tuple[Array, list[Any]]:
+    def _keeping(
+        self, layers: list[Any], x: Array, draw: tuple[int, int] | None = None
+    ) -> tuple[Array, list[Any]]:
         """Return the last layer's output, and what each layer keeps for the backward pass."""
-        y, caches = x, []
-        for own, layer in zip(layers, self._network.layers, strict=True):
+        y, caches, hidden = x, [], 0
+        for own, layer, rate in zip(layers, self._network.layers, self._network.rates, strict=True):
             cache: Any
             if isinstance(own, NormParams):
                 y, cache = layer_norm_forward(
@@ -105,7 +110,14 @@ class MLP(PlainMLP):
                 )
             else:
                 y, cache = dense_forward(y, own.w, own.b, layer.activation, samples=self.samples)
-            caches.append(cache)
+            dropped = None
+            if rate is not None:
+                if draw is not None:
+                    rows = self._network.turned(y)
+                    rows, dropped = dropout_forward(rows, rate, *draw, layer=hidden)
+                    y = self._network.turned(rows)
+                hidden += 1
+            caches.append((cache, dropped))
         return y, caches
 
     def _backpropagate(
@@ -115,8 +127,9 @@ class MLP(PlainMLP):
         target: Array | None,
         weights: Array | None,
         grads: list[Any],
+        draw: tuple[int, int] | None = None,
     ) -> float:
-        y, caches = self._keeping(layers, x)
+        y, caches = self._keeping(layers, x, draw)
         arrays = (y,) if isinstance(self.loss, ArrayLoss) else (y, target)
         value, grad_y = self.loss.value_and_grad(
             *arrays, self.reduction, self.samples, weights=weights
@@ -129,11 +142,15 @@ class MLP(PlainMLP):
     ) -> Any:
         for i in reversed(range(len(layers))):
             grad: Any
+            cache, dropped = caches[i]
+            if dropped is not None:
+                turned = self._network.turned
+                grad_y = turned(dropout_backward(turned(grad_y), dropped))
             if isinstance(layers[i], NormParams):
-                grad = layer_norm_backward(grad_y, caches[i])
+                grad = layer_norm_backward(grad_y, cache)
             else:
                 need = ("x", "w", "b") if i > 0 or need_x else ("w", "b")
-                grad = dense_backward(grad_y, caches[i], need=need)
+                grad = dense_backward(grad_y, cache, need=need)
             for name, own in zip(grads[i]._fields, grads[i], strict=True):
                 if own is not None:  # faster than out=, which checks for shared memory
                     own[...] = getattr(grad, name)

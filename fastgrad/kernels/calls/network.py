@@ -64,7 +64,7 @@ def job_opener(dtype_name: str) -> Any:
         job[at.STOP] = (n + BATCH_BLOCK - 1) // BATCH_BLOCK
         job[at.PASS], job[at.PASS_TERMS] = job[at.STOP], 0
         job[at.NEXT], job[at.COMMITTED], job[at.STEPS] = 0, 0, 0
-        job[at.AT_END] = word(plan, at.END_BATCH)
+        job[at.AT_END], job[at.DROPS] = word(plan, at.END_BATCH), 0
         numbers = as_pointer(job_at, wide)
         numbers[at.ALL_TERMS], numbers[at.CLIP] = 0.0, math.inf
         return n

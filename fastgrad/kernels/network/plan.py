@@ -57,6 +57,7 @@ def build(dtype_name: str) -> str:
         run = as_pointer(run_at, types.intp)
         plan, space = run[now.PLAN], run[now.SPACE]
         layers = word(plan, at.LAYERS)
+        drops = word(run[now.JOB], at.DROPS) != 0
         for i in range(layers):
             row = plan + FIRST + i * ROW
             kept = word(row, at.KEPT)
@@ -68,6 +69,9 @@ def build(dtype_name: str) -> str:
             run[now.Y], run[now.Z], run[now.ACTIVATION] = y, z, activation
             call_address(word(row, at.FORWARD), (row, run_at))
             run[now.X], run[now.X_ROW], run[now.X_COL] = y, word(row, at.OUTPUTS), 1
+            if drops and word(row, at.DROP) != 0:
+                run[now.X] = space + word(row, at.DROPPED)
+                call_address(word(row, at.DROP), (row, run_at, y, run[now.X]))
 
     @kernel
     def backward(run_at: int, x: int, x_row: int, x_col: int) -> None:
@@ -75,10 +79,13 @@ def build(dtype_name: str) -> str:
         run = as_pointer(run_at, types.intp)
         plan, space, m = run[now.PLAN], run[now.SPACE], run[now.SAMPLES]
         g, other = space + word(plan, at.GRAD), space + word(plan, at.OTHER_GRAD)
+        drops = word(run[now.JOB], at.DROPS) != 0
         for j in range(word(plan, at.LAYERS)):
             i = word(plan, at.LAYERS) - 1 - j
             row = plan + FIRST + i * ROW
             activation, k = word(row, at.ACTIVATE_BACK), word(row, at.OUTPUTS)
+            if drops and word(row, at.DROP) != 0:
+                call_address(word(row, at.DROP), (row, run_at, g, g))
             if activation != 0:
                 saved = word(row, at.KEPT)
                 if saved == 0:
@@ -86,7 +93,8 @@ def build(dtype_name: str) -> str:
                 call_address(activation, (g, k, space + saved, k, g, k, m, k))
             run[now.X], run[now.X_ROW], run[now.X_COL] = x, x_row, x_col
             if i > 0:
-                run[now.X], run[now.X_ROW] = space + word(row - ROW, at.Y), word(row, at.INPUTS)
+                read = at.DROPPED if drops and word(row - ROW, at.DROP) != 0 else at.Y
+                run[now.X], run[now.X_ROW] = space + word(row - ROW, read), word(row, at.INPUTS)
                 run[now.X_COL] = 1
             run[now.GRAD], run[now.GRAD_X] = g, other if i > 0 else 0
             call_address(word(row, at.BACKWARD), (row, run_at))

@@ -7,6 +7,7 @@ Imports no Numba.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,8 +49,12 @@ from fastgrad.kernels.toolchain.target import BATCH_BLOCK, tile
     PIECE,  # rows of w whose gradient is a piece
     # Of the first layer, if x is sparse: its features, and the place of a workspace.
     FEATURES, ENTRIES_SPACE,
+    # Words of hidden layers with dropout, else 0: the address of `dropout`, the place of what it
+    # leaves of Y, the least of 2**32 random words that keeps an element, 1 / (1 - rate) in float64,
+    # and the number of the hidden layer.
+    DROP, DROPPED, THRESHOLD, SCALE, NUMBER,
     LAYER,
-) = range(21)  # fmt: skip
+) = range(26)  # fmt: skip
 
 # -- a job ----------------------------------------------------------------------------------------
 (
@@ -69,8 +74,10 @@ from fastgrad.kernels.toolchain.target import BATCH_BLOCK, tile
     AT_END,  # address of ``end_batch(job)``, called before the optimizer's step; or 0
     CLIP,  # float64: the greatest norm of a batch's gradient; inf: any
     INDICES, WIDE, VALUES,  # of a sparse x: addresses, and whether indices have 64 bits
+    DROPS,  # whether layers with dropout drop something
+    SEED, FIRST_STEP,  # what chooses it: a step's number is FIRST_STEP + STEPS
     JOB,
-) = range(34)  # fmt: skip
+) = range(37)  # fmt: skip
 
 # Bytes between places: most places are whole pages long, and without a gap all would start in the
 # same lines of L1 (an Adam epoch of 4-32-16-4: 1.97 to 1.58 ms).
@@ -116,6 +123,13 @@ class Places:
         return first
 
 
+def drop_block(dtype: str) -> int:
+    """Return the address of dropout."""
+    from fastgrad.kernels.toolchain.library import LIBRARY
+
+    return LIBRARY.address("drop_block", "drop_block", dtype)
+
+
 def end_batch(dtype: str) -> int:
     """Return the address of what is done to a batch's gradient before the optimizer's step."""
     from fastgrad.kernels.toolchain.library import LIBRARY
@@ -145,13 +159,14 @@ def make_plan(
     most: int,
     loss: tuple[int, int, bool, bool, bool],
     penalties: tuple[float, float],
+    rates: Sequence[float | None],
     back: bool = False,
 ) -> Plan:
     """Return the plan of a network of `size` parameters and these `layers.kinds.Layer`.
 
     `most` is the word MOST; `loss` is the address of its kernel, the reduction, PER_SAMPLE,
-    ONE_ARRAY and PROBABILITIES; `penalties` are l1 and l2. With `back` the plan is for the way
-    back alone, as far as x.
+    ONE_ARRAY and PROBABILITIES; `penalties` are l1 and l2; `rates` are the layers' rates of
+    dropout. With `back` the plan is for the way back alone, as far as x.
     """
     places = Places(dtype, back)
     words = np.zeros(HEADER + len(layers) * LAYER, np.int64)
@@ -165,6 +180,11 @@ def make_plan(
         row[Y] = places.rows(layer.outputs)
         row[KEPT] = 0 if layer.activation.from_output else places.rows(layer.outputs)
         row[STATE] = places.rows(layer.state) if layer.state else 0
+        if rate := rates[i]:
+            row[DROP], row[DROPPED] = drop_block(dtype), places.rows(layer.outputs)
+            row[THRESHOLD] = math.ceil(rate * 2**32)
+            row.view(np.float64)[SCALE] = 1 / (1 - rate)
+            row[NUMBER] = sum(other is not None for other in rates[:i])
     words[[LAYERS, SIZE, COLUMNS, MOST]] = len(layers), size, columns, most
     words[[LOSS, REDUCTION, PER_SAMPLE, ONE_ARRAY, PROBABILITIES]] = loss
     words[END_BATCH] = end_batch(dtype) if any(penalties) else 0

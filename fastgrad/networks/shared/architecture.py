@@ -57,10 +57,16 @@ class Architecture:
     dtype: np.dtype[Any]
     l1: float = 0.0
     l2: float = 0.0
+    dropout: Sequence[float] = ()  # rate of each hidden layer; none: no dropout
 
     def __post_init__(self) -> None:
         self.inputs, self.outputs = self.layers[0].inputs, self.layers[-1].outputs
         self.size = self.layers[-1].start + self.layers[-1].size
+        # The rate of what each layer's outputs lose; None where they are not a hidden layer's.
+        hidden = iter(self.dropout)
+        ends = [isinstance(layer, Dense) for layer in (*self.layers[1:], None)]
+        self.rates = [next(hidden, None) if end else None for end in ends]
+        self.drops = any(self.dropout)
 
     def views(self, params: Array) -> list[Any]:
         """Return each layer's parameters in a flat vector."""

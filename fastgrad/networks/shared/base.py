@@ -13,6 +13,7 @@ from fastgrad.arguments import (
     LAYOUTS,
     REDUCTIONS,
     check_choice,
+    check_dropout,
     check_limit,
     check_normalize,
     native_dtype,
@@ -45,8 +46,11 @@ class BaseMLP:
         normalize: str | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
+        dropout: float | Sequence[float] = 0.0,
     ) -> None:
-        self._settle(sizes, activations, loss, reduction, bias, samples, dtype, normalize, l1, l2)
+        self._settle(
+            sizes, activations, loss, reduction, bias, samples, dtype, normalize, l1, l2, dropout
+        )
 
     # -- the package's own --------------------------------------------------------------------
     def _activation(self, given: Any) -> Any:
@@ -70,6 +74,7 @@ class BaseMLP:
         normalize: str | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
+        dropout: float | Sequence[float] = 0.0,
     ) -> None:
         """Check the settings and set up the network."""
         self.sizes = widths(sizes)
@@ -83,11 +88,13 @@ class BaseMLP:
         self.reduction, self.bias, self.samples = reduction, bool(bias), samples
         self.normalize = normalize
         self.l1, self.l2 = check_limit("MLP", "l1", l1), check_limit("MLP", "l2", l2)
+        rates = check_dropout(len(self.sizes) - 2, dropout)
+        self.dropout = dropout if isinstance(dropout, float | int) else rates
         identity = self._activation(None)
         layers = lay_out(self.sizes, self.activations, identity, self.bias, normalize)
         columns = samples == "columns"
         self._network = self._architecture(
-            layers, self.loss, reduction, columns, self.dtype, self.l1, self.l2
+            layers, self.loss, reduction, columns, self.dtype, self.l1, self.l2, rates
         )
         self.size = self._network.size
         if self.size > sys.maxsize // 8:
@@ -97,7 +104,12 @@ class BaseMLP:
 
     def __repr__(self) -> str:
         names = tuple(a.name for a in self.activations)
-        given = (("normalize", self.normalize), ("l1", self.l1), ("l2", self.l2))
+        given = (
+            ("normalize", self.normalize),
+            ("l1", self.l1),
+            ("l2", self.l2),
+            ("dropout", self.dropout),
+        )
         others = "".join(f", {name}={value!r}" for name, value in given if value)
         return (
             f"MLP({self.sizes}, activations={names}, loss={self.loss.name!r}, "

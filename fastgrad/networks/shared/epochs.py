@@ -34,6 +34,7 @@ class State(NamedTuple):
     memory: Any
     rng: np.random.Generator  # for the next orders
     validated: Validated | None = None
+    key: int | None = None  # of dropout
 
 
 def make_step(
@@ -52,7 +53,7 @@ def make_step(
 def train(
     params: Array,
     count: int,
-    value_and_grad: Callable[[Array], tuple[float, float, Array]],
+    value_and_grad: Callable[[Array, tuple[int, int] | None], tuple[float, float, Array]],
     validate: Callable[[Samples], float],
     size_of: Callable[[Array], float] | None,
     kind: type[Any],
@@ -62,12 +63,12 @@ def train(
 ) -> FitResult:
     """Train `params` in place on `count` samples; the rest is documented at `MLP.fit`.
 
-    ``value_and_grad(batch)`` returns the loss of the samples with these indices, the penalties, and
-    the gradient of both with respect to `params`, which may be overwritten; ``validate(samples)``
-    returns their loss alone. If the loss is a mean, not a sum, ``size_of(batch)`` returns what it
-    is divided by. `kind` is the package's `Optimizer`: ``memory(params)`` returns its memory before
-    the first step, and ``start(params, memory)`` returns ``step(grad)``. `network` says which
-    parameters weight decay applies to.
+    ``value_and_grad(batch, draw)`` returns the loss of the samples with these indices, dropout by
+    this seed and step, the penalties, and the gradient of both with respect to `params`, which may
+    be overwritten; ``validate(samples)`` returns their loss alone. If the loss is a mean, not a
+    sum, ``size_of(batch)`` returns what it is divided by. `kind` is the package's `Optimizer`:
+    ``memory(params)`` returns its memory before the first step, and ``start(params, memory)``
+    returns ``step(grad)``. `network` says which parameters weight decay applies to.
     """
     resume, batch_size, callback = options.resume, options.batch_size, options.callback
     losses = [] if resume is None else resume.losses.tolist()
@@ -79,6 +80,9 @@ def train(
         for vector, kept in zip(memory.vectors, before.memory.vectors, strict=False):
             vector[:] = kept
 
+    key = None if before is None else before.key
+    if key is None and network.drops:
+        key = int(rng.integers(1 << 63))
     known = None if before is None else before.validated
     checked = validation_samples(network, options.validation)
     validations = Validations.begun(checked, options, len(losses), known)
@@ -97,7 +101,8 @@ def train(
         with np.errstate(all="ignore"):
             for first in range(0, count, batch_size):
                 batch = order[first : first + batch_size]
-                value, penalty, grad = value_and_grad(batch)
+                draw = None if key is None else (key, memory.steps)
+                value, penalty, grad = value_and_grad(batch, draw)
                 # Undo the batch's mean, over samples or over elements: k per sample.
                 total += value if size_of is None else value * size_of(batch)
                 penalties += penalty * len(batch)
@@ -132,4 +137,4 @@ def train(
         state = FitState(epoch, loss, params, speed, validated)
         if callback is not None and is_true(callback(state)):
             stopped = "early stopping" if isinstance(callback, EarlyStopping) else "callback"
-    return made_result(params, losses, stopped, State(rule, memory, rng), validations)
+    return made_result(params, losses, stopped, State(rule, memory, rng, key=key), validations)

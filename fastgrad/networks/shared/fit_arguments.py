@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from fastgrad.arguments import check_count, check_limit
+from fastgrad.arguments import check_below, check_count, check_limit
 from fastgrad.arrays import Array
 from fastgrad.networks.shared.training import FitResult, FitState
 from fastgrad.optimizers import OPTIMIZERS, Optimizer
@@ -50,6 +50,11 @@ class FitOptions(NamedTuple):
             shuffle=bool(self.shuffle),
             progress=bool(self.progress),
         )
+
+
+def check_draw(function: str, seed: Any, step: Any) -> tuple[int, int]:
+    """Return seed and step of dropout, or raise unless they are integers of 64 and 32 bits."""
+    return check_below(function, "seed", seed, 64), check_below(function, "step", step, 32)
 
 
 def check_some(x: Array, n: int) -> None:

@@ -18,6 +18,7 @@ from fastgrad.networks.shared.epochs import State, train
 from fastgrad.networks.shared.fit_arguments import (
     CALLER,
     FitOptions,
+    check_draw,
     check_resume,
     check_resumed,
     check_some,
@@ -49,8 +50,12 @@ class PlainMLP(PlainOpenedMLP):
         target: Array | None,
         weights: Array | None,
         grads: list[Any],
+        draw: tuple[int, int] | None = None,
     ) -> float:
-        """Write the gradients into `grads`, views of a flat vector, and return the loss."""
+        """Write the gradients into `grads`, views of a flat vector, and return the loss.
+
+        `draw` is seed and step of dropout.
+        """
         raise NotImplementedError
 
     def _penalize(self, layers: list[Any], grads: list[Any]) -> float:
@@ -94,6 +99,9 @@ class PlainMLP(PlainOpenedMLP):
         target: ArrayLike | None = None,
         weights: ArrayLike | None = None,
         out: Array | None = None,
+        *,
+        seed: int | None = None,
+        step: int = 0,
     ) -> tuple[float, Array]:
         """Return the loss, and its gradient with respect to the parameters.
 
@@ -110,6 +118,8 @@ class PlainMLP(PlainOpenedMLP):
             One per sample, or of the shape of the prediction: see `losses`.
         out : ndarray, optional
             Where to put the gradient: ``(size,)`` of the dtype below.
+        seed, step : int
+            With a `seed` hidden layers drop what `fit` would in this step.
 
         Returns
         -------
@@ -126,11 +136,14 @@ class PlainMLP(PlainOpenedMLP):
         data = checked_samples(network, caller, x, target, weights)
         inputs = arrays_of(params) | {"x": x, "target": target, "weights": weights}
         outputs = Outputs(network, caller, out, form, dtype, inputs)
-        value, grad = self._gradient(p, data, slice(None))
+        draw = None if seed is None else check_draw(caller, seed, step)
+        value, grad = self._gradient(p, data, slice(None), draw)
         value += self._penalties(p, grad)
         return value, outputs.deliver(grad)
 
-    def _gradient(self, params: Array, data: Samples, samples: Any) -> tuple[float, Array]:
+    def _gradient(
+        self, params: Array, data: Samples, samples: Any, draw: tuple[int, int] | None = None
+    ) -> tuple[float, Array]:
         """Return loss and gradient of some samples, without the penalties."""
         network, grad = self._network, np.zeros(self.size, self.dtype)
         x, target = data.converted(samples, self.dtype)
@@ -139,7 +152,7 @@ class PlainMLP(PlainOpenedMLP):
             return 0.0, grad  # a batch without any weight
         goal = None if target is None else network.turned(target)
         value = self._backpropagate(
-            network.views(params), network.turned(x), goal, weights, network.views(grad)
+            network.views(params), network.turned(x), goal, weights, network.views(grad), draw
         )
         return value, grad
 
@@ -224,8 +237,10 @@ class PlainMLP(PlainOpenedMLP):
         data = checked_samples(network, CALLER, inputs, goal, weights)
         check_some(inputs, len(data.x))
 
-        def value_and_grad(batch: Array) -> tuple[float, float, Array]:
-            value, grad = self._gradient(p, data, batch)
+        def value_and_grad(
+            batch: Array, draw: tuple[int, int] | None
+        ) -> tuple[float, float, Array]:
+            value, grad = self._gradient(p, data, batch, draw)
             penalty = self._penalties(p, grad)
             if options.clip_norm is not None:
                 self.clip(grad, options.clip_norm)

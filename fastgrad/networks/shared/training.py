@@ -53,6 +53,7 @@ class TrainingState(NamedTuple):
     generator: tuple[type[np.random.BitGenerator], Any]  # and its state; for the next orders
     begun: BegunEpoch | None
     validated: Validated | None = None
+    key: int | None = None  # of dropout
 
 
 @dataclass(frozen=True, eq=False)
