@@ -181,6 +181,9 @@ LIKELY = {
     "networks/tape_job.py": ("test_opened.py",),
     "networks/shared/tapes.py": ("test_opened.py", "test_parameter_forms.py"),
     "networks/shared/forms.py": ("test_parameter_forms.py",),
+    "networks/quick_forms.py": ("test_parameter_forms.py",),
+    "kernels/calls/forms.py": ("test_parameter_forms.py",),
+    "kernels/network/form_table.py": ("test_parameter_forms.py",),
     "layers/kinds.py": (
         "test_penalties.py",
         "test_flat_vector.py",

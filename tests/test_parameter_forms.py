@@ -314,3 +314,108 @@ def test_weights_of_samples(form: str, impl: ModuleType) -> None:
     own, grads = net.value_and_grad(given, x, target, weights)
     assert own == value
     assert same_bits(net.pack(grads), expected)
+
+
+# -- a form that is known -------------------------------------------------------------------------
+
+
+def known(net: Any, given: Any, x: Array, target: Array) -> None:
+    """Make the form known, so that compiled code gathers its arrays."""
+    for _ in range(3):
+        net.value_and_grad(given, x, target)
+    assert net._network.forms.known is not None
+
+
+@layouts
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("form", ["views", "a dict of arrays", "layers", "pairs"])
+def test_a_known_form_is_still_looked_at(form: str, dtype: str, samples: str) -> None:
+    """Other arrays, shapes, dtypes and strides under the same keys."""
+    net, params, x, target = problem(dtype=dtype, samples=samples, normalize="layer")
+    given = FORMS[form](net, params)
+    known(net, given, x, target)
+    other = params + params.dtype.type(1)
+    views = net.named(other)
+    changes: list[Any] = [
+        FORMS[form](net, other),
+        views,
+        {key: array[::-1][::-1] for key, array in views.items()},
+        {key: np.asfortranarray(array) for key, array in views.items()},
+        {key: array.reshape(1, -1) if array.ndim == 1 else array for key, array in views.items()},
+        {key: array.astype(">f8") for key, array in views.items()},
+        {key: memoryview(array) for key, array in views.items()},
+        net.layers(np.concatenate([params, other])[net.size :]),
+        {**net.named(params), **{key: views[key] for key in ("W1", "b1")}},
+    ]
+    for changed in changes:
+        flat = net.pack(
+            {key: np.asarray(array) for key, array in changed.items()}
+            if isinstance(changed, dict) else changed
+        )  # fmt: skip
+        expected = net.value_and_grad(flat, x, target)
+        for _ in range(2):
+            value, grads = net.value_and_grad(changed, x, target)
+            assert value == expected[0]
+            assert same_bits(net.pack(grads), expected[1])
+            assert same_bits(net.predict(changed, x), net.predict(flat, x))
+
+
+@pytest.mark.parametrize("form", ["views", "layers"])
+def test_a_known_form_of_one_vector_is_that_vector(form: str) -> None:
+    net, params, x, target = problem()
+    given = FORMS[form](net, params)
+    known(net, given, x, target)
+    flat, _ = net._network.forms.flat_of(net._network, "f", given)
+    assert flat is params
+    _, grads = net.value_and_grad(given, x, target)
+    arrays = (
+        list(grads.values()) if isinstance(grads, dict) else [a for pair in grads for a in pair]
+    )
+    whole = arrays[0].base
+    assert whole.shape == (net.size,)
+    for array in arrays:
+        assert array.base is whole
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
+        assert array.flags.aligned
+        assert not array.flags.owndata
+    assert same_bits(whole, net.value_and_grad(params, x, target)[1])
+    del grads, whole
+    assert same_bits(np.concatenate([a.reshape(-1) for a in arrays]), arrays[0].base)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_in_a_known_form(mistake: str) -> None:
+    change, kind, text = MISTAKES[mistake]
+    net, params, x, target = problem()
+    known(net, owned(net, params), x, target)
+    given = change(net, owned(net, params))
+    with pytest.raises(kind) as error:
+        net.value_and_grad(given, x, target)
+    assert str(error.value) == f"MLP.value_and_grad: {text}"
+    known(net, [tuple(pair) for pair in net.layers(params)], x, target)
+    uneven = [(*net.layers(params)[0], net.layers(params)[1].w), (net.layers(params)[1].b,)]
+    with pytest.raises(ValueError, match=r"params\[0\] is not a pair \(w, b\)"):
+        net.value_and_grad(uneven, x, target)
+
+
+def test_outputs_of_a_known_form() -> None:
+    net, params, x, target = problem()
+    given, whole = net.named(params), np.ones(net.size)
+    known(net, given, x, target)
+    out = net.named(whole)
+    for array in out.values():
+        array.flags.writeable = False
+    with pytest.raises(ValueError, match=r"out\['W1'\] is read-only"):
+        net.value_and_grad(given, x, target, out=out)
+    assert (whole == 1).all()
+    for same in (given, net.named(params)):
+        with pytest.raises(ValueError, match=r"out\['W1'\] and params\['W1'\] share memory"):
+            net.value_and_grad(given, x, target, out=same)
+    y, tape = net.forward(given, x)
+    with pytest.raises(ValueError, match=r"out.params\['W1'\] and params share memory"):
+        net.backward(y, tape, out=fg.NetworkGrads(given))
+    out = net.named(whole)
+    made = net.backward(y, tape, out=fg.NetworkGrads(out), accumulate=True)
+    assert made.params is out
+    assert same_bits(whole, 1 + net.pack(net.backward(y, tape).params))

@@ -58,6 +58,7 @@ UNITS = {
     "opened": Unit(
         "calls.opened", ("network_forward", "network_backward", "network_marks"), ("tape",)
     ),
+    "forms": Unit("calls.forms", ("form_gather", "form_views")),
     "predict": Unit("calls.predict", ("network_predict",), ("plan",)),
     "cells": Unit(
         "elementwise.cells",

@@ -18,13 +18,14 @@ from fastgrad.kernels.flags import ADD_GRADIENT, ADD_INPUTS, WANT_GRADIENT, WANT
 from fastgrad.kernels.network.tape_table import WHOLE, make_places
 from fastgrad.networks import tape_job
 from fastgrad.networks.plan import Network, WayBack
-from fastgrad.networks.shared.forms import Parameters
+from fastgrad.networks.shared.forms import Form, Parameters, is_formed
 from fastgrad.networks.shared.samples import inputs_of
 from fastgrad.networks.shared.tapes import (
     BACKWARD,
     FORWARD,
     Backward,
     Forward,
+    Given,
     Tape,
     check_backward,
     check_forward,
@@ -78,6 +79,8 @@ class Opened:
         made = None
         if self.run_forward is not None:
             made = self._forward(params, x, out)
+            if made is None and is_formed(params):
+                made = self._forward_in_kind(params, x, out)
         return self._checked_forward(params, x, out) if made is None else made
 
     def _forward(self, params: Any, x: Any, out: Any) -> Any:
@@ -85,6 +88,15 @@ class Opened:
         made = self.run_forward(params, x, out, self.words, space, self.places, Tape, self.name)
         self.network.spaces.append(space)
         return made
+
+    def _forward_in_kind(self, params: Any, x: Any, out: Any) -> Any:
+        network = self.network
+        flat, form = network.forms.flat_of(network, FORWARD, params)
+        made = self._forward(flat, x, out)
+        if made is None:
+            return None
+        y, tape = made
+        return y, tape._replace(given=Given(network.dtype, network.dtype, form))
 
     def _checked_forward(self, params: Any, x: Any, out: Any) -> tuple[Array, Tape]:
         call = check_forward(self.network, params, x, out)
@@ -118,18 +130,38 @@ class Opened:
         accumulate: bool,
     ) -> NetworkGrads:
         """Return the gradients for the gradient of the output."""
-        if self.run_backward is not None and type(tape) is Tape and tape.given is None:
+        if self.run_backward is not None and type(tape) is Tape:
+            form, native = None, True
+            if tape.given is not None:
+                params_dtype, x_dtype, form = tape.given
+                native = params_dtype is x_dtype is self.network.dtype
             try:
                 what = _WANTED[need] + _ADDING[accumulate]  # type: ignore[index]
                 into, into_x = (None, None) if out is None else out
             except (KeyError, TypeError, ValueError):
                 what = 0
-            plain = out is None or type(out) is NetworkGrads
-            if what and plain and tape.network == self.name:
-                made = self._backward(grad_y, tape, into, into_x, what)
+            native = native and (out is None or type(out) is NetworkGrads)
+            if what and native and tape.network == self.name:
+                if form is None:
+                    made = self._backward(grad_y, tape, into, into_x, what)
+                else:
+                    made = self._backward_in_kind(form, grad_y, tape, into, into_x, what)
                 if made is not None:
                     return made  # type: ignore[no-any-return]
         return self._checked_backward(grad_y, tape, need, out, accumulate)
+
+    def _backward_in_kind(
+        self, form: Form, grad_y: Any, tape: Tape, into: Any, into_x: Any, what: int
+    ) -> Any:
+        forms = self.network.forms
+        if not what & WANT_GRADIENT or into is None:
+            made = self._backward(grad_y, tape, None, into_x, what)
+            if made is None or made.params is None:
+                return made
+            return made._replace(params=forms.views(self.network, form, made.params))
+        flat = forms.output(form, into)
+        made = None if flat is None else self._backward(grad_y, tape, flat, into_x, what)
+        return None if made is None else made._replace(params=into)
 
     def _backward(self, grad_y: Any, tape: Tape, into: Any, into_x: Any, what: int) -> Any:
         params, x, kept, params_mark, x_mark, _, _ = tape

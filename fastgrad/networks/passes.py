@@ -334,8 +334,7 @@ class _Prediction(Call):
         params, *rest = arrays
         if not is_formed(params):
             return super().checked(arrays, outs, how)
-        flat, form = flat_of(how.network, self.function, params)
-        assert form is not None
+        flat, form = how.network.forms.flat_of(how.network, self.function, params)
         return self.formed(form, params, (flat, *rest), outs, how)
 
     def formed(
@@ -377,9 +376,21 @@ class _Gradient(_Prediction):
         self, form: Form, given: Any, arrays: tuple[Any, ...], outs: tuple[Any, ...], how: Passes
     ) -> Any:
         """See above; the gradient is also written to an `out`."""
-        dtype = how.network.gradient_dtype(arrays[0])
+        network = how.network
+        into = None
+        if outs[0] is not None:
+            into = network.forms.output(form, outs[0])
+            own = [a for a in arrays_of(given).values() if isinstance(a, np.ndarray)]
+            if into is not None and any(np.may_share_memory(into, a) for a in own):
+                into = None  # refused below
+        if into is not None or outs[0] is None:
+            value, grad = super().formed(form, given, arrays, (into,), how)
+            if into is None:
+                return value, network.forms.views(network, form, grad)
+            return value, outs[0]
+        dtype = network.gradient_dtype(arrays[0])
         inputs = arrays_of(given) | dict(zip(self.names[1:], arrays[1:], strict=True))
-        outputs = Outputs(how.network, self.function, outs[0], form, dtype, inputs)
+        outputs = Outputs(network, self.function, outs[0], form, dtype, inputs)
         value, grad = super().formed(form, given, arrays, (outputs.flat,), how)
         return value, outputs.deliver(grad)
 

@@ -16,6 +16,7 @@ from fastgrad.kernels.network.plan_table import Plan, make_plan
 from fastgrad.kernels.toolchain.undisturbed import COMPILE_LOCK
 from fastgrad.layers.sparse_arguments import SparseParts
 from fastgrad.layers.sparse_rows import sparse_rows
+from fastgrad.networks.quick_forms import Forms
 from fastgrad.networks.shared.architecture import Architecture
 from fastgrad.networks.shared.sparse_samples import SparseSamples
 from fastgrad.networks.sparse_input import sparse_input
@@ -35,6 +36,7 @@ class Network(Architecture):
         self.plan_layers: Sequence[Any] = self.layers
         self._sparse: Network | None = None
         self._plan: Plan | None = None
+        self.forms = Forms()
         self._detailed_plan: Plan | None = None
 
     def plan(self) -> Plan:

@@ -44,14 +44,14 @@ class Form:
         arrays = [flat[part.elements].reshape(shape) for part, shape in parts]
         if self.keys is not None:
             return dict(zip(self.keys, arrays, strict=True))
-        return _layers(network, arrays)
+        return layers_of(network, arrays)
 
     def outputs(
         self, network: Architecture, caller: str, name: str, out: Any
     ) -> tuple[list[str], list[Any]]:
         """Return the names and arrays of an `out` in this form, in the flat vector's order."""
         like = [np.broadcast_to(np.zeros((), network.dtype), shape) for shape in self.shapes]
-        given: Any = _layers(network, like)
+        given: Any = layers_of(network, like)
         if self.keys is not None:
             given = dict(zip(self.keys, like, strict=True))
         own, _ = gradients(caller, tree_of(caller, "params", given), out, like, name)
@@ -65,6 +65,10 @@ def named_form(network: Architecture) -> Form:
 
 def is_formed(params: Any) -> bool:
     """Return whether these are parameters in another form than that of a flat vector."""
+    if isinstance(params, dict):
+        return True
+    if isinstance(params, np.ndarray):
+        return False
     if isinstance(params, Mapping):
         return True
     if not isinstance(params, list | tuple) or not params:
@@ -160,7 +164,7 @@ def _of_pairs(network: Architecture, caller: str, params: Any) -> tuple[list[Any
     return values, names
 
 
-def _layers(network: Architecture, arrays: list[Any]) -> list[Any]:
+def layers_of(network: Architecture, arrays: list[Any]) -> list[Any]:
     """Return a tuple of arrays for each layer, None for a bias that is left out."""
     rest = iter(arrays)
     return [
