@@ -2910,6 +2910,86 @@ _WEIGHTS = [
     ),
 ]
 
+_DOCTOR = [
+    Fault(
+        "doctor-given",
+        "diagnosis/network/walk.py",
+        "if path.above is not None and path.above is not self.right[layer + 1].grad_z:",
+        "if path.above is None and path.above_error is not None:",
+        "what lies before a mistake is not judged given that mistake",
+    ),
+    Fault(
+        "doctor-slope-bound",
+        "diagnosis/network/model.py",
+        "moved + FEW * self.unit * np.maximum(1.0, np.abs(at))",
+        "0.0 * moved",
+        "a derivative that cancels is taken for wrong in float32",
+    ),
+    Fault(
+        "doctor-underflow",
+        "diagnosis/network/model.py",
+        "error = inner @ weights + self.tiny * len(weights)",
+        "error = 0.0 * (inner @ weights)",
+        "the rounding of z is forgotten",
+    ),
+    Fault(
+        "doctor-transpose",
+        "diagnosis/network/at_layers.py",
+        'yield "", s.above @ w\n',
+        'yield "", s.above @ w.T\n',
+        "W for W.T on the way back is not known",
+    ),
+    Fault(
+        "doctor-halved",
+        "diagnosis/network/at_arrays.py",
+        '("halved: its value\'s l / 2, not l", 0.5)',
+        '("halved: its value\'s l / 2, not l", 0.25)',
+        "a penalty of l / 2 in place of l has no name of its own",
+    ),
+    Fault(
+        "doctor-mean",
+        "diagnosis/network/factors.py",
+        "near == 1.0 / n and n > 1",
+        "near == n",
+        "a bias's mean is called a factor",
+    ),
+    Fault(
+        "doctor-copies",
+        "diagnosis/network/calls.py",
+        "return {slot: value.copy() for slot, value in values.items()}, names",
+        "return values, names",
+        "gradients that add up in one array hide what the first call gave",
+    ),
+    Fault(
+        "doctor-not-finite",
+        "diagnosis/network/walk.py",
+        "return worst if worst == worst else np.inf",
+        "return worst if worst == worst else 0.0",
+        "a NaN in a gradient is right",
+    ),
+    Fault(
+        "doctor-rank",
+        "diagnosis/network/script.py",
+        "for rank, n in enumerate(sorted({n for _, n in found}), 1)",
+        "for rank, n in enumerate(sorted({n for _, n in found}), 2)",
+        "names say nothing about which array is which: those of one shape are taken in order",
+    ),
+    Fault(
+        "doctor-columns",
+        "diagnosis/network/script.py",
+        "return np.ascontiguousarray(wide.T) if self.columns else wide",
+        "return np.ascontiguousarray(wide)",
+        "the weights of columns are not transposed",
+    ),
+    Fault(
+        "doctor-value",
+        "diagnosis/network/explain.py",
+        "found = fitting or [_with_value(e, evidence) for e in found]",
+        "found = fitting or found",
+        "a wrong loss with a right gradient is not told",
+    ),
+]
+
 FAULTS = [
     *_KERNELS,
     *_WRAPPERS,
@@ -2920,4 +3000,5 @@ FAULTS = [
     *_BRIDGES,
     *_WEIGHTS,
     *_SPARSE,
+    *_DOCTOR,
 ]

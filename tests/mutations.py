@@ -255,6 +255,16 @@ LIKELY = {
     "diagnosis/outside.py": ("test_diagnose_outside.py",),
     "diagnosis/calls.py": ("test_diagnose_outside.py",),
     "diagnosis/look.py": ("test_diagnose_outside.py",),
+    **dict.fromkeys(
+        (
+            f"diagnosis/network/{file}.py"
+            for file in (
+                *("at_arrays", "at_layers", "calls", "explain", "factors", "model", "script"),
+                "walk",
+            )
+        ),
+        ("test_diagnose_network.py", "test_wrong_gradients.py"),
+    ),
     "gradcheck/noise.py": ("test_check_grad.py",),
     "kernels/elementwise/derivative_check.py": ("test_define_activation.py",),
     "kernels/toolchain/frozen.py": ("test_define_activation.py",),

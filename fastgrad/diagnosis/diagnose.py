@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from fastgrad.arguments import check_number, random_generator
+from fastgrad.diagnosis.network.network import diagnose_network
 from fastgrad.diagnosis.outside import diagnose_loss
 from fastgrad.diagnosis.report import Diagnosis
 from fastgrad.networks.mlp import MLP
@@ -30,7 +31,11 @@ def diagnose(
 ) -> Diagnosis:
     """Say which arrays of a hand-written gradient are wrong, and what the mistake is.
 
-    The loss is compared with the gradients by differences. What is wrong is named by how it
+    For a network that an `MLP` describes, known mistakes are planted in its backward pass, each at
+    every place, until one gives the numbers of `grads`: a derivative left out, a sum that is a
+    mean, weights not transposed. A finding says the layer, and the line of NumPy that mends it.
+
+    Any other loss is compared with the gradients by differences. What is wrong is named by how it
     relates to the right gradient: its sign, a factor, transposed, another array's ...
 
     Parameters
@@ -43,13 +48,17 @@ def diagnose(
         Where to compare: an array, or dicts, lists and tuples of arrays, nested. Never written.
     grads : array_like, tree of arrays, or callable
         The gradients to judge, like `params`; in dicts "W1" may be called "dW1" or "grad_W1".
-        Or a function of `params` that returns them, which is then called twice.
+        Or a function of `params` that returns them, which is then called twice. For an `MLP`
+        also the flat vector, or a list of ``(w, b)``.
     x, target : array_like, optional
         The data; needed for an `MLP`. With a loss they only give factors their names.
     value : float, optional
-        The value of the loss as the script computes it, to be compared, too.
+        The value of the loss as the script computes it, to be compared, too. It shows mistakes of
+        the way forward.
     intermediates : dict, optional
-        For an `MLP`: arrays of the script by name, such as "z1", "a2", "dz2".
+        For an `MLP`: arrays of the script by name, ``"z1"``, ``"a1"``, ``"dz2"``, ``"da1"``, layers
+        counted from 1. They show where the way forward errs. ``"mask1"`` is what a dropout mask
+        multiplies the output of layer 1 by.
     seconds : float
         About how long the differences of a loss may take. Of large arrays, entries and directions
         are drawn at random, and the notes say how large an error would not show.
@@ -82,6 +91,13 @@ def diagnose(
     >>> report = fg.diagnose(loss, params, {"dW": dW})
     >>> report.ok, report.findings[0].array
     (False, "grads['dW']")
+
+    The same script, described by a network:
+
+    >>> net = fg.MLP((2, 1), ("tanh",), "mse", bias=False, dtype="float64")
+    >>> report = fg.diagnose(net, params, {"dW": dW}, x=x, target=t)
+    >>> report.findings[0].kind, report.findings[0].layer, report.findings[0].hint
+    ('sum for mean', 1, 'da1 = 2 * (a1 - target) / a1.size')
     """
     function = "diagnose"
     budget = check_number(function, "seconds", seconds)
@@ -90,11 +106,10 @@ def diagnose(
     draw = random_generator(function, seed)
     loss: Any = net_or_loss
     if isinstance(loss, MLP):
-        net, data = loss, _data(x, target)
-
-        def loss(p: Any) -> float:
-            return net.value_and_grad(p, *data)[0]
-
+        for name, given in (("x", x), ("target", target)):
+            if given is None and (name == "x" or loss.loss.takes_target):
+                raise TypeError(f"{function}: {name} is None: a network needs x and target")
+        return diagnose_network(loss, params, grads, x, target, value, intermediates)
     if not callable(loss):
         kind = type(loss).__name__
         raise TypeError(
@@ -102,11 +117,3 @@ def diagnose(
             "the loss, or an fg.MLP"
         )
     return diagnose_loss(loss, params, grads, (x, target), value, budget, draw, progress)
-
-
-def _data(x: Any, target: Any) -> tuple[Any, Any]:
-    """Return a network's data, or raise if there is none."""
-    for name, array in (("x", x), ("target", target)):
-        if array is None:
-            raise TypeError(f"diagnose: {name} is None: a network's gradient needs x and target")
-    return x, target
