@@ -1215,13 +1215,6 @@ _WRAPPERS = [
         "whatever one number is, it is a factor",
     ),
     Fault(
-        "relation-rows",
-        "gradcheck/relations.py",
-        "elif telling.sum() < 2 or not number",
-        "elif not number",
-        "a wrong entry that is alone in its row is a factor of the row",
-    ),
-    Fault(
         "sizes-samples",
         "diagnosis/outside.py",
         "0 if len(first) == 1 else",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import builtins
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,6 +80,40 @@ def test_the_report_of_check_grad_is_of_the_family() -> None:
     assert finding.array == "grad" and "[1]" in finding.evidence and "5 for 4" in finding.evidence
     assert fg.check_grad(lambda x: np.sum(x**2), [2.0, 4.0], [1.0, 2.0]).findings == ()
     assert fg.check_grad(lambda x: np.abs(x).sum(), [0.0], [0.0]).findings == ()
+
+
+def test_pytest_shows_the_report_when_an_assert_fails(tmp_path: Path) -> None:
+    """All of it, line by line: of another repr it shows 240 characters in one line."""
+    test = tmp_path / "test_mine.py"
+    test.write_text(
+        "import numpy as np\nimport fastgrad as fg\n"
+        "def test_gradient():\n"
+        "    params = {k: np.ones(3) + i for i, k in enumerate(['a', 'b', 'c', 'd'])}\n"
+        "    grads = {k: -2 * p for k, p in params.items()}\n"
+        "    f = lambda p: sum(np.sum(a**2) for a in p.values())\n"
+        "    assert fg.diagnose(f, params, grads)\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert shown.returncode == 1
+    lines = [line.removeprefix("E").strip() for line in shown.stdout.splitlines()]
+    params = {k: np.ones(3) + i for i, k in enumerate("abcd")}
+    report = fg.diagnose(
+        lambda p: sum(np.sum(a**2) for a in p.values()),
+        params,
+        {k: -2 * p for k, p in params.items()},
+    )
+    for line in str(report).splitlines()[1:-1]:
+        assert line.strip() in lines, shown.stdout
+    assert any("WRONG: grads['d'] (sign), grads['c'] (sign)" in line for line in lines)
+
+
+def test_the_repr_is_the_text() -> None:
+    report = fg.diagnose(loss, PARAMS, {**grads(PARAMS), "dW2": np.zeros((4, 2))})
+    text = repr(report)
+    assert text == str(report) and text.splitlines() == str(report).splitlines()
+    assert text.replace("a", "b") == str(report).replace("a", "b")
+    assert f"{text:>3}" == str(report) and text.encode() == str(report).encode()
 
 
 # -- the picture -----------------------------------------------------------------------------------

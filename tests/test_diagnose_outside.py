@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any, NamedTuple
 
@@ -45,7 +46,7 @@ def no_other_process_takes_time(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("number", range(6))
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_every_mistake_at_every_array_is_placed_and_named(dtype: str, number: int) -> None:
-    """All placed rightly, and 98 % named; of float32 every third one."""
+    """All placed rightly, and named; of float32 every third one, of which 98 % are named."""
     script = mistakes.scripts(dtype)[number]
     right = fg.diagnose(script.loss, script.params, script.wrap(script.grads))
     assert right, str(right)
@@ -60,7 +61,7 @@ def test_every_mistake_at_every_array_is_placed_and_named(dtype: str, number: in
         named = {f.array: f.kind for f in report.findings}
         if any(named.get(report.arrays[i].name) != case.kind for i in case.places):
             unnamed.append((case.name, named))
-    assert len(unnamed) <= 0.02 * count, unnamed
+    assert len(unnamed) <= (0 if dtype == "float64" else 0.02 * count), unnamed
 
 
 def test_the_corpus_is_large_and_has_every_relation() -> None:
@@ -110,6 +111,57 @@ def test_factors_have_names() -> None:
     )
     assert [f.array for f in report.findings] == ["grads['w2']", "grads['w1']"]
     assert "The same as in grads['w2']" in report.findings[1].hint
+
+
+def test_one_number_is_always_a_multiple_of_another() -> None:
+    """So a factor is named only if somebody may have written it."""
+    for given, kind in ((8.0, "factor"), (-4.0, "sign"), (5.1234567, "unknown")):
+        (finding,) = fg.diagnose(lambda p: np.sum(p**2), np.array([2.0]), [given]).findings
+        assert finding.kind == kind
+
+
+def test_a_factor_beside_another() -> None:
+    """An averaged bias in a gradient that is n * k times too large everywhere."""
+    x, t = RNG.normal(size=(8, 3)), RNG.normal(size=(8, 2))
+    params = {"W": RNG.normal(size=(3, 2)), "b": np.zeros(2)}
+
+    def f(p: dict[str, Array]) -> float:
+        return float(np.mean((x @ p["W"] + p["b"] - t) ** 2))
+
+    dy = 2 * (x @ params["W"] - t)
+    report = fg.diagnose(f, params, {"W": x.T @ dy, "b": dy.mean(axis=0)}, x=x, target=t)
+    found = {finding.array: finding for finding in report.findings}
+    hints = found["grads['W']"].hint + found["grads['b']"].hint
+    assert "Beside the factor of grads['b'] it is 8 (8 is the number of samples)" in hints
+
+
+def test_the_hints_mend() -> None:
+    """What a hint says, done to the gradient, makes the next diagnosis ok."""
+    script = mistakes.scripts("float64")[0]
+    params = script.params
+    for name in ("times n", "over n", "twice", "l2 missing", "l2 too much", "l1 missing", "sign"):
+        for case in mistakes.cases(script):
+            if case.name != name:
+                continue
+            (finding,) = fg.diagnose(
+                script.loss, params, case.grads, x=script.x, target=script.target
+            ).findings
+            grads: dict[str, Array] = dict(case.grads)
+            place, hint = finding.array, finding.hint
+            wrong = eval(place)
+            if found := re.match(r"Divide by (\d+):", hint):
+                mended = wrong / int(found[1])
+            elif found := re.match(r"It is divided by (\d+) too often", hint):
+                mended = wrong * int(found[1])
+            elif found := re.match(r"Add (.+?): ", hint):
+                mended = wrong + eval(found[1])
+            elif found := re.match(r"Take (.+?) out of it", hint):
+                mended = wrong - eval(found[1])
+            else:
+                assert hint.startswith("Turn a sign")
+                mended = -wrong
+            key = re.findall(r"'(\w+)'", place)[0]
+            assert fg.diagnose(script.loss, params, {**grads, key: mended}), (case.name, hint)
 
 
 # -- calls -----------------------------------------------------------------------------------------

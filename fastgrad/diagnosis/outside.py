@@ -207,7 +207,7 @@ def _way_back(f: TreeLoss) -> list[int]:
 
 
 def _rounded(number: float | None) -> str:
-    return "" if number is None else f"{number:.4g}"
+    return "" if number is None else f"{number:.6g}"
 
 
 def _finding(s: Suspect, relation: Relation, first_of: dict[tuple[str, str], str]) -> Finding:
@@ -216,7 +216,22 @@ def _finding(s: Suspect, relation: Relation, first_of: dict[tuple[str, str], str
     hint = relation.hint
     if first and relation.kind in ("sign", "factor"):
         hint = f"The same as in {first}, which the way back reaches first: begin there."
+    elif relation.kind == "factor":
+        hint += _beside(s, relation.number or 0.0, first_of)
     return Finding(s.name, relation.kind, None, relation.evidence, hint)
+
+
+def _beside(s: Suspect, number: float, first_of: dict[tuple[str, str], str]) -> str:
+    """Return what a factor is beside that of the first array, which reaches all the others."""
+    for (kind, other), name in first_of.items():
+        if kind == "factor":
+            rest = number / float(other)
+            error = 1e-5 * abs(rest)
+            meaning = s.sizes.meaning(rest, error)
+            shown = s.sizes.read(rest, error)
+            if meaning and shown:
+                return f" Beside the factor of {name} it is {shown} ({meaning})."
+    return ""
 
 
 def _float32_digits(s: Suspect, relation: Relation) -> bool:

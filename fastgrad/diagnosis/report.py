@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastgrad.arrays import Array
+from fastgrad.diagnosis.whole_text import WholeText
 from fastgrad.gradcheck.finding import Finding
 from fastgrad.terminal import table
 
@@ -102,7 +103,8 @@ class Diagnosis:
     def __str__(self) -> str:
         return "\n".join(self._lines())
 
-    __repr__ = __str__  # pytest shows it when `assert diagnose(...)` fails
+    def __repr__(self) -> str:
+        return WholeText(self)
 
     def headline(self) -> str:
         """Return the verdict in one line, the places first."""
