@@ -75,9 +75,19 @@ def test_the_worst_three_places_are_in_the_first_line() -> None:
 
 
 def test_the_report_of_check_grad_is_of_the_family() -> None:
-    report = fg.check_grad(lambda x: np.sum(x**2), [2.0, 5.0], [1.0, 2.0])
-    (finding,) = report.findings
-    assert finding.array == "grad" and "[1]" in finding.evidence and "5 for 4" in finding.evidence
+    x = np.array([1.0, 2.0, 3.0])
+    right = np.exp(x)
+    for grad, kind, text in (
+        (-right, "sign", "Times -1"),
+        (3 * right, "factor", "3 is axis 0 of x"),
+        (right + 0.1 * x, "penalty l2 too much", "0.1 * x"),
+        (right + np.eye(3)[1], "some entries", "1 of 3 entries are wrong"),
+        (0 * right, "zero", "reach 20.1"),
+        (right * [1, np.nan, 1], "not finite", "the first one at [1]"),
+    ):
+        (finding,) = fg.check_grad(lambda x: np.sum(np.exp(x)), grad, x).findings
+        assert (finding.array, finding.kind) == ("grad", kind) and text in finding.evidence
+        assert finding.hint
     assert fg.check_grad(lambda x: np.sum(x**2), [2.0, 4.0], [1.0, 2.0]).findings == ()
     assert fg.check_grad(lambda x: np.abs(x).sum(), [0.0], [0.0]).findings == ()
 

@@ -192,4 +192,4 @@ def _checked(
     with np.errstate(all="ignore"):
         analytic = analytic.astype(np.float64)
     found = find_slopes(func, analytic, delta, method, small, some)
-    return judged(analytic, found, small, rtol, atol, float(func.noise), method)
+    return judged(analytic, found, small, rtol, atol, float(func.noise), method, func.point)

@@ -8,7 +8,11 @@ import numpy as np
 
 from fastgrad.arrays import Array
 from fastgrad.gradcheck.finding import Finding
+from fastgrad.gradcheck.measured import Measured
+from fastgrad.gradcheck.relations import explained
+from fastgrad.gradcheck.sizes import Sizes
 from fastgrad.gradcheck.slopes import Slopes
+from fastgrad.gradcheck.suspect import Suspect
 
 __all__ = ["TOLD", "GradReport", "joined", "judged"]
 
@@ -47,6 +51,8 @@ class GradReport:
         The rounding of the numbers f returns, root mean square, as measured.
     method : str
         The kind of difference.
+    point : ndarray
+        Where it was compared.
     parts : dict of str to GradReport
         Of a tree: the report on each array, by its name: ``grad['dW1']``. Then `analytic` and its
         like are vectors of all arrays' entries, one after the other. Empty for one array.
@@ -75,6 +81,7 @@ class GradReport:
     atol: float
     noise: float
     method: str
+    point: Array
     parts: dict[str, GradReport] = field(default_factory=dict)
 
     @property
@@ -88,17 +95,19 @@ class GradReport:
             )
         if self.state != "wrong" or self.worst_index is None:
             return ()
-        i, size = self.worst_index, self._count()
-        return (
-            Finding(
-                "grad",
-                "wrong entries",
-                None,
-                f"{int(self.wrong.sum())} of {size} entries differ from {self.method} differences; "
-                f"the worst is {list(i)}: {self.analytic[i]:.10g} for {self.numerical[i]:.10g}.",
-                "fg.diagnose(f, x, grad) looks for the mistake.",
-            ),
-        )
+        seen = np.flatnonzero(~np.isnan(self.error))
+        none = np.empty(0)
+        values, errors = self.numerical.ravel()[seen], self.tolerance.ravel()[seen]
+        largest = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
+        measured = Measured(
+            self.analytic.shape, seen, values, errors, np.empty((0, self.analytic.size)), none,
+            none, 0.0, largest,
+        )  # fmt: skip
+        sizes = Sizes((n, f"axis {i} of x") for i, n in enumerate(self.point.shape))
+        full = seen.size == self.analytic.size
+        suspect = Suspect("grad", "x", self.analytic, self.point, measured, sizes, full)
+        relation = explained(suspect)
+        return (Finding("grad", relation.kind, None, relation.evidence, relation.hint),)
 
     def _count(self) -> int:
         """Return how many entries were compared."""
@@ -167,7 +176,7 @@ def joined(parts: dict[str, GradReport]) -> GradReport:
     starts = np.cumsum([0, *(r.analytic.size for r in reports)])
     flat = {
         name: vector(name)
-        for name in ("analytic", "numerical", "tolerance", "error", "wrong", "doubtful")
+        for name in ("analytic", "numerical", "tolerance", "error", "wrong", "doubtful", "point")
     }
 
     def place(i: int, index: tuple[int, ...]) -> tuple[int, ...]:
@@ -202,6 +211,7 @@ def judged(
     atol: float | None,
     noise: float,
     method: str,
+    point: Array,
 ) -> GradReport:
     """Return the verdict on each entry and on all."""
     numerical, error, scale = found.value, found.error, found.scale()
@@ -246,6 +256,7 @@ def judged(
         atol=atol,
         noise=noise,
         method=method,
+        point=point,
     )
 
 
