@@ -17,7 +17,6 @@ import numpy as np
 from fastgrad import threads
 from fastgrad.activations import identity
 from fastgrad.arrays import INT64, Array
-from fastgrad.kernels.calls.entry import plain_function
 from fastgrad.kernels.flags import ACCUMULATE, WANT_B, WANT_W, WANT_Z
 from fastgrad.kernels.product.sparse_table import gradient_space
 from fastgrad.kernels.toolchain.target import ACTIVATION_COST
@@ -35,6 +34,8 @@ def sparse_forward(
     layer: CompiledLayer, x: SparseRows, w: Array, b: Array | None, out: Array | None, keeps: bool
 ) -> Any:
     """Return y, or (y, kept) if `keeps`, which goes without `out`."""
+    from fastgrad.kernels.calls.entry import plain_function
+
     weights = _rows(w, layer)
     if weights.strides[1] != w.itemsize or weights.shape[1] == 1:
         weights = np.ascontiguousarray(weights)
@@ -91,6 +92,8 @@ def sparse_backward(
 
 def _weights(layer: CompiledLayer, x: SparseRows, g: Array, gw: Array, add: int) -> None:
     """Write, or add, ``x.T @ g`` to `gw`, of any strides."""
+    from fastgrad.kernels.calls.entry import plain_function
+
     (n, k), d, dtype = g.shape, len(gw), layer.dtype
     target = gw if gw.flags.c_contiguous else np.ascontiguousarray(gw)
     function = plain_function("sparse", "sparse_gradient", dtype.name, words=15)

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgrad.arrays import INT64, Array, as_native
-from fastgrad.kernels.calls.entry import plain_function
 from fastgrad.kernels.product.sparse_table import MISTAKES
 from fastgrad.layers.sparse_arguments import (
     SparseParts,
@@ -89,6 +88,8 @@ def _look(
 
 
 def _ascend(starts: Array, indices: Array, length: int, dtype: np.dtype[Any]) -> Array:
+    from fastgrad.kernels.calls.entry import plain_function
+
     found = np.zeros(3, INT64)
     plain_function("sparse", "sparse_check", dtype.name, words=8)(
         len(starts) - 1, length, len(indices), starts.ctypes.data, starts.itemsize == 8,
@@ -127,6 +128,8 @@ def _order(
     keys: Array, buckets: int, before: Array | None, dtype: np.dtype[Any]
 ) -> tuple[Array, Array]:
     """Return the order of entries by key (those of one key as `before`), and where each begins."""
+    from fastgrad.kernels.calls.entry import plain_function
+
     places, order = np.empty(buckets + 2, INT64), np.empty(len(keys), INT64)
     keys = np.ascontiguousarray(keys)
     plain_function("sparse", "sparse_sort", dtype.name, words=7)(
