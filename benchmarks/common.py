@@ -47,6 +47,7 @@ LOSSES = (
     "huber",
     "log_cosh",
     "binary_cross_entropy_with_logits",
+    "poisson",
     "softmax_cross_entropy",
     "sum",
     "squared_l2",

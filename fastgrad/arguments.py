@@ -256,6 +256,8 @@ _ELSEWHERE = {
     "meanabsoluteerror": "'mae'",
     "l1": "'mae'",
     "smoothl1": "'huber'",
+    "halfmse": "'huber' with delta=math.inf: fg.losses.huber.with_(delta=math.inf)",
+    "poissonnll": "'poisson'",
 }
 
 

@@ -2790,6 +2790,27 @@ _SPARSE = [
 
 _WEIGHTS = [
     Fault(
+        "huber-delta-slope",
+        "kernels/elementwise/loss.py",
+        "copysign(real(delta), d) if fabs(d) > real(delta) else d",
+        "copysign(one, d) if fabs(d) > real(delta) else d",
+        "the slope of large differences is that of delta = 1",
+    ),
+    Fault(
+        "huber-delta-plan",
+        "networks/plan.py",
+        "words.view(np.float64)[at.SETTING] = self.loss.setting",
+        "words.view(np.float64)[at.SETTING] = 1.0",
+        "networks know only delta = 1",
+    ),
+    Fault(
+        "poisson-no-count",
+        "kernels/elementwise/loss.py",
+        "if t != zero and p != infinity else wide(0)",
+        "if p != infinity else wide(0)",
+        "a count of 0 at -inf makes the term NaN",
+    ),
+    Fault(
         "weights-left-out",
         "kernels/elementwise/loss_terms.py",
         "values[i] = value if weights[i] > zero else zero",

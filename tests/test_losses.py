@@ -75,6 +75,8 @@ def sizes_of(name: str, pred: Array, target: Array | None) -> tuple[Array, Array
         return spread + t.sum(axis=1), (np.ones_like(p).T * weight).T + t
     if name == "binary_cross_entropy_with_logits":
         return p + t * p + np.log(2), 1 + t
+    if name == "poisson":
+        return np.exp(pred) + t * p, np.exp(pred) + t
     return p + t, np.ones_like(p)
 
 

@@ -347,6 +347,13 @@ LOSS_TRUTH: dict[str, LossTruth] = {
             p, t, reduction="sum"
         ),
     ),
+    "poisson": LossTruth(
+        value=lambda p, t: mp.exp(p) - t * p,
+        analytic=lambda p, t: np.exp(p) - t * p,
+        torch=lambda functional, p, t: functional.poisson_nll_loss(
+            p, t, log_input=True, full=False, reduction="sum"
+        ),
+    ),
     "softmax_cross_entropy": LossTruth(
         value=_cross_entropy,
         analytic=_complex_cross_entropy,

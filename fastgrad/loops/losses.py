@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import REDUCTIONS
+from fastgrad.arguments import REDUCTIONS, check_number
 from fastgrad.arrays import FLOAT64, Array, deliver
 from fastgrad.loss_arguments import check_probabilities, check_target_given, loss_arguments
 from fastgrad.results import check_out
@@ -34,6 +34,7 @@ class _Loss:
     name: str
     rowwise = False  # whether there is a term per sample, not one per element
     takes_target = True
+    adjusted: dict[str, float] | None = None  # a setting by its name, unless it is the default
     probabilities = False  # whether targets must be from 0 to 1
 
     def __repr__(self) -> str:
@@ -282,6 +283,69 @@ def _one_hot(label: int, classes: int) -> Row:
     return row
 
 
+class Huber(Loss):
+    """Huber's loss: ``diff**2 / 2`` where ``|diff| <= delta``, else ``delta (|diff| - delta / 2)``.
+
+    Examples
+    --------
+    >>> from fastgrad.loops import losses
+    >>> losses.huber([3.0], [0.0]), losses.huber([3.0], [0.0], delta=2.0)
+    (2.5, 4.0)
+    """
+
+    def __init__(self, delta: float = HUBER_DELTA) -> None:
+        self.name, self.delta = "huber", delta
+        self.adjusted = None if delta == HUBER_DELTA else {"delta": delta}
+        self.__doc__ = type(self).__doc__
+
+    def with_(self, *, delta: float) -> Huber:
+        """Return this loss with another `delta`, greater than 0."""
+        number = check_number(f"{self.name}.with_", "delta", delta)
+        if not number > 0:
+            raise ValueError(f"{self.name}.with_: delta is {delta!r}: it must be greater than 0")
+        return Huber(number)
+
+    def __call__(
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        reduction: str = "mean",
+        samples: str = "rows",
+        weights: ArrayLike | None = None,
+        delta: float | None = None,
+    ) -> Any:
+        """Return the loss: see `Loss`."""
+        own = self if delta is None else self.with_(delta=delta)
+        return Loss.__call__(own, pred, target, reduction, samples, weights)
+
+    def value_and_grad(
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        reduction: str = "mean",
+        samples: str = "rows",
+        out: Array | None = None,
+        weights: ArrayLike | None = None,
+        delta: float | None = None,
+    ) -> tuple[float, Array]:
+        """Return the loss and ``grad_pred``: see `Loss`."""
+        own = self if delta is None else self.with_(delta=delta)
+        return Loss.value_and_grad(own, pred, target, reduction, samples, out, weights)
+
+    def _sample(self, pred: Row, target: Row) -> tuple[Row, Row]:
+        terms, slopes = [], []
+        for p, t in zip(pred, target, strict=True):
+            diff = p - t
+            size = abs(diff)
+            if size <= self.delta:
+                terms.append(0.5 * size * size)
+                slopes.append(diff)
+            else:
+                terms.append(self.delta * (size - 0.5 * self.delta))
+                slopes.append(math.copysign(self.delta, diff) if size == size else diff)
+        return terms, slopes
+
+
 # ---- terms and slopes --------------------------------------------------------------------------
 
 
@@ -306,21 +370,6 @@ def _absolute_slope(pred: float, target: float) -> float:
     return math.copysign(1.0, diff)
 
 
-def _huber(pred: float, target: float) -> float:
-    """``diff**2 / 2`` where ``|diff| <= 1``, else ``|diff| - 1/2``."""
-    size = abs(pred - target)
-    if size <= HUBER_DELTA:
-        return 0.5 * size * size
-    return HUBER_DELTA * (size - 0.5 * HUBER_DELTA)
-
-
-def _huber_slope(pred: float, target: float) -> float:
-    diff = pred - target
-    if abs(diff) > HUBER_DELTA:
-        return math.copysign(HUBER_DELTA, diff)
-    return diff
-
-
 def _log_cosh(pred: float, target: float) -> float:
     """``log(cosh(pred - target))`` in a form that neither overflows nor cancels."""
     size = abs(pred - target)
@@ -331,6 +380,16 @@ def _log_cosh(pred: float, target: float) -> float:
 
 def _log_cosh_slope(pred: float, target: float) -> float:
     return math.tanh(pred - target)
+
+
+def _poisson(z: float, target: float) -> float:
+    """``exp(z) - t z`` per element: counts t, whose mean is ``exp(z)``."""
+    line = 0.0 if target == 0.0 or z == math.inf else target * z
+    return formulas.exp(z) - line
+
+
+def _poisson_slope(z: float, target: float) -> float:
+    return formulas.exp(z) - target
 
 
 def _binary_cross_entropy(z: float, target: float) -> float:
@@ -356,7 +415,7 @@ def _itself(y: float) -> float:
 
 mse = Loss("mse", _square, _square_slope)
 mae = Loss("mae", _absolute, _absolute_slope)
-huber = Loss("huber", _huber, _huber_slope)
+huber = Huber()
 log_cosh = Loss("log_cosh", _log_cosh, _log_cosh_slope)
 binary_cross_entropy_with_logits = LogitLoss(
     "binary_cross_entropy_with_logits",
@@ -365,6 +424,7 @@ binary_cross_entropy_with_logits = LogitLoss(
     probabilities=True,
 )
 softmax_cross_entropy = SoftmaxCrossEntropy()
+poisson = Loss("poisson", _poisson, _poisson_slope)
 sum = ArrayLoss("sum", _itself, formulas.one)
 squared_l2 = ArrayLoss("squared_l2", _square, _square_slope)
 
@@ -374,6 +434,7 @@ LOSSES: dict[str, Loss | ArrayLoss | SoftmaxCrossEntropy] = {
     "huber": huber,
     "log_cosh": log_cosh,
     "binary_cross_entropy_with_logits": binary_cross_entropy_with_logits,
+    "poisson": poisson,
     "softmax_cross_entropy": softmax_cross_entropy,
     "sum": sum,
     "squared_l2": squared_l2,

@@ -11,7 +11,7 @@ from typing import Any
 
 from fastgrad.arrays import Array
 from fastgrad.networks.shared.plain import PlainMLP
-from fastgrad.networks.shared.settings import loss_of, refuse_callable
+from fastgrad.networks.shared.settings import loss_like, refuse_callable
 from fastgrad.results import LayerParams, NormParams
 
 from .activations import Activation, FromCallable, resolve
@@ -50,7 +50,7 @@ class MLP(PlainMLP):
         return refuse_callable() if isinstance(found, FromCallable) else found
 
     def _loss(self, given: Any) -> Any:
-        return loss_of(getattr(given, "name", given), LOSSES)
+        return loss_like(given, LOSSES)
 
     def _forward(self, layers: list[Any], x: Array) -> Array:
         return self._keeping(layers, x)[0]

@@ -26,16 +26,22 @@ Most tests follow from the row, and ``tests/test_architecture.py``, ``tests/test
 
 from __future__ import annotations
 
+from fastgrad.losses.adjustable import AdjustedLoss, Huber
 from fastgrad.losses.loss import LOSSES, ArrayLoss, LogitLoss, Loss, _lookup
 
-__all__ = ["LOSSES", "ArrayLoss", "LogitLoss", "Loss", "_lookup"]
+__all__ = ["LOSSES", "AdjustedLoss", "ArrayLoss", "LogitLoss", "Loss", "_lookup"]
 
-mse = Loss("mse", "(pred - target)**2")
+mse = Loss(
+    "mse",
+    "(pred - target)**2",
+    note="Half of it, as many scripts have it, is ``huber.with_(delta=math.inf)``.",
+)
 mae = Loss("mae", "|pred - target|")
-huber = Loss(
+huber = Huber(
     "huber",
     "d**2 / 2 if |d| <= 1 else |d| - 1/2, d = pred - target",
-    note="Huber's function with delta = 1 (Annals of Mathematical Statistics 35, 1964).",
+    note="Huber's function with delta = 1 (Annals of Mathematical Statistics 35, 1964); "
+    "``huber.with_(delta=2.0)``\nhas another.",
 )
 log_cosh = Loss(
     "log_cosh",
@@ -58,13 +64,19 @@ softmax_cross_entropy = LogitLoss(
     "max(pred)``,\nwhich does not overflow. The gradient is ``softmax(pred) * sum(target) - "
     "target``. Of one class both are 0.",
 )
+poisson = Loss(
+    "poisson",
+    "exp(pred) - target * pred",
+    note="The negative log-likelihood of counts whose mean is ``exp(pred)``, without the terms of "
+    "the target alone.\nThe gradient is ``exp(pred) - target``.",
+)
 sum = ArrayLoss("sum", "y")
 squared_l2 = ArrayLoss("squared_l2", "y**2")
 
 LOSSES |= {
     loss.name: loss
     for loss in (
-        mse, mae, huber, log_cosh, binary_cross_entropy_with_logits, softmax_cross_entropy, sum,
-        squared_l2,
+        mse, mae, huber, log_cosh, binary_cross_entropy_with_logits, poisson, softmax_cross_entropy,
+        sum, squared_l2,
     )
 }  # fmt: skip

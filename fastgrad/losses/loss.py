@@ -25,6 +25,7 @@ class _Loss:
 
     takes_target = True
     setting = 0.0  # of the detailed kernel
+    adjusted: dict[str, float] | None = None  # a setting by its name, unless it is the table's
 
     def __init__(
         self,

@@ -57,7 +57,7 @@ class Network(Architecture):
             most = max(2, threads.SHARE_FROM // self.cost)
             with COMPILE_LOCK.lock:
                 if self._plan is None:
-                    self._plan = make_plan(
+                    plan = make_plan(
                         self.plan_layers,
                         dtype,
                         self.size,
@@ -68,6 +68,9 @@ class Network(Architecture):
                         self.rates,
                         self.back,
                     )
+                    if self.loss.adjusted:
+                        self._in_detail(plan.words)
+                    self._plan = plan
         return self._plan
 
     def for_sparse(self) -> Network:
@@ -90,16 +93,22 @@ class Network(Architecture):
             return self.cost
         return self.cost + 3 * self.layers[0].outputs * -(-len(x.indices) // max(len(x), 1))
 
-    def detailed_plan(self) -> Plan:
-        """Return the plan whose loss knows of weights (`kernels.network.loss`)."""
+    def _in_detail(self, words: Array) -> None:
+        """Let a plan's loss be `kernels.network.loss`, which knows of settings and weights."""
         from fastgrad.kernels.toolchain.library import LIBRARY
 
-        plan, dtype = self.plan(), self.dtype.name
+        dtype = self.dtype.name
+        words[at.LOSS] = LIBRARY.address("loss_stage", "loss_stage", dtype)
+        words[at.TERMS_OF_LOSS] = self.loss.detailed_address(dtype)
+        words.view(np.float64)[at.SETTING] = self.loss.setting
+
+    def detailed_plan(self) -> Plan:
+        """Return the plan whose loss knows of weights."""
+        plan = self.plan()
         with COMPILE_LOCK.lock:
             if self._detailed_plan is None:
                 words = plan.words.copy()
-                words[at.LOSS] = LIBRARY.address("loss_stage", "loss_stage", dtype)
-                words[at.TERMS_OF_LOSS] = self.loss.detailed_address(dtype)
+                self._in_detail(words)
                 self._detailed_plan = replace(plan, words=words)
         return self._detailed_plan
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import REDUCTIONS
+from fastgrad.arguments import REDUCTIONS, check_number
 from fastgrad.arrays import Array, deliver, promoted
 from fastgrad.loss_arguments import check_probabilities, check_target_given, loss_arguments
 from fastgrad.results import check_out
@@ -43,6 +43,7 @@ class _Loss:
     name: str
     rowwise = False  # whether there is a term per sample, not one per element
     takes_target = True
+    adjusted: dict[str, float] | None = None  # a setting by its name, unless it is the default
     probabilities = False  # whether targets must be from 0 to 1: else there is no minimum
 
     def __repr__(self) -> str:
@@ -197,6 +198,64 @@ class Loss(_Loss):
         return self._terms(basis, target), self._slope(basis, target) if want_slope else basis
 
 
+class Huber(Loss):
+    """Huber's loss: ``diff**2 / 2`` where ``|diff| <= delta``, else ``delta (|diff| - delta / 2)``.
+
+    Examples
+    --------
+    >>> from fastgrad.reference import losses
+    >>> losses.huber([3.0], [0.0]), losses.huber([3.0], [0.0], delta=2.0)
+    (2.5, 4.0)
+    """
+
+    def __init__(self, delta: float = HUBER_DELTA) -> None:
+        self.name, self.delta = "huber", delta
+        self.adjusted = None if delta == HUBER_DELTA else {"delta": delta}
+        self.__doc__ = type(self).__doc__
+
+    def with_(self, *, delta: float) -> Huber:
+        """Return this loss with another `delta`, greater than 0."""
+        number = check_number(f"{self.name}.with_", "delta", delta)
+        if not number > 0:
+            raise ValueError(f"{self.name}.with_: delta is {delta!r}: it must be greater than 0")
+        return Huber(number)
+
+    def __call__(
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        reduction: str = "mean",
+        samples: str = "rows",
+        weights: ArrayLike | None = None,
+        delta: float | None = None,
+    ) -> Any:
+        """Return the loss: see `Loss`."""
+        own = self if delta is None else self.with_(delta=delta)
+        return Loss.__call__(own, pred, target, reduction, samples, weights)
+
+    def value_and_grad(
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        reduction: str = "mean",
+        samples: str = "rows",
+        out: Array | None = None,
+        weights: ArrayLike | None = None,
+        delta: float | None = None,
+    ) -> tuple[float, Array]:
+        """Return the loss and ``grad_pred``: see `Loss`."""
+        own = self if delta is None else self.with_(delta=delta)
+        return Loss.value_and_grad(own, pred, target, reduction, samples, out, weights)
+
+    def _terms_and_slope(
+        self, pred: Array, target: Any, samples: str, want_slope: bool
+    ) -> tuple[Array, Array]:
+        diff, delta = pred - target, self.delta
+        size = np.abs(diff)
+        terms = np.where(size <= delta, 0.5 * size * size, delta * (size - 0.5 * delta))
+        return terms, np.clip(diff, -delta, delta)
+
+
 class ArrayLoss(_Loss):
     """A loss of one array ``y``, without target; ``reduction`` is ``"sum"`` by default.
 
@@ -345,17 +404,6 @@ def _absolute_slope(diff: Array, _: Array) -> Array:
     return np.sign(diff)
 
 
-def _huber(diff: Array, _: Array) -> Array:
-    """``diff**2 / 2`` where ``|diff| <= 1``, else ``|diff| - 1/2``."""
-    size = np.abs(diff)
-    inner = np.minimum(size, HUBER_DELTA)
-    return inner * (size - 0.5 * inner)
-
-
-def _huber_slope(diff: Array, _: Array) -> Array:
-    return np.clip(diff, -HUBER_DELTA, HUBER_DELTA)
-
-
 def _log_cosh(diff: Array, _: Array) -> Array:
     """``log(cosh(diff))`` in a form that neither overflows nor cancels."""
     size = np.abs(diff.astype(np.float64, copy=False))
@@ -365,6 +413,17 @@ def _log_cosh(diff: Array, _: Array) -> Array:
 
 def _log_cosh_slope(diff: Array, _: Array) -> Array:
     return np.tanh(diff)
+
+
+def _poisson(z: Array, target: Array) -> Array:
+    """``exp(z) - t z`` per element: counts t, whose mean is ``exp(z)``."""
+    line = np.where((target == 0) | (z == np.inf), 0.0, target * z)
+    return np.exp(z.astype(np.float64)) - line
+
+
+def _poisson_slope(z: Array, target: Array) -> Array:
+    slope: Array = np.exp(z) - target
+    return slope
 
 
 def _logits(pred: Array, target: Array) -> Array:
@@ -401,7 +460,7 @@ def _itself(y: Array) -> Array:
 
 mse = Loss("mse", _square, _square_slope)
 mae = Loss("mae", _absolute, _absolute_slope)
-huber = Loss("huber", _huber, _huber_slope)
+huber = Huber()
 log_cosh = Loss("log_cosh", _log_cosh, _log_cosh_slope)
 binary_cross_entropy_with_logits = LogitLoss(
     "binary_cross_entropy_with_logits",
@@ -411,13 +470,14 @@ binary_cross_entropy_with_logits = LogitLoss(
     probabilities=True,
 )
 softmax_cross_entropy = SoftmaxCrossEntropy()
+poisson = Loss("poisson", _poisson, _poisson_slope, prepare=_logits)
 sum = ArrayLoss("sum", _itself, np.ones_like)
 squared_l2 = ArrayLoss("squared_l2", _square, _square_slope)
 
 LOSSES: dict[str, Loss | ArrayLoss | SoftmaxCrossEntropy] = {
     loss.name: loss
     for loss in (
-        mse, mae, huber, log_cosh, binary_cross_entropy_with_logits, softmax_cross_entropy, sum,
-        squared_l2,
+        mse, mae, huber, log_cosh, binary_cross_entropy_with_logits, poisson, softmax_cross_entropy,
+        sum, squared_l2,
     )
 }  # fmt: skip

@@ -91,12 +91,15 @@ def target_check(dtype_name: str) -> Any:
 class Terms:
     """Scalar functions of (pred, target): the float64 term, and its slope in the dtype.
 
-    Of logits also the probability, for the detailed kernels.
+    For the detailed kernels, of logits also the probability; and of a loss with a setting both
+    functions of (pred, target, setting), the setting float64.
     """
 
     term: Callable[[Any, Any], Any]
     slope: Callable[[Any, Any], Any]
     probability: Callable[[Any, Any], Any] | None = None
+    term_of_setting: Callable[[Any, Any, Any], Any] | None = None
+    slope_of_setting: Callable[[Any, Any, Any], Any] | None = None
 
 
 def elementwise_terms(dtype_name: str, loss: str) -> Terms:
@@ -107,7 +110,7 @@ def elementwise_terms(dtype_name: str, loss: str) -> Terms:
     m = vector_math(np.dtype(dtype_name))
     exp, log1p, sigmoid, fabs, copysign = m.exp, m.log1p_unit, m.sigmoid, m.abs, m.copysign
     m64 = vector_math(np.dtype(wide))
-    tanh, wide_expm1, wide_log1p = m.tanh, m64.expm1, m64.log1p_unit
+    tanh, wide_exp, wide_expm1, wide_log1p = m.tanh, m64.exp, m64.expm1, m64.log1p_unit
     near, log_2 = wide(1.25), wide(np.log(2))
 
     @inlined
@@ -125,6 +128,22 @@ def elementwise_terms(dtype_name: str, loss: str) -> Terms:
     def huber_slope(p: Any, t: Any) -> Any:
         d = p - t
         return copysign(one, d) if fabs(d) > one else d
+
+    @inlined
+    def huber_of_delta(p: Any, t: Any, delta: Any) -> Any:
+        size = wide(fabs(p - t))
+        return half * size * size if size <= delta else delta * (size - half * delta)
+
+    @inlined
+    def huber_slope_of_delta(p: Any, t: Any, delta: Any) -> Any:
+        d = p - t
+        return copysign(real(delta), d) if fabs(d) > real(delta) else d
+
+    @inlined
+    def poisson(p: Any, t: Any) -> Any:
+        """exp(p) - t p, whose limits are inf and, where t is 0, 0."""
+        line = wide(t) * wide(p) if t != zero and p != infinity else wide(0)
+        return wide_exp(wide(p)) - line
 
     @inlined
     def log_cosh(p: Any, t: Any) -> Any:
@@ -162,7 +181,13 @@ def elementwise_terms(dtype_name: str, loss: str) -> Terms:
         "mse": Terms(square, inlined(lambda p, t: two * (p - t))),
         "squared_l2": Terms(square, inlined(lambda p, t: two * (p - t))),
         "mae": Terms(inlined(lambda p, t: wide(fabs(p - t))), sign),
-        "huber": Terms(huber, huber_slope),
+        "huber": Terms(
+            huber,
+            huber_slope,
+            term_of_setting=huber_of_delta,
+            slope_of_setting=huber_slope_of_delta,
+        ),
+        "poisson": Terms(poisson, inlined(lambda p, t: exp(p) - t)),
         "log_cosh": Terms(log_cosh, inlined(lambda p, t: tanh(p - t))),
         "sum": Terms(inlined(lambda p, t: wide(p)), inlined(lambda p, t: one)),
         "binary_cross_entropy_with_logits": Terms(

@@ -19,7 +19,7 @@ from fastgrad.kernels.elementwise.reductions import row_max, row_sum
 from fastgrad.kernels.elementwise.rows import CHUNK, INTERLEAVE, padding, strip
 from fastgrad.kernels.elementwise.softmax import exponential_of_difference, exponentials_of_rows
 from fastgrad.kernels.elementwise.vector_math import build as vector_math
-from fastgrad.kernels.toolchain.compile import assemble, kernel
+from fastgrad.kernels.toolchain.compile import assemble, inlined, kernel
 from fastgrad.kernels.toolchain.pointers import (
     as_pointer,
     copy_elements,
@@ -77,9 +77,15 @@ def elementwise(dtype_name: str, terms: Terms) -> Any:
     dtype, size = getattr(types, dtype_name), np.dtype(dtype_name).itemsize
     STRIP, padded = strip(dtype_name), padding(dtype_name)
     wide, zero, nothing = types.float64, np.float64(0), np.dtype(dtype_name).type(0)
-    term, slope = terms.term, terms.slope
+    term, slope = terms.term_of_setting, terms.slope_of_setting
+    if term is None or slope is None:
+        own_term, own_slope = terms.term, terms.slope
+        term, slope = (
+            inlined(lambda p, t, s: own_term(p, t)),
+            inlined(lambda p, t, s: own_slope(p, t)),
+        )
     of_logits = terms.probability is not None
-    probability = terms.probability or slope
+    probability = terms.probability or terms.slope
 
     def kernel(call: int) -> None:
         table, numbers = as_pointer(call, types.intp), as_pointer(call, wide)
@@ -88,7 +94,7 @@ def elementwise(dtype_name: str, terms: Terms) -> Any:
         )  # fmt: skip
         grad, grad_row = table[at.GRAD], table[at.GRAD_ROW]
         m, n, by = table[at.ROWS], table[at.COLUMNS], numbers[at.BY]
-        width, weighted = n, table[at.WEIGHTS] != 0
+        width, weighted, setting = n, table[at.WEIGHTS] != 0, numbers[at.SETTING]
         if pred_row == n and (target == 0 or target_row == n) and (grad == 0 or grad_row == n):
             m, n = 1, m * n
         p_rest, t_rest, s_rest = scratch(CHUNK, dtype), scratch(CHUNK, dtype), scratch(CHUNK, dtype)
@@ -117,11 +123,11 @@ def elementwise(dtype_name: str, terms: Terms) -> Any:
                     for i in range(round_up(count, STRIP)):
                         factors[i] = dtype(weights[i] / by)
                 for i in range(round_up(count, STRIP)):
-                    value = term(p[i], t[i]) * weights[i]
+                    value = term(p[i], t[i], setting) * weights[i]
                     values[i] = value if weights[i] > zero else zero
                 if grad != 0:
                     for i in range(round_up(count, STRIP)):
-                        d = slope(p[i], t[i]) * factors[i]
+                        d = slope(p[i], t[i], setting) * factors[i]
                         s_rest[i] = d if weights[i] > zero else nothing
                     to = as_pointer(grad + (row * grad_row + j) * size, dtype)
                     copy_elements(to, s_rest, count)

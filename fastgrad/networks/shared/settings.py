@@ -13,6 +13,7 @@ from fastgrad.warning_categories import SettingsWarning
 __all__ = [
     "activations_of",
     "check_learns",
+    "loss_like",
     "loss_of",
     "refuse_callable",
     "warn_of_logits",
@@ -65,6 +66,13 @@ def loss_of(loss: Any, losses: Mapping[str, Any]) -> Any:
     if loss not in losses:
         raise ValueError(f"MLP: unknown loss {loss!r}: {choices(loss, losses)}")
     return losses[loss]
+
+
+def loss_like(given: Any, losses: Mapping[str, Any]) -> Any:
+    """Return a package's own loss of a name, or of any package's loss, with its setting."""
+    loss = loss_of(getattr(given, "name", given), losses)
+    adjusted = getattr(given, "adjusted", None)
+    return loss.with_(**adjusted) if adjusted else loss
 
 
 def check_learns(sizes: Sequence[int], activations: Sequence[Any], loss: Any) -> None:
