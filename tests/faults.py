@@ -2493,13 +2493,6 @@ _MORE_LAYERS = [
         "every block has the sums of those before it",
     ),
     Fault(
-        "batch-norm-mean",
-        "kernels/calls/batch_norm.py",
-        "found[j] = found[j] + left[j]",
-        "found[j] = found[j]",
-        "running means lack what rounding left",
-    ),
-    Fault(
         "batch-norm-products",
         "kernels/calls/batch_norm.py",
         "products[j] + slope * types.float64(h)",
