@@ -203,6 +203,16 @@ _KERNELS = [
         "packing A leaves out the last row of a group",
     ),
     Fault(
+        "gemm-pack-lines", "kernels/product/gemm.py",
+        "shift(a, p * a_col + i), MR)", "shift(a, p * a_col), MR)",
+        "every group of rows is packed with the first one's",
+    ),
+    Fault(
+        "layer-packed-parts", "kernels/network/layer.py",
+        "b + columns * b_col * size, c + columns * size", "b + columns * size, c + columns * size",
+        "the second part of a packed operand begins elsewhere",
+    ),
+    Fault(
         "gemm-pack-tail", "kernels/product/gemm.py", "if j < n - whole:", "if j < n - whole - 1:",
         "packing B pads over its last column",
     ),

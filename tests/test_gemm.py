@@ -143,6 +143,29 @@ def test_weights_larger_than_l2_are_exact(dtype: str, samples: str) -> None:
         np.testing.assert_array_equal(grads.w, turn(x.T.astype(wide) @ g, samples))
 
 
+@pytest.mark.parametrize("samples", LAYOUTS)
+@dtypes
+def test_x_larger_than_l2_with_few_outputs_is_exact(dtype: str, samples: str) -> None:
+    """In columns its lines are packed for y, and parts of it that L2 holds for grad_w.
+
+    In rows it is for grad_w what in columns it is for y.
+    """
+    tile = tile_for(dtype)
+    n = 1024 // tile.itemsize + 2 * tile.mr + 5
+    d, k = 2 * 1024 * 1024 // tile.itemsize // n + PRODUCTS, tile.nr + 3
+    if samples == "rows":
+        n, d = d, n
+    rng = rng_of("large x", n, k)
+    x, w, g = (rng.integers(-4, 5, s) for s in ((n, d), (d, k), (n, k)))
+    x_, w_, g_ = (turn(a, samples).astype(dtype) for a in (x, w, g))
+    y, cache = fg.dense_forward(x_, w_, samples=samples)
+    grads = fg.dense_backward(g_, cache)
+    wide = np.float64  # exact, and a BLAS makes it quick
+    np.testing.assert_array_equal(y, turn(x.astype(wide) @ w, samples))
+    np.testing.assert_array_equal(grads.x, turn(g.astype(wide) @ w.T, samples))
+    np.testing.assert_array_equal(grads.w, turn(x.T.astype(wide) @ g, samples))
+
+
 def test_enough_shapes_are_tried() -> None:
     assert len(set(EDGES + BLOCKS)) + SHAPES >= 500
 

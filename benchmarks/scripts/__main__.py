@@ -19,7 +19,7 @@ from ..common import measured_on
 from ..limits import peak
 from ..peers.__main__ import environment
 from ..peers.documents import put_between
-from ..timing import compare
+from ..timing import Call, Pair, compare
 from . import GROUPS
 from .adam import Alone
 from .report import Alone as AloneRow
@@ -49,9 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not script.agrees(script.ours()):
             wrong.append(f"{script.name}: fastgrad and by hand do not agree")
             continue
-        pair = compare(script.ours().step, script.by_hand().step, seconds, warm=True)
+        pair = timed(script.ours().step, script.by_hand().step, seconds)
         if isinstance(script, Alone):
-            least = compare(script.least(), script.ours().step, seconds / 3, warm=True)
+            least = timed(script.least(), script.ours().step, seconds / 3)
             alone.append(AloneRow(script.title, script.bar, pair, least.ours.median))
         else:
             least_seconds = script.multiply_adds / _peak(script.dtype)
@@ -61,7 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for name, peer in peers.items():
                 ratios[name] = _beside(script, name, peer, seconds, wrong)
             beside.append(Peers(script.name, pair.ours.median, ratios))
-    parts = [f"One thread of {where}. Medians of interleaved samples, each after an untimed call."]
+    parts = [
+        f"One thread of {where}. Medians of the processor's time in interleaved samples, "
+        "each after an untimed call."
+    ]
     if rows:
         parts.append(of_scripts(rows))
     if alone:
@@ -78,6 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         put_between(MARKS, PERFORMANCE, "\n\n".join(parts))
     missed = [row for row in [*rows, *alone] if row.pair.ratio.median < row.bar]
     return int(bool(wrong or (missed and not options.quick)))
+
+
+def timed(ours: Call, theirs: Call, seconds: float) -> Pair:
+    """Time two steps as loops of their own would run, and not what else this machine does."""
+    return compare(ours, theirs, seconds, warm=True, processor=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -136,7 +144,7 @@ def _beside(script: Script, name: str, peer: Any, seconds: float, wrong: list[st
     ):
         wrong.append(f"{script.name}: {name} and by hand do not agree")
         return nan
-    return compare(script.ours().step, run.step, seconds, warm=True).ratio.median
+    return timed(script.ours().step, run.step, seconds).ratio.median
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from fastgrad.kernels.toolchain.pointers import (
     round_up,
     scratch,
 )
-from fastgrad.kernels.toolchain.target import BATCH_BLOCK
+from fastgrad.kernels.toolchain.target import BATCH_BLOCK, BEYOND_L2
 from fastgrad.kernels.toolchain.target import tile as tile_for
 
 # m n k | a row col block | b row block | c row col | sums | add
@@ -105,7 +105,8 @@ def passes(dtype_name: str) -> tuple[Any, Any]:
             width = greatest(MOST_PACKED // (d * NR * size) * NR, NR)
             b_bytes = d * width * size
         bias_bytes = round_up(k * size, 64) if bias != 0 and bias_step != 1 else 0
-        a_bytes = A_PACK if k >= PACK_A_COLUMNS else 0
+        distant = k > NR and n * d * size >= BEYOND_L2
+        a_bytes = A_PACK if k >= PACK_A_COLUMNS or distant else 0
         wanted = a_bytes + b_bytes + bias_bytes + 64
         space = near = address_of(scratch(ON_STACK, types.char))
         if wanted > ON_STACK:

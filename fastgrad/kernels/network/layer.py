@@ -54,6 +54,8 @@ def build(dtype_name: str) -> str:
     # A part of a transposed product, on the stack: 8 KiB.
     TRANSPOSED_ROWS, TRANSPOSED_COLUMNS = 16, 4 * NR
     TRANSPOSED = TRANSPOSED_ROWS * TRANSPOSED_COLUMNS
+    # A part of a packed operand that stays in L2.
+    PACKED_BYTES = 256 * 1024
     # Bytes of outputs that are computed before the activation passes over their rows.
     FORWARD_BLOCK_BYTES = 64 * 1024
 
@@ -73,6 +75,15 @@ def build(dtype_name: str) -> str:
             b_col, b_space = 1, 0  # a single column
         panel, pack = NR, b_space if k * n * size > DIRECT_B else 0
         if b_col != 1:
+            # Few rows read each panel once or twice: it is packed before, in L2, not in memory.
+            columns = greatest(PACKED_BYTES // greatest(k * size, 1) // NR, 1) * NR
+            while m <= MC and n > columns:
+                pack_b(k, columns, b, b_row, b_col, b_space)
+                gemm(
+                    m, columns, k, a, a_row, a_col, b_space, NR, k * NR, 0, c, c_row, mode, 0,
+                    a_space,
+                )  # fmt: skip
+                n, b, c = n - columns, b + columns * b_col * size, c + columns * size
             pack_b(k, n, b, b_row, b_col, b_space)
             b, b_row, panel, pack = b_space, NR, k * NR, 0
         gemm(m, n, k, a, a_row, a_col, b, b_row, panel, pack, c, c_row, mode, 0, a_space)

@@ -30,7 +30,7 @@ from fastgrad.kernels.toolchain.pointers import (
     scratch,
     shift,
 )
-from fastgrad.kernels.toolchain.target import PRODUCTS
+from fastgrad.kernels.toolchain.target import BEYOND_L2, PRODUCTS
 from fastgrad.kernels.toolchain.target import tile as tile_for
 
 # Every argument is one word: sizes, strides in elements, addresses.
@@ -67,11 +67,6 @@ def build(dtype_name: str) -> str:
     # ways evicts its own lines (512x1024x1024 float32 with AVX-512: 89 % of the peak, packed 98 %).
     SAME_SET, WAYS = 4096, 8
 
-    # From this many bytes on, a separate pass packs B, for MC rows or more: lines that no L2 holds
-    # are better read along the rows (512x1024x1024 float64 4 %; at half as many bytes a first tile
-    # is as good, for 48 rows 14 % better).
-    PACK_FIRST = 2 * 1024 * 1024
-
     # From this many columns on, `gemv` computes a row, or each row of an outer product, faster.
     WIDE, WIDE_OUTER = 3 * lanes, 16 * lanes
     AT_ONCE = 16 * 1024 // size  # columns whose sums are in L1
@@ -90,7 +85,11 @@ def build(dtype_name: str) -> str:
     @kernel
     def pack_a(m: int, k: int, a: Any, a_row: int, a_col: int, out: Any) -> None:
         """Copy groups of MR rows so that a step of k is AR adjacent elements, MR of them used."""
-        for i0 in range(0, m, MR):
+        whole = m // MR * MR if a_row == 1 and a_col != 1 else 0
+        for p in range(k if whole > 0 else 0):
+            for i in range(0, whole, MR):  # adjacent lines are read at once
+                copy_vector(shift(out, i // MR * AR * k + p * AR), shift(a, p * a_col + i), MR)
+        for i0 in range(whole, m, MR):
             block, source = shift(out, i0 // MR * AR * k), shift(a, i0 * a_row)
             start = 0
             if m - i0 >= MR and a_col == 1:
@@ -102,10 +101,6 @@ def build(dtype_name: str) -> str:
                     if squares < MR:
                         at, place = shift(at, squares * a_row), shift(place, squares)
                         transpose_rest(at, a_row, place, AR)
-            elif m - i0 >= MR and a_row == 1:
-                start = k
-                for p in range(k):
-                    copy_vector(shift(block, p * AR), shift(source, p * a_col), MR)
             for p in range(start, k):
                 for i in range(least(MR, m - i0)):
                     block[p * AR + i] = source[i * a_row + p * a_col]
@@ -199,8 +194,13 @@ def build(dtype_name: str) -> str:
         step = greatest(abs(a_row), abs(a_col)) * size
         evicting = MR > WAYS and step % SAME_SET == 0
         enough = PACK_A_ROWS if a_col == 1 and not evicting else PACK_A_COLUMNS
-        pack_rows = n >= enough and m >= MR and step >= PACK_A_STEP
-        if b_pack != 0 and m >= MC and k * n * size >= PACK_FIRST:
+        # An A that no L2 holds is packed for more than one panel (12288x209 columns float64, 20
+        # outputs: 5.5 to 4.2 ms). Callers that might bring one have the workspace.
+        distant = a_row == 1 and n > NR and m * k * size >= BEYOND_L2
+        pack_rows = (n >= enough or distant) and m >= MR and step >= PACK_A_STEP
+        # For MC rows or more a separate pass packs such a B (512x1024x1024 float64 4 %; at half as
+        # many bytes a first tile is as good, for 48 rows 14 % better).
+        if b_pack != 0 and m >= MC and k * n * size >= BEYOND_L2:
             pack_whole(k, n, b, b_row, 1, b_pack)
             b, b_row, b_panel, b_pack = b_pack, NR, k * NR, 0
         stream = m * k >= 8192  # there is time to prefetch the next panel of a packed B

@@ -20,6 +20,8 @@ BATCH_BLOCK = 256
 PRODUCTS = 256
 # Multiply-adds that one output of an activation counts as, where work is estimated.
 ACTIVATION_COST = 16
+# From this many bytes on, no L2 holds an operand: it is better read along its lines.
+BEYOND_L2 = 2 * 1024 * 1024
 
 _WITHOUT_AVX = ("generic", "x86-64", "x86-64-v2", "nehalem", "core2")
 _WITH_AVX512 = ("x86-64-v4", "skylake-avx512", "icelake-server", "sapphirerapids", "znver4")
