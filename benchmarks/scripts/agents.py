@@ -123,34 +123,26 @@ class Actor(Script):
 
     def ours(self) -> Run:
         net = fg.MLP(self.sizes, self.activations, "mse", dtype=self.dtype)
-        arrays = list(self.start.values())
-        flat = net.pack(list(zip(arrays[::2], arrays[1::2], strict=True)))
-        flat_target, scratch = flat.copy(), np.empty_like(flat)
-        names = tuple(self.start)
-
-        def named(vector: Array, before: str = "") -> Params:
-            views = [a for layer in net.layers(vector) for a in layer]
-            return {before + name: view for name, view in zip(names, views, strict=True)}
-
-        p, batches, opt, follow = named(flat), endless(self.batches), fg.Adam(RATE), self.follow
+        p, target = net.pack(self.start), net.pack(self.start)
+        scratch, out = np.empty_like(p), {"params": np.empty_like(p)}
+        batches, opt, follow = endless(self.batches), fg.Adam(RATE), self.follow
 
         def step() -> Array:
             x, liked = next(batches)
-            y, caches, grads = x, [], {}
-            for i, activation in enumerate(self.activations, start=1):
-                y, cache = fg.dense_forward(y, p[f"W{i}"], p[f"b{i}"], activation)
-                caches.append(cache)
-            grad = (y - liked) / len(x)
-            for i in (3, 2, 1):
-                grad, grads[f"W{i}"], grads[f"b{i}"], _ = fg.dense_backward(grad, caches[i - 1])
-            opt.step(p, grads)
+            y, tape = net.forward(p, x)
+            grads = net.backward((y - liked) / len(x), tape, out=out)
+            opt.step(p, grads.params)
             # target += follow * (p - target), in three passes over one vector
-            np.subtract(flat, flat_target, out=scratch)
+            np.subtract(p, target, out=scratch)
             np.multiply(scratch, follow, out=scratch)
-            np.add(flat_target, scratch, out=flat_target)
-            return grad
+            np.add(target, scratch, out=target)
+            return grads.x  # type: ignore[no-any-return]
 
-        return Run(step, lambda: p | named(flat_target, "target_"))
+        def params() -> Params:
+            slow = {f"target_{name}": w for name, w in net.named(target).items()}
+            return net.named(p) | slow
+
+        return Run(step, params)
 
 
 AGENTS: tuple[Callable[[], Script], ...] = (Policy, Actor)

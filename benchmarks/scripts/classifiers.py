@@ -41,21 +41,6 @@ def by_hand(params: Params, x: Array, labels: Array, dx: bool) -> tuple[float, P
     return loss, grads
 
 
-def layers(params: Params, x: Array, labels: Array) -> tuple[float, Params]:
-    """Return the loss and the gradients, by fastgrad's layers."""
-    count, caches = len(params) // 2, []
-    for i in range(1, count + 1):
-        relu = "relu" if i < count else None
-        x, cache = fg.dense_forward(x, params[f"W{i}"], params[f"b{i}"], relu)
-        caches.append(cache)
-    loss, grad = fg.losses.softmax_cross_entropy.value_and_grad(x, labels)
-    grads = {}
-    for i in range(count, 0, -1):
-        need = ("x", "w", "b") if i > 1 else ("w", "b")
-        grad, grads[f"W{i}"], grads[f"b{i}"], _ = fg.dense_backward(grad, caches[i - 1], need=need)
-    return loss, grads
-
-
 class Classifier(Script):
     """Relu layers and a softmax, Adam; labels are bytes, as files of images have them."""
 
@@ -93,36 +78,18 @@ class Classifier(Script):
         return Run(step, lambda: p)
 
     def ours(self) -> Run:
-        p, batches, l2 = copies(self.start), endless(self.batches), self.l2
-        opt = fg.Adam(RATE, weight_decay=l2)
+        """The dict is views of a flat vector, and so one call does."""
+        activations = ["relu"] * (len(self.sizes) - 2) + [None]
+        net = fg.MLP(self.sizes, activations, "softmax_cross_entropy", dtype=self.dtype, l2=self.l2)
+        p = net.named(net.pack(self.start))
+        batches, opt = endless(self.batches), fg.Adam(RATE)
 
         def step() -> float:
-            loss, grads = layers(p, *next(batches))
-            if l2:
-                loss += sum(0.5 * l2 * np.vdot(w, w) for key, w in p.items() if key[0] == "W")
+            loss, grads = net.value_and_grad(p, *next(batches))
             opt.step(p, grads)
             return loss
 
         return Run(step, lambda: p)
-
-
-class Spiral(Classifier):
-    """All samples at once, as often as it takes: here a script has one network, and so an MLP."""
-
-    def ours(self) -> Run:
-        activations = ["relu"] * (len(self.sizes) - 2) + [None]
-        net = fg.MLP(self.sizes, activations, "softmax_cross_entropy", dtype=self.dtype)
-        arrays = list(self.start.values())
-        p = net.pack(list(zip(arrays[::2], arrays[1::2], strict=True)))
-        views = [a for layer in net.layers(p) for a in layer]
-        batches, opt = endless(self.batches), fg.Adam(RATE)
-
-        def step() -> float:
-            loss, grad = net.value_and_grad(p, *next(batches))
-            opt.step(p, grad)
-            return loss
-
-        return Run(step, lambda: dict(zip(self.start, views, strict=True)))
 
 
 class Counts(Script):
@@ -182,6 +149,6 @@ CLASSIFIERS: tuple[Callable[[], Script], ...] = (
         "dict net 3072-5x100-10, batch 50, float32, L2, Adam", 2.3,
         (3072, 100, 100, 100, 100, 100, 10), 50, l2=1e-3,
     ),
-    lambda: Spiral("2-64-3, 300 samples, float64, Adam", 3.5, (2, 64, 3), 300, "float64", 1),
+    lambda: Classifier("2-64-3, 300 samples, float64, Adam", 3.5, (2, 64, 3), 300, "float64", 1),
     Counts,
 )  # fmt: skip

@@ -57,22 +57,25 @@ class OneSample(Script):
         return Run(step, lambda: p)
 
     def ours(self) -> Run:
-        p, batches = copies(self.start), endless(self.batches)
-        total = {key: np.empty_like(w) for key, w in p.items()}
-        first = {"w": total["W1"], "b": total["b1"]}
-        second = {"w": total["W2"], "b": total["b2"]}
-        opt = fg.SGD(self.rate / self.count)
+        net = fg.MLP(self.sizes, ["sigmoid", "sigmoid"], "mse", samples="columns", dtype=self.dtype)
+        p, batches, opt = (
+            net.pack(self.start),
+            endless(self.batches),
+            fg.SGD(self.rate / self.count),
+        )
+        total = np.empty_like(p)
+        out = {"params": total}
 
         def step() -> None:
             for i, (x, y) in enumerate(next(batches)):
-                add = i > 0
-                a1, cache1 = fg.dense_forward(x, p["W1"], p["b1"], "sigmoid", samples="columns")
-                a2, cache2 = fg.dense_forward(a1, p["W2"], p["b2"], "sigmoid", samples="columns")
-                grad = fg.dense_backward(a2 - y, cache2, out=second, accumulate=add).x
-                fg.dense_backward(grad, cache1, need=("w", "b"), out=first, accumulate=add)
+                a, tape = net.forward(p, x)
+                net.backward(a - y, tape, need=("params",), out=out, accumulate=i > 0)
             opt.step(p, total)
 
-        return Run(step, lambda: p)
+        def params() -> Params:
+            return {key: w.reshape(self.start[key].shape) for key, w in net.named(p).items()}
+
+        return Run(step, params)
 
 
 class AllSamples(Script):

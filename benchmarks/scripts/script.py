@@ -33,6 +33,7 @@ class Script:
     bar: float  # at least this many times as fast as by hand
     dtype: str = "float64"
     multiply_adds: float = 0.0  # of the products that a step cannot do without
+    random = False  # whether peers draw random numbers of their own
 
     def by_hand(self) -> Run:
         """Return the script in NumPy, as such scripts are written."""

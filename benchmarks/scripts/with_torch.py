@@ -16,6 +16,8 @@ from .adam import EPS, RATE, Alone
 from .agents import Actor, Policy
 from .classifiers import Classifier, Counts
 from .columns import AllSamples, OneSample
+from .normalized import EPS as NORM_EPS
+from .normalized import STAYS, Normalized
 from .recurrent import CLIP, Characters, Layer
 from .recurrent import EPS as ADAGRAD_EPS
 from .recurrent import RATE as DESCENT
@@ -102,6 +104,27 @@ def classifier(lib: Torch, script: Classifier) -> Run:
         return loss
 
     return Run(step, of_network(model, script.start))
+
+
+def normalized(lib: Torch, script: Normalized) -> Run:
+    nn, start, parts = lib.torch.nn, script.start, []
+    for i, k in enumerate(script.sizes[1:-1], start=1):
+        norm = nn.BatchNorm1d(k, NORM_EPS, 1 - STAYS)  # gain and shift begin as 1 and 0
+        parts += [lib.linear(start[f"W{i}"].T), norm, nn.ReLU(), nn.Dropout(script.rate)]
+    model = nn.Sequential(*parts, lib.linear(start["W3"].T, start["b3"]))
+    adam = lib.optimizer("Adam", model.parameters(), RATE)
+    batches = endless([(lib.array(x), lib.array(y)) for x, y in script.batches])
+    loss_of = nn.functional.cross_entropy
+
+    def step() -> Any:
+        x, labels = next(batches)
+        adam.zero_grad()
+        loss = loss_of(model(x), labels)
+        loss.backward()
+        adam.step()
+        return loss
+
+    return Run(step, lambda: dict(model.named_parameters()))
 
 
 def counts(lib: Torch, script: Counts) -> Run:
@@ -311,6 +334,7 @@ def alone(lib: Torch, script: Alone) -> Run:
 
 STEPS: dict[type[Script], Callable[[Torch, Any], Run]] = {
     Classifier: classifier,
+    Normalized: normalized,
     Counts: counts,
     OneSample: one_sample,
     AllSamples: all_samples,
