@@ -412,7 +412,7 @@ _KERNELS = [
     ),
     Fault(
         "dense-stack", "kernels/calls/dense_blocks.py",
-        "a_bytes = A_PACK if k >= PACK_A_COLUMNS else 0",
+        "a_bytes = A_PACK if k >= PACK_A_COLUMNS or distant else 0",
         "a_bytes = 0", "blocks of A are packed over the packed weights",
     ),
     Fault(
