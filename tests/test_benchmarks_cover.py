@@ -166,7 +166,7 @@ def test_scripts_steps_agree_with_those_of_peers():
         pytest.skip("neither PyTorch nor JAX is installed")
     command = [sys.executable, "-m", "benchmarks.scripts", "--quick", "--peers"]
     done = subprocess.run(
-        [*command, "--match", "one sample"], cwd=ROOT, capture_output=True, text=True, timeout=300
+        [*command, "--match", "one sample"], cwd=ROOT, capture_output=True, text=True, timeout=1200
     )
     assert (done.returncode, done.stderr) == (0, "")
     beside = done.stdout.split("times as long as fastgrad")[1].splitlines()

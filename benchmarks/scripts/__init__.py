@@ -12,7 +12,6 @@ from .adam import ALONE
 from .agents import AGENTS
 from .classifiers import CLASSIFIERS
 from .columns import COLUMNS
-from .normalized import NORMALIZED
 from .recurrent import RECURRENT
 from .regularized import REGULARIZED
 from .script import Script
@@ -27,7 +26,6 @@ GROUPS: dict[str, tuple[Callable[[], Script], ...]] = {
     "columns": COLUMNS,
     "agents": AGENTS,
     "words": WORDS,
-    "normalized": NORMALIZED,
     "recurrent": RECURRENT,
     "optimizers": ALONE,  # no whole steps: they do not count in the mean
 }

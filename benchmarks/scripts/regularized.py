@@ -25,6 +25,7 @@ class BatchNormAndDropout(Script):
     """Products, batch normalization, relu and dropout, twice; a softmax; Adam."""
 
     name, bar, dtype = "batch norm + dropout net 784-128-128-10", 2.5, "float32"
+    random = True
     sizes, samples, rate, momentum, eps, seed = (784, 128, 128, 10), 128, 0.5, 0.9, 1e-5, 7
 
     def __init__(self) -> None:

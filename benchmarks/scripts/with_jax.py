@@ -16,11 +16,10 @@ from .adam import EPS, RATE, Alone
 from .agents import Actor, Policy
 from .classifiers import Classifier, Counts
 from .columns import AllSamples, OneSample
-from .normalized import EPS as NORM_EPS
-from .normalized import Normalized
 from .recurrent import CLIP, Characters, Layer
 from .recurrent import EPS as ADAGRAD_EPS
 from .recurrent import RATE as DESCENT
+from .regularized import BatchNormAndDropout
 from .script import Params, Run, Script, endless
 from .words import Words
 
@@ -135,7 +134,7 @@ def classifier(lib: Jax, script: Classifier) -> Run:
     return lib.trained(script.start, optimizer, jax.value_and_grad(loss), batches)
 
 
-def normalized(lib: Jax, script: Normalized) -> Run:
+def regularized(lib: Jax, script: BatchNormAndDropout) -> Run:
     """Means and variances are returned, for the running ones; a batch has a key of its own."""
     jax, jnp, keep = lib.jax, lib.jnp, 1 - script.rate
 
@@ -145,13 +144,15 @@ def normalized(lib: Jax, script: Normalized) -> Run:
             z = h @ p[f"W{i}"]
             mean, variance = z.mean(0), z.var(0)
             found.append((mean, variance))
-            normal = (z - mean) * jax.lax.rsqrt(variance + NORM_EPS)
+            normal = (z - mean) * jax.lax.rsqrt(variance + script.eps)
             h = jax.nn.relu(p[f"gain{i}"] * normal + p[f"shift{i}"])
             kept = jax.random.bernoulli(jax.random.fold_in(key, i), keep, h.shape)
             h = jnp.where(kept, h / h.dtype.type(keep), 0)
         return lib.cross_entropy(h @ p["W3"] + p["b3"], labels).mean(), found
 
-    batches = [(x, y, np.array([0, i], np.uint32)) for i, (x, y) in enumerate(script.batches)]
+    batches = [
+        (x, y.astype(int), np.array([0, i], np.uint32)) for i, (x, y) in enumerate(script.batches)
+    ]
     gradients = jax.value_and_grad(loss, has_aux=True)
     return lib.trained(script.start, lib.optax.adam(RATE, eps=EPS), gradients, batches)
 
@@ -323,7 +324,7 @@ def alone(lib: Jax, script: Alone) -> Run:
 
 STEPS: dict[type[Script], Callable[[Jax, Any], Run]] = {
     Classifier: classifier,
-    Normalized: normalized,
+    BatchNormAndDropout: regularized,
     Counts: counts,
     OneSample: one_sample,
     AllSamples: all_samples,

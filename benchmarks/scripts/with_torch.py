@@ -16,11 +16,10 @@ from .adam import EPS, RATE, Alone
 from .agents import Actor, Policy
 from .classifiers import Classifier, Counts
 from .columns import AllSamples, OneSample
-from .normalized import EPS as NORM_EPS
-from .normalized import STAYS, Normalized
 from .recurrent import CLIP, Characters, Layer
 from .recurrent import EPS as ADAGRAD_EPS
 from .recurrent import RATE as DESCENT
+from .regularized import BatchNormAndDropout
 from .script import Array, Params, Run, Script, endless
 from .words import Words
 
@@ -106,14 +105,14 @@ def classifier(lib: Torch, script: Classifier) -> Run:
     return Run(step, of_network(model, script.start))
 
 
-def normalized(lib: Torch, script: Normalized) -> Run:
+def regularized(lib: Torch, script: BatchNormAndDropout) -> Run:
     nn, start, parts = lib.torch.nn, script.start, []
     for i, k in enumerate(script.sizes[1:-1], start=1):
-        norm = nn.BatchNorm1d(k, NORM_EPS, 1 - STAYS)  # gain and shift begin as 1 and 0
+        norm = nn.BatchNorm1d(k, script.eps, 1 - script.momentum)  # gain and shift begin as 1 and 0
         parts += [lib.linear(start[f"W{i}"].T), norm, nn.ReLU(), nn.Dropout(script.rate)]
     model = nn.Sequential(*parts, lib.linear(start["W3"].T, start["b3"]))
     adam = lib.optimizer("Adam", model.parameters(), RATE)
-    batches = endless([(lib.array(x), lib.array(y)) for x, y in script.batches])
+    batches = endless([(lib.array(x), lib.array(y.astype(int))) for x, y in script.batches])
     loss_of = nn.functional.cross_entropy
 
     def step() -> Any:
@@ -334,7 +333,7 @@ def alone(lib: Torch, script: Alone) -> Run:
 
 STEPS: dict[type[Script], Callable[[Torch, Any], Run]] = {
     Classifier: classifier,
-    Normalized: normalized,
+    BatchNormAndDropout: regularized,
     Counts: counts,
     OneSample: one_sample,
     AllSamples: all_samples,
