@@ -2755,6 +2755,13 @@ _SPARSE = [
         "a gradient of x that was asked for is silently None",
     ),
     Fault(
+        "sparse-narrow",
+        "kernels/product/sparse.py",
+        "sums[index * k + j] = dtype(0)",
+        "sums[index * k + j] = sums[index * k + j]",
+        "few outputs: a block's sums are added again with those of the next one",
+    ),
+    Fault(
         "sparse-turn",
         "kernels/network/sparse.py",
         "0 if word(run, now.OPENS) else 1",

@@ -291,10 +291,11 @@ def test_a_cache_can_be_pickled_and_keeps_no_copy() -> None:
     np.testing.assert_array_equal(fg.dense_backward(y, again).w, fg.dense_backward(y, cache).w)
 
 
+@pytest.mark.parametrize("k", [2, 9])
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_threads_and_pieces_change_no_bit(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_and_pieces(count: int, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     x = sparse(700, 500, 0.05, "float32")
-    w, b, g = (numbers(*s, dtype="float32") for s in ((500, 9), (9,), (700, 9)))
+    w, b, g = (numbers(*s, dtype="float32") for s in ((500, k), (k,), (700, k)))
     whole = both(x, w, b, g, "tanh")
     monkeypatch.setattr(threads, "SHARE_FROM", 2)
     monkeypatch.setattr(threads, "SLICE", 1 << 14)
@@ -316,10 +317,21 @@ def test_many_samples_and_many_entries() -> None:
     x = np.zeros((n, 3), "float32")
     x[:, 0] = rng.standard_normal(n)
     x[::3, 2] = rng.standard_normal(len(x[::3]))
-    w, g = numbers(3, 2, dtype="float32"), numbers(n, 2, dtype="float32")
-    found = both(scipy.sparse.csr_array(x), w, None, g)
-    for one, other in zip(found, both(x, w, None, g), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for k in (2, 5):
+        w, g = numbers(3, k, dtype="float32"), numbers(n, k, dtype="float32")
+        found = both(scipy.sparse.csr_array(x), w, None, g)
+        for one, other in zip(found, both(x, w, None, g), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_many_features() -> None:
+    """More than the sums of few outputs are kept of at a time, and than are sorted together."""
+    x = sparse(260, 33_000, 0.01, "float32")
+    for k in (1, 2, 5):
+        w, g = numbers(33_000, k, dtype="float32"), numbers(260, k, dtype="float32")
+        found = both(x, w, None, g)
+        for one, other in zip(found, both(x.toarray(), w, None, g), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_callables_and_own_activations() -> None:
