@@ -131,10 +131,12 @@ def scripts(dtype: str) -> list[Script]:
     """Return the networks."""
     return [
         network("rows", (4, 5, 3), ("tanh", None), "mean", dtype),
-        network("columns", (3, 4, 4, 2), ("sigmoid", "tanh", None), "samples", dtype, columns=True),
+        network(
+            "columns", (3, 4, 4, 2), ("sigmoid", "tanh", None), "samples", dtype, columns=True, n=5
+        ),
         network("relu", (6, 5, 4), ("relu", None), "softmax", dtype, form="pairs"),
         network("penalty", (5, 3), (None,), "bce", dtype, l2=0.02, form="pairs"),
-        network("square", (3, 3, 3, 3, 3), ("tanh",) * 3 + (None,), "mean", dtype, form="list"),
+        network("square", (3, 3, 3, 3), ("tanh", "tanh", None), "mean", dtype, form="list"),
         network("one output", (4, 6, 1), ("tanh", "sigmoid"), "mean", dtype, l2=1e-3),
     ]
 

@@ -111,6 +111,8 @@ def _looks(
     deadline = begin + seconds
     each = (monotonic() - begin) / max(1, f.calls)
     total = len(given.arrays)
+    # One for each array: how much is drawn of the others, which time decides, changes nothing.
+    seeds = draw.integers(0, 2**63, total)
     looks: dict[int, Look] = {}
     for done, i in enumerate(sorted(range(total), key=lambda i: f.arrays[i].size)):
         now = monotonic()
@@ -129,7 +131,7 @@ def _looks(
             look.entries(None, share)
         else:
             count = min(MOST_DRAWN, affordable - RAYS * RAY_COST // COST)
-            look.draw(draw, max(16, count), share, seen)
+            look.draw(np.random.default_rng(seeds[i]), max(16, count), share, seen)
         looks[i] = look
     return [looks[i] for i in range(total)]
 
