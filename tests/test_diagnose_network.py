@@ -45,6 +45,37 @@ def test_an_intermediate_that_nothing_explains_is_placed() -> None:
     assert (report.findings[0].array, report.findings[0].kind) == ("z2", "unexplained")
 
 
+def test_an_intermediate_of_the_way_back_tells_equal_mistakes_apart() -> None:
+    case, mlp = scripts.case_of(next(n for n in scripts.NETS if n.name == "d"), "float64")
+    _, ys = scripts.forward(case, case.params, {})
+    g = scripts.loss_gradient(case, ys[-1], None)
+    for wrong, dz, kind in (
+        ({"weights 1": "da"}, g * ys[1] * (1 - ys[1]), "da for dz"),
+        ({"activation 1": "left out"}, g, "activation' left out"),
+    ):
+        grads = scripts.gradient(case, wrong)
+        report = scripts.diagnose(case, mlp, grads, intermediates={"dz1": dz})
+        assert [f.kind for f in report.findings] == [kind]
+        others = scripts.diagnose(case, mlp, grads).findings[0].evidence
+        assert "The same numbers" in others
+
+
+def test_what_lies_before_an_unexplained_dz_is_judged_given_it() -> None:
+    case, mlp = scripts.case_of(scripts.NETS[2], "float64")
+    p, (_, ys) = case.params, scripts.forward(case, case.params, {})
+    dz = {3: 2 * (ys[3] - case.target) / case.target.size}
+    dz[2] = (p["W3"].T @ dz[3]) * np.cos(np.arange(40.0)).reshape(4, 10)
+    dz[1] = p["W2"].T @ dz[2]  # and without the derivative of tanh
+    grads = {f"dW{i}": dz[i] @ ys[i - 1].T for i in dz}
+    grads |= {f"db{i}": dz[i].sum(axis=1, keepdims=True) for i in dz}
+    grads["db2"] = dz[2].mean(axis=1, keepdims=True)
+    report = scripts.diagnose(case, mlp, grads, intermediates={"dz2": dz[2]})
+    said = [(f.kind, f.layer) for f in report.findings]
+    assert said == [("unexplained", 2), ("mean for sum", 2), ("activation' left out", 1)]
+    assert "dz2 is not what its lines give" in report.findings[0].evidence
+    assert "was not judged" in str(scripts.diagnose(case, mlp, grads))
+
+
 # -- dropout ---------------------------------------------------------------------------------------
 
 

@@ -317,7 +317,7 @@ class _Case:
 
     def _unexplained(self, named: Named, e: Explanation) -> tuple[str, str]:
         """Return what relation there is, and where to look."""
-        if named.step == "forward":
+        if named.step in ("forward", "activation"):
             return f"{self._said(named.sentence)}.", self._line(named)
         if named.step == "value":
             return (

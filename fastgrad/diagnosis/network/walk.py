@@ -121,7 +121,10 @@ class Walk:
         standing = [self._stand(layer, path, seen) for path in paths]
         fitting = [s for s in standing if s.fits_weights and s.fits_bias]
         cheapest = min((s.path.cost for s in fitting), default=np.inf)
-        found = [self._on(s, Option((), 0.0, s.step.grad_z, s.step.grad, s.error)) for s in fitting]
+        found = [
+            self._on(s, Option((), 0.0, s.step.grad_z, s.step.grad, s.error, s.path.lost))
+            for s in fitting
+        ]
         for s in standing:
             # A path that must add a mistake where another fits, at no lower cost, is behind it.
             room = limit - s.path.cost
@@ -178,13 +181,43 @@ class Walk:
             error,
             option.grad,
             {**s.path.later, s.step.layer: option.grad_z},
-            s.path.lost or option.lost,
+            option.lost,
         )
 
     def _options(self, s: Standing, room: float) -> list[Option]:
-        """Return what may be wrong at a layer, the cheapest first, for at most `room`."""
-        if s.path.lost:
-            return [Option((), 0.0, s.step.grad_z, s.step.grad, s.error, lost=True)]
+        """Return what may be wrong at a layer, for at most `room`."""
+        grad_z = self.given.grad_z.get(s.step.layer)
+        if grad_z is None:
+            if s.path.lost:
+                return [Option((), 0.0, s.step.grad_z, s.step.grad, s.error, lost=True)]
+            return self._candidates(s, room)
+        if not s.path.lost:
+            found = [o for o in self._candidates(s, room) if _near(o.grad_z, grad_z, s.seen.rho)]
+            if found:
+                return found
+        return self._by_its_own_dz(s, grad_z) if room >= UNEXPLAINED else []
+
+    def _by_its_own_dz(self, s: Standing, grad_z: Array) -> list[Option]:
+        """Return the option that goes on with the script's dz, which no row explains."""
+        i = s.step.layer
+        text = f"dz{i} is not what its lines give, and no known mistake gives it"
+        slots: list[tuple[Named, ...]] = []
+        if not s.path.lost:
+            slots.append((Named("unexplained", "activation", i, text, np.inf, UNEXPLAINED),))
+        leaves = Leaves(s.step, s.seen, self.factors)
+        features, tolerance = s.seen.of(grad_z)[None], s.seen.tolerance(grad_z)[None]
+        fits = s.seen.judge(features, tolerance)
+        for role, right in (("w", fits.weights[0]), ("b", fits.bias[0])):
+            if right:
+                continue
+            make = leaves.weights if role == "w" else leaves.bias
+            unknown = Named("unexplained", role, i, "", np.inf, UNEXPLAINED)
+            slots.append(best(make(grad_z, s.step.grad) or [unknown]))
+        cost = sum(slot[0].cost for slot in slots)
+        return [Option(tuple(slots), cost, grad_z, s.step.grad)]
+
+    def _candidates(self, s: Standing, room: float) -> list[Option]:
+        """Return the mistakes that explain a layer's gradients, the cheapest first."""
         leaves = Leaves(s.step, s.seen, self.factors)
         on_weights = [] if s.fits_weights else leaves.weights(s.step.grad_z, s.step.grad)
         on_bias = [] if s.fits_bias else leaves.bias(s.step.grad_z, s.step.grad)
@@ -269,6 +302,12 @@ class Standing:
     error: Array
     fits_weights: bool
     fits_bias: bool
+
+
+def _near(made: Array, seen: Array, rho: float) -> bool:
+    """Return whether a dz is the script's, by its size."""
+    larger = float(max(np.square(made).sum(), np.square(seen).sum())) ** 0.5
+    return bool(float(np.square(made - seen).sum()) ** 0.5 <= rho * larger)
 
 
 def _in_bounds(apart: Array, near: Array) -> float:
