@@ -132,7 +132,7 @@ def test_gradients_that_add_up() -> None:
     def make(grads: Any, x: Any) -> Any:
         def adding(params: Any) -> Any:
             for name, array in grads(params).items():
-                total[name] = total.get(name, 0.0) + array
+                total.setdefault(name, np.zeros_like(array))[...] += array  # in one buffer
             return total
 
         return adding
@@ -269,6 +269,31 @@ def test_a_sentence_says_how_exactly_and_what_comes_next() -> None:
     assert exactness < 1e-14
     assert float(finding.evidence.split("differs by ")[1].split(".  ")[0].rstrip(".")) > 0.01
     assert finding.hint == "dz1 = da1 * (1 - a1**2)"
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("no penalty", "left out"),
+        ("twice", "added twice"),
+        ("half", "halved"),
+        ("penalty / n", "divided by the 12 samples"),
+    ],
+)
+def test_penalties_by_name(how: str, words: str) -> None:
+    case, mlp = scripts.case_of(next(n for n in scripts.NETS if n.name == "b-samples"), "float64")
+    (finding,) = scripts.diagnose(case, mlp, scripts.gradient(case, {"weights 2": how})).findings
+    assert (finding.kind, finding.layer) == ("penalty", 2)
+    assert f"dW2 with the penalty {words}" in finding.evidence
+    assert finding.hint == "dW2 = dz2 @ a1.T + 0.03 * W2"
+
+
+def test_weights_that_are_not_transposed() -> None:
+    case, mlp = scripts.case_of(next(n for n in scripts.NETS if n.name == "b-samples"), "float64")
+    grads = scripts.gradient(case, {"input 3": "not transposed"})
+    (finding,) = scripts.diagnose(case, mlp, grads).findings
+    assert (finding.kind, finding.layer) == ("weights not transposed", 2)
+    assert finding.hint == "da2 = W3.T @ dz3"
 
 
 def test_gradients_without_an_explanation_are_related() -> None:

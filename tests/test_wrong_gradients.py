@@ -21,7 +21,8 @@ from fastgrad.diagnosis.report import Diagnosis
 
 # What must be seen of a mistake, relative to the largest entry: above the bounds of rounding.
 VISIBLE = {"float64": 1e-9, "float32": 1e-3}
-NAMED, PAIRS = {"float64": 0.98, "float32": 0.95}, 0.85
+# Of some 880 cases one is missed in float64, two in float32; of 120 pairs six at most.
+NAMED, PAIRS = 0.995, 0.90
 
 
 class Outcome(NamedTuple):
@@ -94,7 +95,7 @@ def test_every_mistake_at_every_place(dtype: str) -> None:
     lost = [f"{o.case}: {o.said}" for o in found if not o.placed]
     assert not lost, f"not placed: {lost}"
     missed = [f"{o.case}: {o.said}" for o in found if not o.named]
-    assert len(missed) <= (1 - NAMED[dtype]) * len(found), f"{len(missed)} not named: {missed}"
+    assert len(missed) <= (1 - NAMED) * len(found), f"{len(missed)} not named: {missed}"
 
 
 def independent(
