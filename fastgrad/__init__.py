@@ -28,6 +28,7 @@ from fastgrad.activations import (
 )
 from fastgrad.kernels.version import __version__ as __version__
 from fastgrad.layers.dense import DenseCache, DenseGrads, dense, dense_backward, dense_forward
+from fastgrad.losses import define_loss
 from fastgrad.threads import get_num_threads, set_num_threads
 from fastgrad.warning_categories import FastgradWarning, SettingsWarning, TrainingWarning
 
@@ -96,6 +97,7 @@ __all__ = [
     "TrainingWarning",
     "activations",
     "define_activation",
+    "define_loss",
     "dense",
     "dense_backward",
     "dense_forward",

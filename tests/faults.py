@@ -2800,6 +2800,20 @@ _SPARSE = [
 
 _WEIGHTS = [
     Fault(
+        "own-loss-wide",
+        "kernels/elementwise/loss.py",
+        "inlined(lambda p, t: wide(term(wide(p), wide(t)))),",
+        "inlined(lambda p, t: wide(term(p, t))),",
+        "terms of float32 predictions are rounded to float32",
+    ),
+    Fault(
+        "own-loss-check",
+        "losses/define.py",
+        "for target in TARGETS:",
+        "for target in TARGETS[:1]:",
+        "a derivative that is wrong in the target is not told",
+    ),
+    Fault(
         "huber-delta-slope",
         "kernels/elementwise/loss.py",
         "copysign(real(delta), d) if fabs(d) > real(delta) else d",

@@ -105,7 +105,7 @@ LIKELY = {
     "kernels/calls/apply.py": ("test_strided.py", *_LOSS, "test_activations.py", "test_softmax.py"),
     "kernels/calls/apply_loss.py": ("test_strided.py", *_LOSS),
     "kernels/product/gather.py": ("test_strided.py", "test_guard_pages.py"),
-    "kernels/elementwise/loss.py": ("test_adjusted_losses.py", *_LOSS),
+    "kernels/elementwise/loss.py": ("test_adjusted_losses.py", "test_define_loss.py", *_LOSS),
     "kernels/toolchain/compile.py": (
         "test_dense.py",
         "test_own_activations.py",
@@ -140,6 +140,7 @@ LIKELY = {
     "losses/loss.py": _LOSS,
     "losses/detailed.py": ("test_weights.py",),
     "losses/adjustable.py": ("test_adjusted_losses.py",),
+    "losses/define.py": ("test_define_loss.py",),
     "kernels/elementwise/loss_terms.py": ("test_weights.py", "test_golden.py"),
     "kernels/elementwise/weights.py": ("test_weights.py",),
     "kernels/network/loss.py": ("test_weights.py",),

@@ -12,7 +12,7 @@ from fastgrad.activations import ACTIVATIONS, BUILT_IN
 from fastgrad.arguments import check_choice
 from fastgrad.kernels.units import DTYPES, UNITS, symbol, unit
 from fastgrad.layers.kinds import KINDS
-from fastgrad.losses import LOSSES
+from fastgrad.losses import BUILT_IN as LOSSES
 from fastgrad.optimizers import OPTIMIZERS
 from fastgrad.threads import get_num_threads
 

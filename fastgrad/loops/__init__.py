@@ -12,10 +12,10 @@ in `fastgrad`, so that
 runs without any array arithmetic. NumPy only holds the arrays; everything is computed by `for`
 loops over Python floats. It shares no formula with `fastgrad.reference`: the two check each other.
 
-It has no layer objects (`nn`), `define_activation`, `EarlyStopping` or gradient checking, and
-nothing about threads and compiling. The gradient checks and callbacks of `fastgrad` also accept
-these functions and networks. Activations and losses of any of the packages are accepted, by their
-names; a cache or an optimizer works only in the package that made it.
+It has no layer objects (`nn`), `define_activation`, `define_loss`, `EarlyStopping` or gradient
+checking, and nothing about threads and compiling. The gradient checks and callbacks of `fastgrad`
+also accept these functions and networks. Activations and losses of any of the packages are
+accepted, by their names; a cache or an optimizer works only in the package that made it.
 """
 
 from fastgrad.networks.shared.training import FitResult, FitState

@@ -27,9 +27,19 @@ Most tests follow from the row, and ``tests/test_architecture.py``, ``tests/test
 from __future__ import annotations
 
 from fastgrad.losses.adjustable import AdjustedLoss, Huber
+from fastgrad.losses.define import BUILT_IN, define_loss
 from fastgrad.losses.loss import LOSSES, ArrayLoss, LogitLoss, Loss, _lookup
 
-__all__ = ["LOSSES", "AdjustedLoss", "ArrayLoss", "LogitLoss", "Loss", "_lookup"]
+__all__ = [
+    "BUILT_IN",
+    "LOSSES",
+    "AdjustedLoss",
+    "ArrayLoss",
+    "LogitLoss",
+    "Loss",
+    "_lookup",
+    "define_loss",
+]
 
 mse = Loss(
     "mse",
@@ -80,3 +90,5 @@ LOSSES |= {
         sum, squared_l2,
     )
 }  # fmt: skip
+
+BUILT_IN += LOSSES

@@ -480,4 +480,7 @@ class ArrayLoss(_Loss):
 
 
 def _lookup(name: str) -> Loss | ArrayLoss:
+    """Return the loss of this name; its pickles call this."""
+    if name not in LOSSES:
+        raise ValueError(f"unknown loss {name!r}: define it by fg.define_loss before unpickling")
     return LOSSES[name]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Disagreement", "disagreement"]
+__all__ = ["Disagreement", "disagreement", "disagreement_of"]
 
 Array = NDArray[np.float64]
 
@@ -44,9 +45,18 @@ def disagreement(forward: int, backward: int) -> Disagreement | None:
     Disagreement or None
         Where the two are farthest apart; None where they agree, or forward is not finite.
     """
+    return disagreement_of(
+        lambda z: _run(forward, [z]), lambda z: _run(backward, [np.ones_like(z), z])
+    )
+
+
+def disagreement_of(
+    value: Callable[[Array], Array], derivative: Callable[[Array], Array]
+) -> Disagreement | None:
+    """Compare two functions of float64 arrays: see `disagreement`."""
     h = STEP * np.maximum(1.0, np.abs(POINTS))
     grid = POINTS + np.arange(-2, 3)[:, None] * h
-    values = _run(forward, [grid])
+    values = value(grid)
     with np.errstate(all="ignore"):
         # As in `slopes`: two step sizes, and the slopes to both sides, bound the error.
         slope, wider = (values[3] - values[1]) / (2 * h), (values[4] - values[0]) / (4 * h)
@@ -58,7 +68,7 @@ def disagreement(forward: int, backward: int) -> Disagreement | None:
     known = np.isfinite(slope) & np.isfinite(allowed)
 
     def apart(at: Array) -> tuple[Array, Array]:
-        given = _run(backward, [np.ones_like(at), at])
+        given = derivative(at)
         with np.errstate(all="ignore"):
             difference = np.where(known, np.nan_to_num(np.abs(given - slope), nan=np.inf), 0.0)
         return given, np.where(difference > allowed, difference, 0.0)

@@ -22,7 +22,7 @@ from fastgrad.kernels.elementwise.rows import CHUNK, INTERLEAVE, padding, strip
 from fastgrad.kernels.elementwise.softmax import exponential_of_difference, exponentials_of_rows
 from fastgrad.kernels.elementwise.vector_math import build as vector_math
 from fastgrad.kernels.flags import SAMPLES, SUM, TARGET_SLACK
-from fastgrad.kernels.toolchain.compile import assemble, inlined, kernel
+from fastgrad.kernels.toolchain.compile import assemble, inlined, kernel, scalar_of_two
 from fastgrad.kernels.toolchain.pointers import (
     address_of,
     as_pointer,
@@ -197,21 +197,30 @@ def elementwise_terms(dtype_name: str, loss: str) -> Terms:
     return rows[loss]
 
 
+def user_terms(dtype_name: str, value: Any, derivative: Any) -> Terms:
+    """Return the terms of a user's functions of (pred, target), both computed in float64."""
+    real, wide = getattr(types, dtype_name), types.float64
+    term, slope = scalar_of_two(value), scalar_of_two(derivative)
+    return Terms(
+        inlined(lambda p, t: wide(term(wide(p), wide(t)))),
+        inlined(lambda p, t: real(slope(wide(p), wide(t)))),
+    )
+
+
 def build(dtype_name: str, loss: str) -> str:
     """Return the LLVM IR of one loss for one dtype."""
     if loss == "softmax_cross_entropy":
         made = softmax_cross_entropy(dtype_name)
     else:
-        made = elementwise(dtype_name, loss)
+        made = elementwise(dtype_name, elementwise_terms(dtype_name, loss))
     return assemble(dtype_name, {f"loss_{loss}": (LOSS, made)}, INTERLEAVE)
 
 
-def elementwise(dtype_name: str, loss: str) -> Any:
+def elementwise(dtype_name: str, terms: Terms) -> Any:
     """Return the kernel of an elementwise loss."""
     dtype, size = getattr(types, dtype_name), np.dtype(dtype_name).itemsize
     STRIP, padded = strip(dtype_name), padding(dtype_name)
     wide = types.float64
-    terms = elementwise_terms(dtype_name, loss)
     term, slope = terms.term, terms.slope
 
     def kernel(

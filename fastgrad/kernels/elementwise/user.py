@@ -31,7 +31,9 @@ _INSTEAD = {
 }
 
 
-def frozen_function(name: str, what: str, function: Callable[..., Any]) -> Any:
+def frozen_function(
+    name: str, what: str, function: Callable[..., Any], caller: str = "define_activation"
+) -> Any:
     """Return a user's function with the current values of all its names, or raise ValueError."""
     with numba_enabled():
         from fastgrad.kernels.toolchain.frozen import frozen
@@ -39,7 +41,7 @@ def frozen_function(name: str, what: str, function: Callable[..., Any]) -> Any:
         try:
             return frozen(function)
         except TypeError as error:
-            raise ValueError(f"define_activation: {what} of {name!r} {error}") from None
+            raise ValueError(f"{caller}: {what} of {name!r} {error}") from None
 
 
 def _compile(function: str, user_function: Callable[..., Any], dtype: str) -> int:
@@ -76,11 +78,67 @@ def row_kernel(name: str, function: str, user_function: Callable[..., Any], dtyp
         If Numba cannot compile it, with the line of Numba's report that says why.
     """
     what = "forward" if function == "forward" else "derivative"
+    made = partial(_compile, function, user_function, dtype)
+    return _made(made, "define_activation", name, what, f"{function} {dtype}")
+
+
+def loss_kernel(
+    name: str, kind: str, value: Callable[..., Any], derivative: Callable[..., Any], dtype: str
+) -> int:
+    """Return the address of a loss kernel made of a user's functions of (pred, target).
+
+    Parameters
+    ----------
+    name : str
+        The loss's name.
+    kind : {"loss", "terms"}
+        The plain kernel (`loss`), or the detailed one (`loss_terms`).
+    value, derivative : callable
+        Frozen functions: see `frozen_function`.
+    dtype : {"float32", "float64"}
+        What it computes in.
+
+    Raises
+    ------
+    ValueError
+        As for `row_kernel`.
+    """
+    made = partial(_compile_loss, kind, value, derivative, dtype)
+    return _made(made, "define_loss", name, "value or derivative", f"{kind} {dtype}")
+
+
+def _compile_loss(
+    kind: str, value: Callable[..., Any], derivative: Callable[..., Any], dtype: str
+) -> int:
+    """Return the address of a loss kernel, as `_compile` does of a row kernel."""
+    from fastgrad.kernels.elementwise.loss import LOSS, user_terms
+    from fastgrad.kernels.elementwise.loss import elementwise as plain
+    from fastgrad.kernels.elementwise.loss_terms import TERMS_KERNEL
+    from fastgrad.kernels.elementwise.loss_terms import elementwise as detailed
+    from fastgrad.kernels.toolchain.compile import assemble_alone, c_function
+    from fastgrad.kernels.toolchain.frozen import frozen
+
+    signature, make = (LOSS, plain) if kind == "loss" else (TERMS_KERNEL, detailed)
+    if not fallback.numba_alone():
+        kernel = make(dtype, user_terms(dtype, value, derivative))
+        with numba_front_end(), collector_paused():
+            text = assemble_alone(dtype, kind, signature, kernel)
+        if text is not None:
+            return LIBRARY.add(text, symbol(kind, dtype))
+    again = user_terms(dtype, frozen(value), frozen(derivative))
+    _kept.append(c_function(signature, make(dtype, again)))
+    return int(_kept[-1].address)
+
+
+def _made(make: Callable[[], int], caller: str, name: str, what: str, which: str) -> int:
+    """Return the address that `make` returns, or raise ValueError where Numba compiles nothing."""
     check_processor()
+    rule = "take and return one number"
+    if caller == "define_loss":
+        rule = "take two numbers, pred and target, return one"
     try:
         with numba_enabled():
-            made = partial(_compile, function, user_function, dtype)
-            return fallback.compiled(f"{name} {function} {dtype}", made)
+            return fallback.compiled(f"{name} {which}", make)
     except (NumbaError, AssertionError) as error:
         lines = [line.strip() for line in str(error).splitlines()]
         reason = next((line for line in lines if line and not line.startswith("Failed")), "")
@@ -90,6 +148,6 @@ def row_kernel(name: str, function: str, user_function: Callable[..., Any], dtyp
         if known in _INSTEAD:
             reason = f"{known} is not among it: write {_INSTEAD[known]}"
         raise ValueError(
-            f"define_activation: {what} of {name!r} must take and return one number and use only "
-            f"what Numba compiles{': ' if reason else ''}{reason}"
+            f"{caller}: {what} of {name!r} must {rule} and use only what Numba "
+            f"compiles{': ' if reason else ''}{reason}"
         ) from None

@@ -83,6 +83,18 @@ def scalar(function: Callable[..., Any]) -> Any:
     return njit(**_SCALAR)(call)
 
 
+def scalar_of_two(function: Callable[..., Any]) -> Any:
+    """Compile a call of a user's function of two numbers, as `scalar` does of one."""
+
+    def call(a: Any, b: Any) -> Any:
+        try:
+            return function(a, b) + _NOTHING
+        except Exception:
+            return a * _NAN
+
+    return njit(**_SCALAR)(call)
+
+
 def c_function(signature: Any, function: Callable[..., Any]) -> Any:
     """Compile `function` for callers outside of Numba."""
     return cfunc(signature, **_OPTIONS, **({} if numba_alone() else pipeline.OPTIONS))(function)
