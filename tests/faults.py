@@ -2598,6 +2598,48 @@ _MORE_LAYERS = [
 
 _BRIDGES = [
     Fault(
+        "sklearn-best",
+        "sklearn/base.py",
+        "params[:] = self._best",
+        "pass",
+        "early stopping keeps the last weights, not the best",
+    ),
+    Fault(
+        "sklearn-orders",
+        "sklearn/training.py",
+        "order = order[places]",
+        "order = places",
+        "epochs after the first have other orders than scikit-learn's",
+    ),
+    Fault(
+        "sklearn-clipped",
+        "sklearn/network.py",
+        "kept = np.clip(p, eps, 1 - eps)",
+        "kept = p",
+        "a sample that is wrong for certain counts more than in scikit-learn",
+    ),
+    Fault(
+        "sklearn-several",
+        "sklearn/network.py",
+        "value /= self.model.widths[-1]",
+        "pass",
+        "squares of several outputs have the sum, where scikit-learn has the mean",
+    ),
+    Fault(
+        "folded-eps",
+        "kernels/network/update.py",
+        "p[i] -= step * mean / (math.sqrt(square) + eps)",
+        "p[i] -= step * mean / (math.sqrt(square + eps))",
+        "Adam's epsilon is in the root, not beside it",
+    ),
+    Fault(
+        "folded-nesterov",
+        "kernels/network/update.py",
+        "p[i] += momentum * velocity - step if nesterov else velocity",
+        "p[i] += momentum * velocity if nesterov else velocity",
+        "Nesterov's step leaves out the gradient",
+    ),
+    Fault(
         "dask-divisor",
         "dask/sums.py",
         "divisor = float(n * terms)",

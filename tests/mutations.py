@@ -62,6 +62,9 @@ _ACTIVATION = ("test_activations.py", "test_softmax.py", "test_golden.py", *_DEN
 _BRIDGE = ("test_bridge_torch.py", "test_bridge_jax.py", "test_bridge_autograd.py")
 LIKELY = {
     "layers/batched.py": _BRIDGE,
+    "sklearn/network.py": ("test_bridge_sklearn.py",),
+    "sklearn/training.py": ("test_bridge_sklearn.py",),
+    "sklearn/base.py": ("test_bridge_sklearn.py",),
     "dask/sums.py": ("test_bridge_dask.py",),
     "dask/training.py": ("test_bridge_dask.py",),
     "autograd.py": _BRIDGE,

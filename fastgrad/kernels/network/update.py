@@ -163,6 +163,46 @@ def build(dtype_name: str, name: str) -> str:
                 s[i] = total
                 p[i] -= rate * (slope / (math.sqrt(total) + eps))
 
-    kernels = {"sgd": sgd, "adam": adam, "rmsprop": rmsprop, "adagrad": adagrad}
+    def sgd_folded(table: int) -> None:
+        """Scikit-learn's: the velocity holds steps, in which the learning rate is a factor."""
+        MOMENTUM, NESTEROV = 1, 2
+        lr = rate_of(table, count_step(table))
+        settings = as_pointer(table + 8 * at.SETTINGS, wide)
+        rate, momentum, nesterov = (
+            dtype(lr), dtype(settings[MOMENTUM]), settings[NESTEROV] != 0
+        )  # fmt: skip
+        for r in range(word(table, at.ROWS)):
+            row = table + 8 * (HEADER + r * ROW)
+            p, g, count = vector(row, at.PARAMS), vector(row, at.GRAD), word(row, at.ELEMENTS)
+            v = vector(row, at.VECTORS)
+            for i in range(count):
+                step = rate * g[i]
+                velocity = momentum * v[i] - step
+                v[i] = velocity
+                p[i] += momentum * velocity - step if nesterov else velocity
+
+    def adam_folded(table: int) -> None:
+        """Scikit-learn's and Keras's: eps is added to the root before its correction."""
+        BETA1, BETA2, EPS, POWER1, POWER2 = 1, 2, 3, 6, 7
+        lr = rate_of(table, count_step(table))
+        settings = as_pointer(table + 8 * at.SETTINGS, wide)
+        beta1, beta2 = settings[BETA1], settings[BETA2]
+        power1, power2 = settings[POWER1] * beta1, settings[POWER2] * beta2
+        settings[POWER1], settings[POWER2] = power1, power2
+        step, eps = dtype(lr * math.sqrt(1.0 - power2) / (1.0 - power1)), dtype(settings[EPS])
+        b1, c1, b2, c2 = dtype(beta1), dtype(1.0 - beta1), dtype(beta2), dtype(1.0 - beta2)
+        for r in range(word(table, at.ROWS)):
+            row = table + 8 * (HEADER + r * ROW)
+            p, g, count = vector(row, at.PARAMS), vector(row, at.GRAD), word(row, at.ELEMENTS)
+            m, v = vector(row, at.VECTORS), vector(row, at.VECTORS + 1)
+            for i in range(count):
+                mean, square = b1 * m[i] + c1 * g[i], b2 * v[i] + c2 * (g[i] * g[i])
+                m[i], v[i] = mean, square
+                p[i] -= step * mean / (math.sqrt(square) + eps)
+
+    kernels = {
+        "sgd": sgd, "adam": adam, "rmsprop": rmsprop, "adagrad": adagrad,
+        "sgd_folded": sgd_folded, "adam_folded": adam_folded,
+    }  # fmt: skip
     functions = {f"update_{name}": (UPDATE, kernels[name])}
     return assemble(dtype_name, functions, parallel=1)
