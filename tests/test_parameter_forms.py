@@ -419,3 +419,18 @@ def test_outputs_of_a_known_form() -> None:
     made = net.backward(y, tape, out=fg.NetworkGrads(out), accumulate=True)
     assert made.params is out
     assert same_bits(whole, 1 + net.pack(net.backward(y, tape).params))
+
+
+def test_neighbours_in_memory_are_not_one_vector() -> None:
+    """Arrays with owners of their own may lie side by side; the kernels write to one owner's."""
+    net, params, x, target = problem()
+    memory = bytearray(params.tobytes())
+    given, end = {}, 0
+    for key, array in net.named(params).items():
+        given[key] = np.frombuffer(memory, count=array.size, offset=end).reshape(array.shape)
+        end += array.nbytes
+    known(net, net.named(params), x, target)
+    for find in (flat_of, net._network.forms.flat_of):
+        flat, _ = find(net._network, "f", given)
+        assert same_bits(flat, params)
+        assert not any(np.shares_memory(flat, array) for array in given.values())
