@@ -414,6 +414,21 @@ def test_the_line_that_is_printed_mends_the_script(
     assert diagnosed(broken.replace(wrong, finding.hint)), finding
 
 
+def test_a_large_batch_in_float32_is_not_explained_by_its_rounding() -> None:
+    """The sum of 3,000 samples cancels; a bound that grows with them would fit anything."""
+    rng = np.random.default_rng(0)
+    net = fg.MLP((50, 20, 5), ("tanh", None), "softmax_cross_entropy", dtype="float32")
+    twin = reference.MLP((50, 20, 5), ("tanh", None), "softmax_cross_entropy", dtype="float32")
+    params = net.init(0)
+    x = rng.standard_normal((3000, 50)).astype(np.float32)
+    target = rng.integers(0, 5, 3000)
+    grad = twin.value_and_grad(params, x, target)[1]
+    assert fg.diagnose(net, params, grad, x=x, target=target)
+    net.layers(grad)[1].w[...] *= rng.uniform(0.5, 2.0, (20, 5))
+    (finding,) = fg.diagnose(net, params, grad, x=x, target=target).findings
+    assert (finding.array, finding.kind) == ("dW2", "unexplained")
+
+
 # -- the page and the example ---------------------------------------------------------------------
 
 

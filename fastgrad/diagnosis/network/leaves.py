@@ -11,7 +11,7 @@ from fastgrad.arrays import Array
 from fastgrad.diagnosis.network.factors import Factors
 from fastgrad.diagnosis.network.mistakes import AT, Mistake
 from fastgrad.diagnosis.network.named import Named
-from fastgrad.diagnosis.network.seen import SLACK, Seen
+from fastgrad.diagnosis.network.seen import NEAR, SLACK, Seen
 from fastgrad.diagnosis.network.step import Along, Plus, Product, Step
 
 __all__ = ["Leaves", "sentence_of"]
@@ -76,6 +76,9 @@ class Leaves:
         step, found, mine = replace(self.step, grad_z=grad_z, grad=grad), [], seen.bias[None]
         size = np.sqrt(np.einsum("ij,ij->j", grad_z, grad_z)) * len(grad_z) ** 0.5
         near = float(seen.rho_b.max()) * size + seen.floor[1]
+        if (np.abs(seen.bias) <= near).all():
+            i = step.layer
+            return [Named("zero", "bias", i, f"db{i} is zero but for rounding: a sum cancels", 0.0)]
         with np.errstate(all="ignore"):
             for mistake in AT["bias"]:
                 for details, result in mistake.plant(step):
@@ -173,7 +176,10 @@ def _compare(mine: Array, made: Array, near: Array) -> tuple[float, bool]:
     """Return the relative difference, and whether it is rounding, column by column."""
     apart = mine - made
     squares = (apart * apart).sum(axis=0)
-    fits = bool((np.sqrt(squares) <= SLACK * near + 1e-300).all())
     larger = max(float((mine * mine).sum()), float((made * made).sum()))
     relative = float(np.sqrt(squares.sum() / larger)) if larger > 0 else 0.0
-    return (relative if np.isfinite(relative) else np.inf), fits
+    if not np.isfinite(relative):
+        return np.inf, False
+    # Where nearly all cancels, the bound is as large as the array: that is no explanation.
+    fits = relative < NEAR and bool((np.sqrt(squares) <= SLACK * near + 1e-300).all())
+    return relative, fits

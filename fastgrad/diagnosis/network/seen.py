@@ -21,6 +21,7 @@ __all__ = ["Seen", "Verdicts"]
 
 ROWS = 6  # of the probe
 FLOOR = 8.0  # roundings of a result
+NEAR = 0.05  # relative difference: what differs by more is no explanation, whatever the bound
 SLACK = 3.0  # a sum of squares through a random probe of 6 rows is at most this times too large
 
 

@@ -12,7 +12,7 @@ from fastgrad.diagnosis.network.factors import Factor, Factors
 from fastgrad.diagnosis.network.leaves import Leaves, sentence_of
 from fastgrad.diagnosis.network.mistakes import AT, Mistake
 from fastgrad.diagnosis.network.named import Named, Option, best
-from fastgrad.diagnosis.network.seen import Seen
+from fastgrad.diagnosis.network.seen import NEAR, Seen
 from fastgrad.diagnosis.network.step import Along, Step
 
 __all__ = ["Stems"]
@@ -21,7 +21,6 @@ FACTOR = Mistake("factor", "activation", lambda s: iter(()), "dz{i} has {details
 FEW_EQUATIONS = 3  # fewer numbers do not tell a factor from anything else
 # One or two rows, and the da and dz they give.
 Planted = tuple[tuple[tuple[Mistake, str], ...], Array, Array]
-NEAR = 0.05  # relative difference: what differs by more is no explanation, whatever the bound
 
 
 class Stems:
