@@ -429,6 +429,26 @@ def test_a_large_batch_in_float32_is_not_explained_by_its_rounding() -> None:
     assert (finding.array, finding.kind) == ("dW2", "unexplained")
 
 
+@pytest.mark.parametrize("factor", [1 / 64, 1 / 640])
+def test_what_is_small_is_not_zero(factor: float) -> None:
+    """In float32 the kinks of relu make bounds as large as a gradient divided by the batch."""
+    rng = np.random.default_rng(0)
+    net = fg.MLP((300, 50, 10), ("relu", None), "softmax_cross_entropy", dtype="float32")
+    twin = reference.MLP((300, 50, 10), ("relu", None), "softmax_cross_entropy", dtype="float32")
+    params = net.init(0)
+    x, target = rng.standard_normal((64, 300)).astype(np.float32), rng.integers(0, 10, 64)
+    right = twin.value_and_grad(params, x, target)[1]
+    for slot in ("all", "b"):
+        grad = right.copy()
+        layers = net.layers(grad)
+        if slot == "all":
+            grad *= np.float32(factor)
+        else:
+            layers[0].b[...] *= np.float32(factor)
+        (finding,) = fg.diagnose(net, params, grad, x=x, target=target).findings
+        assert finding.kind in ("factor", "mean for sum"), finding
+
+
 # -- the page and the example ---------------------------------------------------------------------
 
 

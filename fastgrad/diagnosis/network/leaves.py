@@ -76,9 +76,6 @@ class Leaves:
         step, found, mine = replace(self.step, grad_z=grad_z, grad=grad), [], seen.bias[None]
         size = np.sqrt(np.einsum("ij,ij->j", grad_z, grad_z)) * len(grad_z) ** 0.5
         near = float(seen.rho_b.max()) * size + seen.floor[1]
-        if (np.abs(seen.bias) <= near).all():
-            i = step.layer
-            return [Named("zero", "bias", i, f"db{i} is zero but for rounding: a sum cancels", 0.0)]
         with np.errstate(all="ignore"):
             for mistake in AT["bias"]:
                 for details, result in mistake.plant(step):
@@ -94,6 +91,9 @@ class Leaves:
                     cost = 1.0 if exact else 1.3
                     found += self._row(mistake, words, mine, made[None], allowed, cost, exact)
             found += self._factor("bias", mine, grad_z.sum(axis=0)[None], None, near)
+        if not found and (np.abs(seen.bias) <= near).all():
+            text = f"db{step.layer} is zero but for rounding: a sum cancels"
+            found.append(Named("zero", "bias", step.layer, text, 0.0))
         return found
 
     def _share(self, c: float) -> str:

@@ -111,13 +111,6 @@ class Stems:
             if i:  # 0 is the right way itself
                 found.append(self._option(int(i), None, float(self.exact.apart[i]), 1.0))
         others = self.exact.apart[1:][~fits[1:]]
-        terms = seen.rho * seen.size_before * float(np.sqrt((self.step.grad_z**2).sum()))
-        if float(np.sqrt((seen.features**2).sum())) <= terms:
-            zero = Named("zero", "loss" if self.top else "activation", self.step.layer,
-                         f"dz{self.step.layer} is zero", 0.0)  # fmt: skip
-            # What is left of sums that cancel is their rounding.
-            noise = seen.rho * np.full_like(self.step.grad_z, np.abs(self.step.grad_z).max())
-            return [Option(((zero,),), 1.0, np.zeros_like(noise), noise, error=noise)]
         best_factor = seen.factors(self.features)
         for column in (0, 1)[: 1 if seen.bias is None else 2]:
             c = best_factor[:, column]
@@ -132,7 +125,18 @@ class Stems:
                 found.append(self._option(int(i), factor, float(verdicts.apart[i]), cost))
             fits = fits | good
         self.next_best = float(others.min(initial=np.inf))
-        return found
+        return found or self._nothing()
+
+    def _nothing(self) -> list[Option]:
+        """Return the option that dz is zero, if all there is may be the rounding of sums."""
+        seen, step = self.seen, self.step
+        terms = seen.rho * seen.size_before * float(np.sqrt((step.grad_z**2).sum()))
+        if float(np.sqrt((seen.features**2).sum())) > terms:
+            return []
+        place = "loss" if self.top else "activation"
+        zero = Named("zero", place, step.layer, f"dz{step.layer} is zero", 0.0)
+        noise = seen.rho * np.full_like(step.grad_z, np.abs(step.grad_z).max())
+        return [Option(((zero,),), 1.0, np.zeros_like(noise), noise, error=noise)]
 
     def _factor(self, c: float) -> Factor | None:
         """Return a factor's name; None where there are too few numbers for one without a name."""
