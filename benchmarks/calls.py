@@ -120,11 +120,13 @@ def losses(m: ModuleType) -> Calls:
         loss = getattr(m.losses, name)
         pred, target = normal(1, dtype, *shape), abs(normal(2, dtype, *shape))
         target /= target.sum(axis=1, keepdims=True)
+        if name == "nll":
+            pred = 1 / (1 + abs(pred))
         pred = transposed(pred, samples)
         targets: dict[str, tuple[Any, ...]] = {"": (transposed(target, samples),)}
         if name in LOSSES_OF_ONE_ARRAY:
             targets = {"": ()}
-        elif name == "softmax_cross_entropy":
+        elif loss.rowwise:
             targets[" classes"] = (target.argmax(axis=1),)
         for kind, t in targets.items():
             where = f"{name}{kind} {dtype} {shape[0]}x{shape[1]} {samples}"

@@ -49,6 +49,8 @@ LOSSES = (
     "binary_cross_entropy_with_logits",
     "poisson",
     "softmax_cross_entropy",
+    "hinge",
+    "nll",
     "sum",
     "squared_l2",
 )

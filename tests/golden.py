@@ -130,13 +130,19 @@ def function(
     yield row.backward(g, z)
 
 
+def predictions(name: str, shape: tuple[int, int], dtype: str) -> Array:
+    """Return predictions of a loss, between 0 and 1 where it takes probabilities."""
+    found = numbers(f"pred {shape}", shape, dtype, 4.0)
+    return 1 / (1 + abs(found)) if name == "nll" else found
+
+
 def loss(
     name: str, dtype: str, samples: str = "rows", form: Callable[[Array], Array] = as_it_is
 ) -> Iterator[Array]:
     """Yield values and gradients of a loss, for rows below and above a chunk."""
     row = fg.losses.LOSSES[name]
     for shape in ((19, 33), (5, 300)):
-        pred = form(turn(numbers(f"pred {shape}", shape, dtype, 4.0), samples))
+        pred = form(turn(predictions(name, shape, dtype), samples))
         target = form(turn(abs(numbers(f"target {shape}", shape, dtype)), samples))
         targets: tuple[Any, ...] = () if isinstance(row, fg.losses.ArrayLoss) else (target,)
         choices = [targets]
@@ -156,7 +162,7 @@ def weighted(
     """Yield terms, weighted values and gradients of a loss; probabilities of logits."""
     row = fg.losses.LOSSES[name]
     for shape in ((19, 33), (5, 300)):
-        pred = form(turn(numbers(f"pred {shape}", shape, dtype, 4.0), samples))
+        pred = form(turn(predictions(name, shape, dtype), samples))
         target = form(turn(abs(numbers(f"target {shape}", shape, dtype)), samples))
         targets: tuple[Any, ...] = () if isinstance(row, fg.losses.ArrayLoss) else (target,)
         choices = [targets]

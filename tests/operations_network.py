@@ -11,6 +11,7 @@ import numpy as np
 from conftest import LAYOUTS, Array
 from hostile_arrays import pick, wider
 from operations import AMBIGUOUS, SIZES, Operation, Rng, Shapes, Values, make_probabilities
+from truth import LOSS_TRUTH
 
 import fastgrad as fg
 from fastgrad import reference
@@ -21,7 +22,7 @@ from fastgrad.losses import LOSSES
 FIRST = [None, *fg.activations.BUILT_IN]
 SMOOTH = [n for n in FIRST if n not in ("relu", "leaky_relu")]
 LOGITS = ("softmax_cross_entropy", "binary_cross_entropy_with_logits")
-SMOOTH_LOSSES = [n for n in LOSSES if n != "mae"]
+SMOOTH_LOSSES = [n for n in LOSSES if n not in ("mae", "hinge")]
 
 
 def shapes(rng: Rng, options: dict[str, Any]) -> Shapes:
@@ -34,6 +35,7 @@ def shapes(rng: Rng, options: dict[str, Any]) -> Shapes:
     if LOSSES[loss].rowwise:  # of one output: refused
         widths[-1] = max(2, widths[-1])
     activations = [pick(rng, SMOOTH if i else FIRST) for i in range(layers)]
+    activations[-1] = LOSS_TRUTH[loss].output or activations[-1]
     if loss in LOGITS and activations[-1] in ("softmax", "sigmoid"):  # warned of
         activations[-1] = "tanh"
     for i, width in enumerate(widths[1:]):

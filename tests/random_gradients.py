@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from truth import LOSS_TRUTH
 
 import fastgrad as fg
 
@@ -60,14 +61,14 @@ def _network(rng: np.random.Generator, x: Array, k: int, dtype: str) -> tuple[An
     loss, act = pick(rng, LOSSES), pick(rng, ACTIVATIONS)
     hidden = (int(rng.integers(1, 9)),) * int(rng.integers(1, 3))
     reduction = str(rng.choice(["mean", "sum", "samples"]))
-    acts = (act,) * len(hidden) + (None,)
+    acts = (act,) * len(hidden) + (LOSS_TRUTH[loss].output,)
     net = fg.MLP((d, *hidden, k), acts, loss, dtype=dtype, reduction=reduction)
     scale = 10.0 ** rng.uniform(-0.5, 0.5)
     params = (scale * (net.init(seed=1) + 0.1 * rng.normal(size=net.size))).astype(dtype)
     if rng.random() < 0.2:  # float64 parameters, which a float32 network rounds
         params = params * (1 + 1e-9 * rng.normal(size=net.size))
     target: tuple[Any, ...] = (rng.normal(size=(n, k)).astype(dtype),)
-    if loss == "softmax_cross_entropy":
+    if net.loss.rowwise:
         target = (rng.integers(0, k, n),)
     elif loss == "binary_cross_entropy_with_logits":
         target = (rng.integers(0, 2, (n, k)).astype(dtype),)

@@ -22,9 +22,8 @@ from fastgrad.losses import LOSSES, ArrayLoss
 NAMES = list(LOSSES)
 ONE_ARRAY = [name for name, row in LOSSES.items() if isinstance(row, ArrayLoss)]
 TWO_ARRAYS = [name for name in NAMES if name not in ONE_ARRAY]
-# What a softmax cross-entropy takes as target; the others take "array" (and single arrays none).
-TARGETS = {name: ("none",) if name in ONE_ARRAY else ("array",) for name in NAMES}
-TARGETS["softmax_cross_entropy"] = ("classes", "one_hot", "probabilities")
+OF_CLASSES = [name for name, row in LOSSES.items() if row.rowwise]
+TARGETS = {name: ("none",) if name in ONE_ARRAY else LOSS_TRUTH[name].targets for name in NAMES}
 CASES = [(name, kind) for name in NAMES for kind in TARGETS[name]]
 
 dtypes = pytest.mark.parametrize("dtype", DTYPES)
@@ -33,9 +32,14 @@ reductions = pytest.mark.parametrize("reduction", REDUCTIONS)
 cases = pytest.mark.parametrize("name, kind", CASES, ids=lambda c: c)
 
 
+def data(n: int, d: int, kind: str, dtype: str, name: str = "mse") -> tuple[Array, Array | None]:
+    """Return pred, of the loss's domain, and target in row layout (classes: integers)."""
+    numbers, target = numbers_and_target(n, d, kind, dtype)
+    return LOSS_TRUTH[name].domain(numbers), target
+
+
 @functools.cache
-def data(n: int, d: int, kind: str, dtype: str) -> tuple[Array, Array | None]:
-    """Return pred and target in row layout (classes: one integer per row)."""
+def numbers_and_target(n: int, d: int, kind: str, dtype: str) -> tuple[Array, Array | None]:
     rng = rng_of("loss", n, d)
     pred = (2 * rng.standard_normal((n, d))).astype(dtype)
     classes = rng.integers(0, max(d, 1), n)
@@ -77,6 +81,14 @@ def sizes_of(name: str, pred: Array, target: Array | None) -> tuple[Array, Array
         return p + t * p + np.log(2), 1 + t
     if name == "poisson":
         return np.exp(pred) + t * p, np.exp(pred) + t
+    if name in ("hinge", "nll"):
+        times = np.eye(p.shape[1])[target] if target is not None and target.ndim == 1 else t
+        if name == "nll":
+            return (times * (1 - np.log(pred))).sum(axis=1), times / pred
+        # Of every pair of classes a difference, added up in float64.
+        pairs = p.sum(axis=1, keepdims=True) + p.shape[1] * (p + 1)
+        total = times.sum(axis=1, keepdims=True)
+        return (times * pairs).sum(axis=1), total + p.shape[1] * times
     return p + t, np.ones_like(p)
 
 
@@ -91,16 +103,16 @@ def test_agrees_with_the_reference(
     name: str, kind: str, n: int, d: int, dtype: str, samples: str
 ) -> None:
     """float32 against the float64 reference; float64 against it too, both sides rounding."""
-    pred, target = data(n, d, kind, dtype)
+    pred, target = data(n, d, kind, dtype, name)
     args = arguments(pred, target, samples)
     wide = [a if a.dtype.kind == "i" else a.astype(np.float64) for a in args]
     loss, twin = LOSSES[name], reference.LOSSES[name]
     u = U[dtype] * (2 if dtype == "float64" else 1)
     pred64 = pred.astype(np.float64)
-    terms, slopes = sizes_of(name, pred64, target if kind != "classes" else None)
+    terms, slopes = sizes_of(name, pred64, target)
     # float64 sums of the terms: pairwise or in 16 lanes, in any case n d roundings at most.
     adding = n * d * U["float64"]
-    divisors = {"sum": 1, "samples": n, "mean": n if name == "softmax_cross_entropy" else n * d}
+    divisors = {"sum": 1, "samples": n, "mean": n if LOSSES[name].rowwise else n * d}
     for reduction, divisor in divisors.items():
         value, grad = loss.value_and_grad(*args, reduction=reduction, samples=samples)
         expected, slope = twin.value_and_grad(*wide, reduction=reduction, samples=samples)
@@ -108,7 +120,9 @@ def test_agrees_with_the_reference(
         assert isinstance(value, float)
         assert grad.dtype == dtype
         assert grad.shape == args[0].shape
-        bound = LOSS_GRAD_U * u / divisor * turn(np.broadcast_to(slopes, pred.shape), samples)
+        summed = d if name == "hinge" else 0  # shares of classes, in float64
+        rounding = LOSS_GRAD_U * u + summed * U["float64"]
+        bound = rounding / divisor * turn(np.broadcast_to(slopes, pred.shape), samples)
         assert (abs(grad - slope) <= bound).all(), reduction
         assert loss(*args, reduction=reduction, samples=samples) == value
 
@@ -124,7 +138,7 @@ def _exact_terms(name: str, pred: Array, target: Array | None) -> Any:
         target = np.eye(pred.shape[1])[target]
     term = LOSS_TRUTH[name].value
     ps, ts = ([[mp.mpf(v) for v in row] for row in a.tolist()] for a in (pred, target))
-    if name == "softmax_cross_entropy":  # a term is of a row
+    if LOSSES[name].rowwise:  # a term is of a row
         return mp.fsum(map(term, ps, ts))
     return mp.fsum(mp.fsum(map(term, *rows)) for rows in zip(ps, ts, strict=True))
 
@@ -133,12 +147,12 @@ def _exact_terms(name: str, pred: Array, target: Array | None) -> Any:
 @dtypes
 @cases
 def test_value_is_true(name: str, kind: str, dtype: str, scale: float) -> None:
-    pred, target = data(11, 13, kind, dtype)
-    pred = (pred * np.array(scale, dtype)).astype(dtype)
+    pred, target = numbers_and_target(11, 13, kind, dtype)
+    pred = LOSS_TRUTH[name].domain((pred * np.array(scale, dtype)).astype(dtype))
     args = [pred] if target is None else [pred, target]
     with mp.workdps(40):
         exact = float(_exact_terms(name, pred, target))
-    terms, _ = sizes_of(name, pred.astype(np.float64), target if kind != "classes" else None)
+    terms, _ = sizes_of(name, pred.astype(np.float64), target)
     bound = (LOSS_U * U[dtype] + pred.size * U["float64"]) * terms.sum()
     assert abs(LOSSES[name](*args, "sum") - exact) <= bound
 
@@ -148,11 +162,11 @@ def test_value_is_true(name: str, kind: str, dtype: str, scale: float) -> None:
 @cases
 def test_gradient_is_true(name: str, kind: str, samples: str, reduction: str) -> None:
     """float64 against mpmath's derivative of the exact loss, element by element, 1e-12."""
-    pred, target = data(3, 4, kind, "float64")
+    pred, target = data(3, 4, kind, "float64", name)
     args = arguments(pred, target, samples)
     _, grad = LOSSES[name].value_and_grad(*args, reduction=reduction, samples=samples)
     exact = np.empty_like(pred)
-    terms = 3 if name == "softmax_cross_entropy" else 12
+    terms = 3 if LOSSES[name].rowwise else 12
     divisor = {"sum": 1, "samples": 3, "mean": terms}[reduction]
     for i, j in np.ndindex(pred.shape):
         exact[i, j] = true_slope(name, kind, i, j) / divisor
@@ -162,7 +176,7 @@ def test_gradient_is_true(name: str, kind: str, samples: str, reduction: str) ->
 @functools.cache
 def true_slope(name: str, kind: str, i: int, j: int) -> float:
     """Return d (sum of terms) / d pred[i, j] by a central difference with 50 spare digits."""
-    pred, target = data(3, 4, kind, "float64")
+    pred, target = data(3, 4, kind, "float64", name)
     row = slice(i, i + 1)
     goal = None if target is None else target[row]
     with mp.workdps(100):
@@ -340,7 +354,7 @@ def test_small_probabilities_keep_their_digits(dtype: str) -> None:
 @cases
 def test_nan_and_infinity_propagate(name: str, kind: str, dtype: str, bad: float) -> None:
     """As in the reference: the same values are NaN, inf or finite."""
-    pred, target = data(4, 6, kind, dtype)
+    pred, target = data(4, 6, kind, dtype, name)
     pred = pred.copy()
     pred[2, 3] = bad
     args = [pred] if target is None else [pred, target]
@@ -421,8 +435,8 @@ def test_empty_arrays(name: str, samples: str, reduction: str, shape: tuple[int,
 @reductions
 @pytest.mark.parametrize("name", NAMES)
 def test_a_vector_is_one_sample(name: str, reduction: str, samples: str) -> None:
-    kind = "probabilities" if name == "softmax_cross_entropy" else TARGETS[name][0]
-    pred, target = data(1, 9, kind, "float64")
+    kind = TARGETS[name][-1]
+    pred, target = data(1, 9, kind, "float64", name)
     args = [pred] if target is None else [pred, target]
     row = LOSSES[name].value_and_grad(*args, reduction)
     vector = LOSSES[name].value_and_grad(*(a[0] for a in args), reduction, samples)
@@ -433,7 +447,7 @@ def test_a_vector_is_one_sample(name: str, reduction: str, samples: str) -> None
 @reductions
 @pytest.mark.parametrize("name, kind", CASES, ids=lambda c: c)
 def test_leading_batch_axes(name: str, kind: str, reduction: str) -> None:
-    pred, target = data(24, 5, kind, "float32")
+    pred, target = data(24, 5, kind, "float32", name)
     flat = LOSSES[name].value_and_grad(*([pred] if target is None else [pred, target]), reduction)
     lead = (2, 3, 4)
     args = [a.reshape(*lead, *a.shape[1:]) for a in (pred, target) if a is not None]
@@ -449,7 +463,7 @@ def test_leading_batch_axes(name: str, kind: str, reduction: str) -> None:
 def test_forms_give_the_bits_of_a_clean_copy(
     name: str, kind: str, form: str, dtype: str, samples: str
 ) -> None:
-    pred, target = data(7, 5, kind, dtype)
+    pred, target = data(7, 5, kind, dtype, name)
     args = arguments(pred, target, samples)
     clean = LOSSES[name].value_and_grad(*args, samples=samples)
     made: list[Any] = [FORMS[form](a) for a in args]
@@ -498,7 +512,7 @@ def test_dtypes(name: str, pred_kind: str, target_kind: str, work: str, result: 
 @layouts
 @cases
 def test_out(name: str, kind: str, samples: str, order: str) -> None:
-    pred, target = data(7, 5, kind, "float32")
+    pred, target = data(7, 5, kind, "float32", name)
     args = arguments(pred, target, samples)
     value, grad = LOSSES[name].value_and_grad(*args, samples=samples)
     empty = np.zeros(grad.shape, np.float32, order="F" if order == "F" else "C")
@@ -511,7 +525,7 @@ def test_out(name: str, kind: str, samples: str, order: str) -> None:
 
 @pytest.mark.parametrize("name, kind", CASES, ids=lambda c: c)
 def test_inputs_are_not_written(name: str, kind: str) -> None:
-    pred, target = data(7, 5, kind, "float64")
+    pred, target = data(7, 5, kind, "float64", name)
     args = [a.copy() for a in (pred, target) if a is not None]
     before = [a.copy() for a in args]
     _, grad = LOSSES[name].value_and_grad(*args)
@@ -552,7 +566,7 @@ def test_values_are_accumulated_in_float64() -> None:
 
 
 @pytest.mark.parametrize("samples", LAYOUTS)
-@pytest.mark.parametrize("name", [n for n in TWO_ARRAYS if n != "softmax_cross_entropy"])
+@pytest.mark.parametrize("name", [n for n in TWO_ARRAYS if n not in OF_CLASSES])
 def test_a_known_kernel_takes_no_target_of_another_shape(name: str, samples: str) -> None:
     """Also once the loss is compiled, when calls go straight to it."""
     loss, pred = LOSSES[name], np.zeros((3, 4))

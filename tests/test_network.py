@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from conftest import DTYPES, LAYOUTS, Array, rng_of, size, turn
 from tolerances import GRADIENT_RTOL
+from truth import LOSS_TRUTH
 
 import fastgrad as fg
 from fastgrad import reference, threads
@@ -94,7 +95,7 @@ def test_every_activation(activation: str, dtype: str, samples: str) -> None:
 @pytest.mark.parametrize("loss", list(LOSSES))
 def test_every_loss(loss: str, reduction: str, dtype: str, samples: str) -> None:
     options = {"reduction": reduction, "dtype": dtype, "samples": samples}
-    check(*make((4, 6, 3), ("tanh", None), loss, n=300, **options))
+    check(*make((4, 6, 3), ("tanh", LOSS_TRUTH[loss].output), loss, n=300, **options))
 
 
 @pytest.mark.parametrize("samples", LAYOUTS)
@@ -102,8 +103,9 @@ def test_every_loss(loss: str, reduction: str, dtype: str, samples: str) -> None
 @pytest.mark.parametrize("loss", list(LOSSES))
 def test_its_numpy_twin(loss: str, reduction: str, samples: str) -> None:
     options: Any = {"reduction": reduction, "dtype": "float64", "samples": samples}
-    net, params, x, target = make((4, 7, 6, 3), ("gelu", "tanh", None), loss, 300, **options)
-    twin: Any = reference.MLP(net.sizes, ("gelu", "tanh", None), loss, **options)
+    acts = ("gelu", "tanh", LOSS_TRUTH[loss].output)
+    net, params, x, target = make((4, 7, 6, 3), acts, loss, 300, **options)
+    twin: Any = reference.MLP(net.sizes, acts, loss, **options)
     np.testing.assert_array_equal(net.init(7), twin.init(7))
     value, grad = net.value_and_grad(params, x, target)
     expected, expected_grad = twin.value_and_grad(params, x, target)

@@ -41,7 +41,8 @@ biases = pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
 def test_gradient_by_central_differences(
     impl: ModuleType, loss: str, reduction: str, samples: str, bias: bool
 ) -> None:
-    net = impl.MLP((3, 2, 2), ("tanh", None), loss, reduction, bias, samples, "float64")
+    acts = ("tanh", LOSS_TRUTH[loss].output)
+    net = impl.MLP((3, 2, 2), acts, loss, reduction, bias, samples, "float64")
     params, x = parameters(net), turn(inputs(4, 3), samples)
     for rows_target in targets(loss, 4, 2):
         target = transposed(rows_target, samples)
@@ -73,7 +74,7 @@ def torch_value_and_grad(
             at += k
         y = TRUTH[act.name].torch(torch, y)
     assert at == net.size
-    terms = len(x) if net.loss.name == "softmax_cross_entropy" else y.numel()
+    terms = len(x) if net.loss.rowwise else y.numel()
     count = {"sum": 1, "mean": terms, "samples": len(x)}[net.reduction]
     target_ = None if target is None else torch.tensor(target)
     value = LOSS_TRUTH[net.loss.name].torch(torch.nn.functional, y, target_) / count
@@ -87,7 +88,13 @@ def torch_value_and_grad(
 @biases
 def test_gradient_by_torch(torch: Any, loss: str, reduction: str, samples: str, bias: bool) -> None:
     net = reference.MLP(
-        (5, 7, 6, 3), ("sigmoid", "tanh", None), loss, reduction, bias, samples, "float64"
+        (5, 7, 6, 3),
+        ("sigmoid", "tanh", LOSS_TRUTH[loss].output),
+        loss,
+        reduction,
+        bias,
+        samples,
+        "float64",
     )
     params, x = parameters(net), inputs(11, 5)
     for target in targets(loss, 11, 3):
@@ -163,7 +170,8 @@ def test_layouts_are_the_same_network(impl: ModuleType, loss: str, reduction: st
 @losses
 def test_one_sample(impl: ModuleType, samples: str, loss: str) -> None:
     """A vector is a batch of one, with the shapes of a vector."""
-    net = impl.MLP((3, 2), ("tanh",), loss, samples=samples, dtype="float64")
+    acts = (LOSS_TRUTH[loss].output or "tanh",)
+    net = impl.MLP((3, 2), acts, loss, samples=samples, dtype="float64")
     params, x = parameters(net), inputs(1, 3)
     y = net.predict(params, x[0])
     assert y.shape == (2,)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import DTYPES, FORMS, LAYOUTS, turn
+from truth import LOSS_TRUTH
 
 import fastgrad as fg
 from fastgrad import loops, reference
@@ -55,9 +56,15 @@ def test_such_a_network_hardly_learns() -> None:
 @pytest.mark.parametrize("name", fg.activations.BUILT_IN)
 @pytest.mark.parametrize("loss", list(fg.losses.LOSSES))
 def test_other_pairs_are_taken_in_silence(name: str, loss: str) -> None:
-    if (name, loss) not in TWICE:
+    if (name, loss) not in (*TWICE, ("identity", "nll")):
         fg.MLP((3, 2), (name,), loss)
-    fg.MLP((3, 4, 2), (name, None), loss)
+    fg.MLP((3, 4, 2), (name, LOSS_TRUTH[loss].output), loss)
+
+
+def test_nll_of_any_numbers_is_warned_of() -> None:
+    """They may be negative, and then the loss is NaN."""
+    with pytest.warns(fg.SettingsWarning, match="^MLP: the loss nll takes probabilities.*softmax"):
+        fg.MLP((3, 2), (None,), "nll")
 
 
 # -- one output ----------------------------------------------------------------------------------
@@ -115,7 +122,7 @@ def test_targets_in_range(dtype: str, implementation: Any) -> None:
     assert np.isnan(binary(pred, np.full_like(pred, np.nan)))
     assert softmax(pred, 3 * np.eye(2, dtype=dtype)) == pytest.approx(3 * np.log(2))
     for name in set(fg.losses.LOSSES) - {BINARY, SOFTMAX, "sum", "squared_l2"}:
-        implementation.losses.LOSSES[name](pred, pred - 5)
+        implementation.losses.LOSSES[name](LOSS_TRUTH[name].domain(pred), pred - 5)
 
 
 def test_the_sentence_knows_labels_of_minus_one() -> None:

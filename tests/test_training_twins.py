@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import DTYPES, LAYOUTS, Array, same_bits, turn
 from tolerances import GRADIENT_RTOL
+from truth import LOSS_TRUTH
 from twins import (
     NETWORK_RTOL,
     OPTIMIZERS,
@@ -45,7 +46,8 @@ def test_fit_is_this_loop(
     impl: ModuleType, samples: str, loss: str, reduction: str, shuffle: bool
 ) -> None:
     n, batch_size, epochs, lr = 7, 3, 2, 0.05  # the last batch is one sample
-    net = impl.MLP((3, 4, 2), ("tanh", None), loss, reduction, samples=samples, dtype="float64")
+    acts = ("tanh", LOSS_TRUTH[loss].output)
+    net = impl.MLP((3, 4, 2), acts, loss, reduction, samples=samples, dtype="float64")
     start, x = parameters(net), inputs(n, 3)
     for target in targets(loss, n, 2):
         params, losses, rng = start.copy(), [], np.random.default_rng(5)
@@ -56,7 +58,7 @@ def test_fit_is_this_loop(
                 some_target = None if target is None else turn(target[batch], samples)
                 total += terms(net, impl, params, some_x, some_target)
                 params = params - lr * net.value_and_grad(params, some_x, some_target)[1]
-            per_sample = 1 if loss == "softmax_cross_entropy" else 2
+            per_sample = 1 if net.loss.rowwise else 2
             losses.append(total / {"sum": 1, "samples": n, "mean": n * per_sample}[reduction])
         result = net.fit(
             start, turn(x, samples), transposed(target, samples), impl.SGD(lr), epochs, batch_size,

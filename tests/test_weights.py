@@ -57,7 +57,7 @@ def test_a_weight_of_two_is_a_sample_twice(
     loss = LOSSES[name]
     if loss.rowwise and d == 1:
         return
-    pred, target = data(n, d, kind, dtype)
+    pred, target = data(n, d, kind, dtype, name)
     weights = whole_weights(n)
     args = arguments(pred, target, samples)
     value, grad = loss.value_and_grad(*args, reduction, samples, weights=weights)
@@ -87,7 +87,7 @@ def test_weights_of_one_change_no_bit(
 ) -> None:
     loss = LOSSES[name]
     for n, d in ((70, 10), (3, 200)):
-        pred, target = data(n, d, kind, dtype)
+        pred, target = data(n, d, kind, dtype, name)
         args = arguments(pred, target, samples)
         value, grad = loss.value_and_grad(*args, reduction, samples)
         ones = [np.ones(n)] if loss.rowwise else [np.ones(n), np.ones(args[0].shape)]
@@ -103,7 +103,7 @@ def test_weights_of_one_change_no_bit(
 def test_the_terms_are_true(name: str, kind: str, samples: str, dtype: str) -> None:
     """Each against mpmath, and their sum against the loss."""
     loss = LOSSES[name]
-    pred, target = data(5, 4, kind, dtype)
+    pred, target = data(5, 4, kind, dtype, name)
     args = arguments(pred, target, samples)
     terms = loss(*args, "none", samples)
     assert isinstance(terms, np.ndarray)
@@ -134,7 +134,7 @@ def test_the_terms_are_true(name: str, kind: str, samples: str, dtype: str) -> N
 @pytest.mark.parametrize("name", [name for name in LOSSES if name not in ROWWISE])
 def test_a_weight_for_each_term(name: str, dtype: str, samples: str) -> None:
     loss = LOSSES[name]
-    pred, target = data(300, 7, "none" if name in ONE_ARRAY else "array", dtype)
+    pred, target = data(300, 7, "none" if name in ONE_ARRAY else "array", dtype, name)
     args = arguments(pred, target, samples)
     weights = rng_of("terms").uniform(0, 2, args[0].shape)
     weights[weights < 0.5] = 0
@@ -155,7 +155,7 @@ def test_what_has_no_weight_may_be_anything(
     name: str, kind: str, dtype: str, samples: str, package: Any
 ) -> None:
     loss = package.losses.LOSSES[name]
-    pred, target = data(9, 4, kind, dtype)
+    pred, target = data(9, 4, kind, dtype, name)
     weights = whole_weights(9)
     out = weights == 0
     args = arguments(pred, target, samples)
@@ -182,7 +182,7 @@ def test_what_has_no_weight_may_be_anything(
 @layouts
 @cases
 def test_twins_agree(name: str, kind: str, samples: str, dtype: str) -> None:
-    pred, target = data(7, 4, kind, dtype)
+    pred, target = data(7, 4, kind, dtype, name)
     args, weights = arguments(pred, target, samples), rng_of("twins").uniform(0.1, 2, 7)
     for reduction in REDUCTIONS:
         value, grad = LOSSES[name].value_and_grad(*args, reduction, samples, weights=weights)

@@ -295,12 +295,31 @@ TRUTH: dict[str, Truth] = {
 # -- losses --------------------------------------------------------------------------------------
 
 
+def _any(numbers: Array) -> Array:
+    return numbers
+
+
+def _between_0_and_1(numbers: Array) -> Array:
+    """Return 1 / (1 + |z|), rounded to the dtype of z; NaN stays."""
+    return 1 / (1 + abs(numbers))
+
+
+CLASSES = ("classes", "one_hot", "probabilities")
+
+
 class LossTruth(NamedTuple):
-    """A loss's terms of prediction p and target t: one per element, or per sample."""
+    """A loss's terms of prediction p and target t: one per element, or per sample.
+
+    `domain` makes predictions that the loss takes of any numbers, `output` is the last activation
+    that does so in a network. `targets` are the kinds of targets.
+    """
 
     analytic: Callable[[Array, Array], Array]  # of complex arrays: the terms
     torch: Callable[[Any, Any, Any], Any]  # of torch.nn.functional and tensors: their sum
     value: Callable[[Any, Any], Any]  # of mpmath numbers, or of a sample's lists of them
+    targets: tuple[str, ...] = ("array",)
+    domain: Callable[[Array], Array] = _any
+    output: str | None = None
 
 
 def _complex_huber(d: Array) -> Array:
@@ -315,6 +334,42 @@ def _complex_cross_entropy(z: Array, t: Array) -> Array:
 def _cross_entropy(z: list[Any], t: list[Any]) -> Any:
     log = mp.log(mp.fsum(map(mp.exp, z)))
     return mp.fsum(weight * (log - v) for v, weight in zip(z, t, strict=True))
+
+
+def _complex_hinge(z: Array, t: Array) -> Array:
+    """Every class but c is over the margin or not, of which the class c itself adds exactly 1."""
+    over = z[:, None, :] - z[:, :, None] + 1
+    return (t * (np.where(over.real > 0, over, 0).sum(axis=2) - 1)).sum(axis=1)
+
+
+def _hinge(z: list[Any], t: list[Any]) -> Any:
+    return mp.fsum(
+        times * mp.fsum(max(mp.mpf(0), v - z[c] + 1) for j, v in enumerate(z) if j != c)
+        for c, times in enumerate(t)
+    )
+
+
+def _torch_hinge(functional: Any, p: Any, t: Any) -> Any:
+    """PyTorch takes classes, and divides by their number."""
+    torch_hinge, count = functional.multi_margin_loss, p.shape[1]
+    if t.ndim == 1:
+        return torch_hinge(p, t, reduction="sum") * count
+    terms = [torch_hinge(p, (t[:, c] * 0 + c).long(), reduction="none") for c in range(count)]
+    return sum((t[:, c] * terms[c]).sum() for c in range(count)) * count
+
+
+def _complex_nll(p: Array, t: Array) -> Array:
+    return -(t * np.log(p)).sum(axis=1)
+
+
+def _nll(p: list[Any], t: list[Any]) -> Any:
+    return -mp.fsum(times * mp.log(v) for v, times in zip(p, t, strict=True) if times)
+
+
+def _torch_nll(functional: Any, p: Any, t: Any) -> Any:
+    if t.ndim == 1:
+        return functional.nll_loss(p.log(), t, reduction="sum")
+    return -(t * p.log()).sum()
 
 
 LOSS_TRUTH: dict[str, LossTruth] = {
@@ -358,6 +413,21 @@ LOSS_TRUTH: dict[str, LossTruth] = {
         value=_cross_entropy,
         analytic=_complex_cross_entropy,
         torch=lambda functional, p, t: functional.cross_entropy(p, t, reduction="sum"),
+        targets=CLASSES,
+    ),
+    "hinge": LossTruth(
+        value=_hinge,
+        analytic=_complex_hinge,
+        torch=_torch_hinge,
+        targets=CLASSES,
+    ),
+    "nll": LossTruth(
+        value=_nll,
+        analytic=_complex_nll,
+        torch=_torch_nll,
+        targets=CLASSES,
+        domain=_between_0_and_1,
+        output="softmax",
     ),
     "sum": LossTruth(
         value=lambda p, t: p,

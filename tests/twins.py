@@ -16,7 +16,7 @@ from tolerances import FLOAT32_RTOL, GRADIENT_RTOL
 import fastgrad.loops
 import fastgrad.reference
 from fastgrad.kernels.units import KEEP_SLOPE
-from fastgrad.reference import activations
+from fastgrad.reference import activations, losses
 
 IMPLS = [fastgrad.reference, fastgrad.loops]
 NAMES = sorted(activations.ACTIVATIONS)
@@ -92,7 +92,7 @@ def targets(loss: str, n: int, k: int) -> list[Array | None]:
     rng = rng_of("target", loss, n, k)
     if loss in ONE_ARRAY:
         return [None]
-    if loss == "softmax_cross_entropy":
+    if losses.LOSSES[loss].rowwise:
         weights = rng.random((n, k))
         return [rng.integers(0, k, n), weights / weights.sum(1, keepdims=True)]
     if loss == "binary_cross_entropy_with_logits":

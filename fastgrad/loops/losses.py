@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import REDUCTIONS, check_number
+from fastgrad.arguments import REDUCTIONS, check_limit, check_number
 from fastgrad.arrays import FLOAT64, Array, deliver
 from fastgrad.loss_arguments import check_probabilities, check_target_given, loss_arguments
 from fastgrad.results import check_out
@@ -24,7 +24,7 @@ from fastgrad.results import check_out
 from . import formulas
 from .lists import Row, feature_axis, from_rows, to_rows
 
-HUBER_DELTA = 1.0
+HUBER_DELTA = HINGE_MARGIN = 1.0
 Term = Callable[[float, float], float]  # (pred, target) -> a number
 
 
@@ -346,6 +346,96 @@ class Huber(Loss):
         return terms, slopes
 
 
+class Hinge(Loss):
+    """``sum(max(0, z_j - z_c + margin))`` over the classes j other than the class c.
+
+    Examples
+    --------
+    >>> from fastgrad.loops import losses
+    >>> round(losses.hinge([[3.2, 5.1, -1.7]], [0]), 6)
+    2.9
+    """
+
+    rowwise = True
+
+    def __init__(self, margin: float = HINGE_MARGIN) -> None:
+        self.name, self.margin = "hinge", margin
+        self.adjusted = None if margin == HINGE_MARGIN else {"margin": margin}
+        self.__doc__ = type(self).__doc__
+
+    def with_(self, *, margin: float) -> Hinge:
+        """Return this loss with another `margin`, at least 0."""
+        return Hinge(check_limit(f"{self.name}.with_", "margin", margin))
+
+    def __call__(
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        reduction: str = "mean",
+        samples: str = "rows",
+        weights: ArrayLike | None = None,
+        margin: float | None = None,
+    ) -> Any:
+        """Return the loss: see `Loss`."""
+        own = self if margin is None else self.with_(margin=margin)
+        return Loss.__call__(own, pred, target, reduction, samples, weights)
+
+    def value_and_grad(
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        reduction: str = "mean",
+        samples: str = "rows",
+        out: Array | None = None,
+        weights: ArrayLike | None = None,
+        margin: float | None = None,
+    ) -> tuple[float, Array]:
+        """Return the loss and ``grad_pred``: see `Loss`."""
+        own = self if margin is None else self.with_(margin=margin)
+        return Loss.value_and_grad(own, pred, target, reduction, samples, out, weights)
+
+    def _sample(self, pred: Row, target: Row) -> tuple[Row, Row]:
+        term, slopes = 0.0, [0.0] * len(pred)
+        for c, times in enumerate(target):
+            for j in range(len(pred)):
+                over = pred[j] - pred[c] + self.margin
+                if times == 0.0 or j == c or over <= 0.0:
+                    continue
+                slope = times if over > 0.0 else over  # NaN stays
+                term += times * over
+                slopes[j] += slope
+                slopes[c] -= slope
+        return [term], slopes
+
+
+class NegativeLogLikelihood(Loss):
+    """``-sum_j t_j log(p_j)`` of probabilities p, one term per sample.
+
+    Examples
+    --------
+    >>> from fastgrad.loops import losses
+    >>> round(losses.nll([[0.5, 0.5]], [1]), 4)
+    0.6931
+    """
+
+    rowwise = True
+
+    def __init__(self) -> None:
+        self.name = "nll"
+        self.__doc__ = type(self).__doc__
+
+    def _sample(self, pred: Row, target: Row) -> tuple[Row, Row]:
+        term, slopes = 0.0, []
+        for p, t in zip(pred, target, strict=True):
+            slope = 0.0
+            if t != 0.0:
+                log = math.log(p) if p > 0.0 else (-math.inf if p == 0.0 else math.nan)
+                term -= t * log
+                slope = -t / p if p != 0.0 else math.copysign(math.inf, -t * math.copysign(1.0, p))
+            slopes.append(slope)
+        return [term], slopes
+
+
 # ---- terms and slopes --------------------------------------------------------------------------
 
 
@@ -425,6 +515,8 @@ binary_cross_entropy_with_logits = LogitLoss(
 )
 softmax_cross_entropy = SoftmaxCrossEntropy()
 poisson = Loss("poisson", _poisson, _poisson_slope)
+hinge = Hinge()
+nll = NegativeLogLikelihood()
 sum = ArrayLoss("sum", _itself, formulas.one)
 squared_l2 = ArrayLoss("squared_l2", _square, _square_slope)
 
@@ -436,6 +528,8 @@ LOSSES: dict[str, Loss | ArrayLoss | SoftmaxCrossEntropy] = {
     "binary_cross_entropy_with_logits": binary_cross_entropy_with_logits,
     "poisson": poisson,
     "softmax_cross_entropy": softmax_cross_entropy,
+    "hinge": hinge,
+    "nll": nll,
     "sum": sum,
     "squared_l2": squared_l2,
 }

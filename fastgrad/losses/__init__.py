@@ -1,8 +1,8 @@
 """The table of losses: one row each, and what a row can do.
 
-A loss is a sum of terms: one per element, or one per sample for softmax cross-entropy. `reduction`
-says what the sum is divided by: ``"mean"`` the number of terms, ``"sum"`` nothing, ``"samples"``
-the number of samples.
+A loss is a sum of terms: one per element, or one per sample for softmax cross-entropy, hinge and
+nll. `reduction` says what the sum is divided by: ``"mean"`` the number of terms, ``"sum"`` nothing,
+``"samples"`` the number of samples.
 
 To add one
 ----------
@@ -10,7 +10,8 @@ To add one
     An object below, and its name in `LOSSES`.
 ``fastgrad/kernels/elementwise/loss.py``
     Its terms and slopes. Terms are float64 for both dtypes; functions of ``vector_math`` are
-    bound to local names outside of the term: Numba does not look into a namespace.
+    bound to local names outside of the term: Numba does not look into a namespace. One with a
+    term per sample stands in ``loss_rows.py`` beside it.
 ``fastgrad/reference/losses.py``, ``fastgrad/loops/losses.py``
     Its twins.
 ``tests/truth.py``
@@ -26,7 +27,7 @@ Most tests follow from the row, and ``tests/test_architecture.py``, ``tests/test
 
 from __future__ import annotations
 
-from fastgrad.losses.adjustable import AdjustedLoss, Huber
+from fastgrad.losses.adjustable import AdjustedLoss, Hinge, Huber
 from fastgrad.losses.define import BUILT_IN, define_loss
 from fastgrad.losses.loss import LOSSES, ArrayLoss, LogitLoss, Loss, _lookup
 
@@ -80,6 +81,22 @@ poisson = Loss(
     note="The negative log-likelihood of counts whose mean is ``exp(pred)``, without the terms of "
     "the target alone.\nThe gradient is ``exp(pred) - target``.",
 )
+hinge = Hinge(
+    "hinge",
+    "sum(max(0, pred_j - pred_c + margin) for j != c), c the class",
+    rowwise=True,
+    note="The multiclass hinge loss of Weston and Watkins (ESANN 1999), as CS231n has it, with "
+    "margin = 1;\n``hinge.with_(margin=0.5)`` has another. A target like `pred` counts each class "
+    "as often as it says.\nThe slope at a kink is 0.",
+)
+nll = Loss(
+    "nll",
+    "-sum(target * log(pred))",
+    rowwise=True,
+    note="The negative log-likelihood of probabilities, as a softmax gives them: of logits "
+    "`softmax_cross_entropy`\nis more accurate. A class of probability 0 in the target adds "
+    "nothing. The gradient is ``-target / pred``.",
+)
 sum = ArrayLoss("sum", "y")
 squared_l2 = ArrayLoss("squared_l2", "y**2")
 
@@ -87,7 +104,7 @@ LOSSES |= {
     loss.name: loss
     for loss in (
         mse, mae, huber, log_cosh, binary_cross_entropy_with_logits, poisson, softmax_cross_entropy,
-        sum, squared_l2,
+        hinge, nll, sum, squared_l2,
     )
 }  # fmt: skip
 

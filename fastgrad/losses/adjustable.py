@@ -1,4 +1,4 @@
-"""Losses with a setting: huber's delta.
+"""Losses with a setting: huber's delta, hinge's margin.
 
 The value of the table's row has the plain kernels. Another one is a number that the detailed kernel
 reads: nothing is compiled for it.
@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import check_number
+from fastgrad.arguments import check_limit, check_number
 from fastgrad.arrays import Array
 from fastgrad.kernels.flags import WANT_GRAD
 from fastgrad.loss_arguments import check_target_given
@@ -174,6 +174,91 @@ class Huber(Loss):
         """Return the loss and ``grad_pred``: see `Loss`, and `with_` of `delta`."""
         if delta is not None:
             own = self.with_(delta=delta)
+            return own.value_and_grad(pred, target, reduction, samples, out, weights)
+        if weights is None and target is not None:
+            pair = self._directly(pred, target, reduction, samples, out, WANT_GRAD)
+            if pair is not None:
+                return pair  # type: ignore[no-any-return]
+        return super().value_and_grad(pred, target, reduction, samples, out, weights)
+
+
+class Hinge(Loss):
+    """The multiclass hinge loss, whose `margin` is 1 unless given.
+
+    Attributes
+    ----------
+    name, formula, rowwise
+        As of any `Loss`.
+
+    Examples
+    --------
+    >>> import fastgrad as fg
+    >>> scores = [[3.2, 5.1, -1.7]]
+    >>> round(fg.losses.hinge(scores, [0]), 6), round(fg.losses.hinge(scores, [0], margin=0.5), 6)
+    (2.9, 2.4)
+    """
+
+    setting = 1.0
+
+    def with_(self, *, margin: float) -> Loss:
+        """Return this loss with another `margin`, also for `MLP`.
+
+        Parameters
+        ----------
+        margin : float
+            By how much the score of the class must be above the others, finite and at least 0.
+
+        Returns
+        -------
+        Loss
+            ``sum(max(0, pred_j - pred_c + margin))`` over the classes j other than c.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `margin` is no finite number of at least 0.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> net = fg.MLP((2, 3), (None,), fg.losses.hinge.with_(margin=0.1))
+        """
+        number = check_limit(f"{self.name}.with_", "margin", margin)
+        return (
+            self if number == self.setting else AdjustedLoss(self, self.formula, "margin", number)
+        )
+
+    def __call__(
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        reduction: str = "mean",
+        samples: str = "rows",
+        weights: ArrayLike | None = None,
+        margin: float | None = None,
+    ) -> Any:
+        """Return the loss, or its terms: see `Loss`, and `with_` of `margin`."""
+        if margin is not None:
+            return self.with_(margin=margin)(pred, target, reduction, samples, weights)
+        if weights is None and target is not None:
+            value: float | None = self._directly(pred, target, reduction, samples, None, 0)
+            if value is not None:
+                return value
+        return super().__call__(pred, target, reduction, samples, weights)
+
+    def value_and_grad(
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        reduction: str = "mean",
+        samples: str = "rows",
+        out: Array | None = None,
+        weights: ArrayLike | None = None,
+        margin: float | None = None,
+    ) -> tuple[float, Array]:
+        """Return the loss and ``grad_pred``: see `Loss`, and `with_` of `margin`."""
+        if margin is not None:
+            own = self.with_(margin=margin)
             return own.value_and_grad(pred, target, reduction, samples, out, weights)
         if weights is None and target is not None:
             pair = self._directly(pred, target, reduction, samples, out, WANT_GRAD)

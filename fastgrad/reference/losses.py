@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import REDUCTIONS, check_number
+from fastgrad.arguments import REDUCTIONS, check_limit, check_number
 from fastgrad.arrays import Array, deliver, promoted
 from fastgrad.loss_arguments import check_probabilities, check_target_given, loss_arguments
 from fastgrad.results import check_out
@@ -34,7 +34,7 @@ from fastgrad.results import check_out
 from . import activations, formulas
 from .dense import as_rows
 
-HUBER_DELTA = 1.0
+HUBER_DELTA = HINGE_MARGIN = 1.0
 
 
 class _Loss:
@@ -382,6 +382,110 @@ class SoftmaxCrossEntropy(LogitLoss):
         return terms, slope.reshape(pred.shape)
 
 
+class Hinge(Loss):
+    """``sum(max(0, z_j - z_c + margin))`` over the classes j other than the class c.
+
+    ``target`` holds a class per sample, or in the shape of ``pred`` how often each class counts.
+
+    Examples
+    --------
+    >>> from fastgrad.reference import losses
+    >>> round(losses.hinge([[3.2, 5.1, -1.7]], [0]), 6)
+    2.9
+    """
+
+    rowwise = True
+
+    def __init__(self, margin: float = HINGE_MARGIN) -> None:
+        self.name, self.margin = "hinge", margin
+        self.adjusted = None if margin == HINGE_MARGIN else {"margin": margin}
+        self.__doc__ = type(self).__doc__
+
+    def with_(self, *, margin: float) -> Hinge:
+        """Return this loss with another `margin`, at least 0."""
+        return Hinge(check_limit(f"{self.name}.with_", "margin", margin))
+
+    def __call__(
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        reduction: str = "mean",
+        samples: str = "rows",
+        weights: ArrayLike | None = None,
+        margin: float | None = None,
+    ) -> Any:
+        """Return the loss: see `Loss`."""
+        own = self if margin is None else self.with_(margin=margin)
+        return Loss.__call__(own, pred, target, reduction, samples, weights)
+
+    def value_and_grad(
+        self,
+        pred: ArrayLike,
+        target: ArrayLike,
+        reduction: str = "mean",
+        samples: str = "rows",
+        out: Array | None = None,
+        weights: ArrayLike | None = None,
+        margin: float | None = None,
+    ) -> tuple[float, Array]:
+        """Return the loss and ``grad_pred``: see `Loss`."""
+        own = self if margin is None else self.with_(margin=margin)
+        return Loss.value_and_grad(own, pred, target, reduction, samples, out, weights)
+
+    def _terms_and_slope(
+        self, pred: Array, target: Any, samples: str, want_slope: bool
+    ) -> tuple[Array, Array]:
+        rows = as_rows(pred, samples)
+        counts = _counts(rows, pred, target, samples).astype(np.float64)
+        # over[i, c, j]: by how much class j of sample i is too near to class c.
+        over = np.maximum(0.0, rows[:, None, :] - rows[:, :, None] + self.margin)
+        over[:, np.arange(rows.shape[1]), np.arange(rows.shape[1])] = 0.0
+        over = np.where(counts[:, :, None] != 0, over, 0.0)
+        terms = (over.sum(axis=2, dtype=np.float64) * counts).sum(axis=1)
+        above = np.where(over > 0, counts[:, :, None], np.where(np.isnan(over), over, 0.0))
+        slope = above.sum(axis=1) - above.sum(axis=2)
+        return terms, _like(slope.astype(pred.dtype), pred, samples)
+
+
+class NegativeLogLikelihood(Loss):
+    """``-sum_j t_j log(p_j)`` of probabilities p, one term per sample.
+
+    Examples
+    --------
+    >>> from fastgrad.reference import losses
+    >>> round(losses.nll([[0.5, 0.5]], [1]), 4)
+    0.6931
+    """
+
+    rowwise = True
+
+    def __init__(self) -> None:
+        self.name = "nll"
+        self.__doc__ = type(self).__doc__
+
+    def _terms_and_slope(
+        self, pred: Array, target: Any, samples: str, want_slope: bool
+    ) -> tuple[Array, Array]:
+        rows = as_rows(pred, samples)
+        counts = _counts(rows, pred, target, samples)
+        terms = np.where(counts == 0, 0.0, -np.log(rows.astype(np.float64)) * counts)
+        slope = np.where(counts == 0, 0.0, -counts / rows)
+        return terms.sum(axis=1), _like(slope.astype(pred.dtype), pred, samples)
+
+
+def _counts(rows: Array, pred: Array, target: Array, samples: str) -> Array:
+    """Return how often each class of each sample counts: of classes one-hot rows."""
+    if target.ndim < pred.ndim:
+        return np.eye(rows.shape[1])[target.reshape(-1).astype(np.intp)]
+    return as_rows(target, samples)
+
+
+def _like(rows: Array, pred: Array, samples: str) -> Array:
+    """Return an array of rows in the shape of `pred`."""
+    columns = samples == "columns" and pred.ndim == 2
+    return (rows.T if columns else rows).reshape(pred.shape)
+
+
 # ---- terms and slopes, as functions of diff = pred - target ------------------------------------
 
 
@@ -471,6 +575,8 @@ binary_cross_entropy_with_logits = LogitLoss(
 )
 softmax_cross_entropy = SoftmaxCrossEntropy()
 poisson = Loss("poisson", _poisson, _poisson_slope, prepare=_logits)
+hinge = Hinge()
+nll = NegativeLogLikelihood()
 sum = ArrayLoss("sum", _itself, np.ones_like)
 squared_l2 = ArrayLoss("squared_l2", _square, _square_slope)
 
@@ -478,6 +584,6 @@ LOSSES: dict[str, Loss | ArrayLoss | SoftmaxCrossEntropy] = {
     loss.name: loss
     for loss in (
         mse, mae, huber, log_cosh, binary_cross_entropy_with_logits, poisson, softmax_cross_entropy,
-        sum, squared_l2,
+        hinge, nll, sum, squared_l2,
     )
 }  # fmt: skip

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
+from fastgrad.kernels.elementwise import loss_rows
 from fastgrad.kernels.elementwise.reductions import row_max, row_sum
 from fastgrad.kernels.elementwise.rows import CHUNK, INTERLEAVE, padding, strip
 from fastgrad.kernels.elementwise.softmax import exponential_of_difference, exponentials_of_rows
@@ -211,6 +212,8 @@ def build(dtype_name: str, loss: str) -> str:
     """Return the LLVM IR of one loss for one dtype."""
     if loss == "softmax_cross_entropy":
         made = softmax_cross_entropy(dtype_name)
+    elif loss in loss_rows.NAMES:
+        made = loss_rows.plain(dtype_name, loss)
     else:
         made = elementwise(dtype_name, elementwise_terms(dtype_name, loss))
     return assemble(dtype_name, {f"loss_{loss}": (LOSS, made)}, INTERLEAVE)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
+from fastgrad.kernels.elementwise import loss_rows
 from fastgrad.kernels.elementwise import loss_table as at
 from fastgrad.kernels.elementwise.loss import Terms, elementwise_terms, long_rows
 from fastgrad.kernels.elementwise.reductions import row_max, row_sum
@@ -38,6 +39,8 @@ def build(dtype_name: str, loss: str) -> str:
     """Return the LLVM IR of the detailed kernel of one loss for one dtype."""
     if loss == "softmax_cross_entropy":
         made = softmax_cross_entropy(dtype_name)
+    elif loss in loss_rows.NAMES:
+        made = loss_rows.detailed(dtype_name, loss, weight_of)
     else:
         made = elementwise(dtype_name, elementwise_terms(dtype_name, loss))
     return assemble(dtype_name, {f"terms_{loss}": (TERMS_KERNEL, made)}, INTERLEAVE)

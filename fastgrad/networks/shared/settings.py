@@ -91,7 +91,7 @@ def check_learns(sizes: Sequence[int], activations: Sequence[Any], loss: Any) ->
 
 
 def warn_of_logits(activation: Any, loss: Any) -> None:
-    """Warn the caller's caller if a loss of logits gets probabilities: it hardly learns."""
+    """Warn the caller's caller of a loss of logits that gets probabilities, or the reverse."""
     last = activation.name
     own = _OWN_ACTIVATION.get(loss.name)
     if own is not None and last in _PROBABILITIES:
@@ -100,6 +100,13 @@ def warn_of_logits(activation: Any, loss: Any) -> None:
             f"MLP: the loss {loss.name} takes logits: it applies {own} {again}, so that it never "
             "comes near 0. Give None as the last activation, and apply "
             f"{last} to what predict returns",
+            SettingsWarning,
+            stacklevel=3,
+        )
+    if loss.name == "nll" and last == "identity":
+        warnings.warn(
+            "MLP: the loss nll takes probabilities: of a negative number it is NaN. Give 'softmax' "
+            "as the last activation, or loss='softmax_cross_entropy', which takes logits",
             SettingsWarning,
             stacklevel=3,
         )
