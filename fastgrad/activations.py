@@ -31,6 +31,7 @@ elsewhere.
 from __future__ import annotations
 
 import pickle
+import struct
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -38,7 +39,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import check_from_output, refuse_derivative
+from fastgrad.arguments import (
+    SETTINGS,
+    check_from_output,
+    check_settings,
+    name_with,
+    named_settings,
+    refuse_derivative,
+)
 from fastgrad.arrays import Array
 from fastgrad.calls import (
     ALONG,
@@ -89,6 +97,8 @@ class Activation:
         the weights before it.
     source : str
         Who described it, where that is not a textbook's common knowledge.
+    settings : named tuple
+        What `with_` can replace; empty for most.
 
     Examples
     --------
@@ -114,7 +124,9 @@ class Activation:
         rowwise: bool = False,
         halving: bool = False,
         source: str = "",
+        settings: tuple[float, ...] = (),
     ) -> None:
+        self.settings = settings
         self.name, self.formula = name, formula
         self.from_output, self.kinks, self.ulp, self.rowwise = from_output, kinks, ulp, rowwise
         self.halving, self.source = halving, source
@@ -142,6 +154,55 @@ class Activation:
 
     def __reduce__(self) -> Any:
         return lookup, (self.name,)
+
+    def with_(self, **settings: float) -> Activation:
+        """Return this activation with another setting: leaky_relu's slope, or elu's alpha.
+
+        Parameters
+        ----------
+        settings : float
+            ``slope`` of leaky_relu: ``y = slope * z`` for z < 0 (0.01 unless given). ``alpha`` of
+            elu: ``y = alpha * (exp(z) - 1)`` for z < 0 (1 unless given). 0, or of a size that
+            float32 holds; negative ones are allowed.
+
+        Returns
+        -------
+        Activation
+            Also for layers and networks. The same object for the same settings; the built-in
+            activation for its own. At the kink, 0, the derivative is that from the left. A new
+            value compiles a unit of its own at its first use, some short loops per dtype, which
+            the cache keeps; never the matrix product.
+
+        Raises
+        ------
+        TypeError
+            If a setting is not one of this activation, or no number.
+        ValueError
+            If this activation has no settings, or one is not finite or too small for float32.
+
+        Notes
+        -----
+        With a slope of 0 or less, or an alpha below 0, the sign of y does not tell that of z:
+        layers keep z, and `backward_from_output` refuses.
+
+        Examples
+        --------
+        >>> import fastgrad as fg
+        >>> leaky = fg.leaky_relu.with_(slope=0.25)
+        >>> leaky
+        <activation leaky_relu(slope=0.25): z if z > 0 else 0.25 * z>
+        >>> leaky.settings
+        LeakyReluSettings(slope=0.25)
+        >>> leaky([-2.0, 2.0]), leaky.derivative([-2.0, 2.0])
+        (array([-0.5,  2. ]), array([0.25, 1.  ]))
+        >>> net = fg.MLP((4, 8, 1), (leaky, None), "mse")
+        """
+        family, _ = named_settings(self)
+        chosen = check_settings(family or self.name, self.settings, settings)
+        if chosen == SETTINGS[family]:
+            return ACTIVATIONS[family]
+        made = _SET[family].get(chosen)
+        return made or _SET[family].setdefault(chosen, SetActivation(family, chosen))
 
     # -- compiled kernels -----------------------------------------------------------------
     def address(self, function: str, dtype: str) -> int:
@@ -496,8 +557,53 @@ class DefinedActivation(Activation):
         return "forward", "forward", "backward_z"  # z is kept
 
 
+class SetActivation(Activation):
+    """An activation with other settings than the table's, as `Activation.with_` returns it."""
+
+    def __init__(self, family: str, settings: Any) -> None:
+        (value,) = settings
+        below = "* z" if family == "leaky_relu" else "* (exp(z) - 1)"
+        super().__init__(
+            name_with(family, settings),
+            f"z if z > 0 else {value!r} {below}",
+            from_output=settings.of_output(),
+            kinks=(0.0,),
+            # The product has one rounding, expm1 up to four; float32 rounds the setting, too.
+            ulp=(2, 0.5) if family == "leaky_relu" else (6, 5),
+            halving=True,
+            source=ACTIVATIONS[family].source.partition(", with")[0],
+            settings=settings,
+        )
+        self._row = f"{family}_{struct.pack('>d', value).hex()}"
+
+    def __reduce__(self) -> Any:
+        return _with, named_settings(self)
+
+    def _check_made(self) -> None:
+        """Do nothing: any settings have kernels."""
+
+    def address(self, function: str, dtype: str) -> int:
+        """Return the address of a row kernel, compiled or loaded at first use."""
+        from fastgrad.kernels.toolchain.library import LIBRARY
+
+        kind = "keeps_y" if self.from_output else "keeps_z"
+        return LIBRARY.address(f"{kind}.{self._row}", f"{function}_{self._row}", dtype)
+
+    def _layer_kernels(self) -> tuple[str, str, str]:
+        return "forward", "forward", "backward_y" if self.from_output else "backward_z"
+
+
+# Those there are: by activation, since tuples of two classes may be equal; by settings.
+_SET: dict[str, dict[Any, Activation]] = {name: {} for name in SETTINGS}
+
+
+def _with(family: str, settings: Any) -> Activation:
+    return ACTIVATIONS[family].with_(**settings._asdict())
+
+
 def _row(name: str, formula: str, **special: Any) -> Activation:
-    return Activation(name, formula, from_output=name not in KEEP_SLOPE, **special)
+    settings, of_output = SETTINGS.get(name, ()), name not in KEEP_SLOPE
+    return Activation(name, formula, from_output=of_output, settings=settings, **special)
 
 
 # One row per activation: name, formula, then what is special about it. The error bounds are

@@ -10,12 +10,13 @@ import math
 import operator
 from collections.abc import Callable, Iterable
 from numbers import Real
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from fastgrad.arrays import FLOAT32, FLOAT64, Array, as_array
 
+FINFO32 = np.finfo(np.float32)
 LAYOUTS = ("rows", "columns")  # what `samples` may be: which axis of x counts them
 REDUCTIONS = ("mean", "sum", "samples")  # what the sum of a loss's terms may be divided by
 NORMALIZATIONS = ("layer",)  # what may be done to hidden layers before their activation
@@ -174,6 +175,80 @@ def check_activation(function: str, activation: Any, known: Iterable[str]) -> No
             f"{function}: activation is a {type(activation).__name__}: give None, a name, an "
             "fg.Activation or a callable"
         )
+
+
+class LeakyReluSettings(NamedTuple):
+    """The settings of leaky_relu.
+
+    Attributes
+    ----------
+    slope : float
+        ``y = slope * z`` for z < 0.
+    """
+
+    slope: float = 0.01
+
+    def of_output(self) -> bool:
+        """Return whether y tells on which side of the kink z is."""
+        return self.slope > 0
+
+
+class EluSettings(NamedTuple):
+    """The settings of elu.
+
+    Attributes
+    ----------
+    alpha : float
+        ``y = alpha * (exp(z) - 1)`` for z < 0.
+    """
+
+    alpha: float = 1.0
+
+    def of_output(self) -> bool:
+        """Return whether y tells on which side of the kink z is."""
+        return self.alpha >= 0
+
+
+# The activations with settings, and those of the table's row. Each has one number.
+SETTINGS: dict[str, Any] = {"leaky_relu": LeakyReluSettings(), "elu": EluSettings()}
+
+
+def check_settings(name: str, present: Any, given: dict[str, Any]) -> Any:
+    """Return an activation's settings with those given in place of the present ones, or raise.
+
+    A float32 layer holds them as float32 numbers: none may be infinite or lose digits there.
+    """
+    caller, (low, high) = f"{name}.with_", (float(FINFO32.tiny), float(FINFO32.max))
+    if not present:
+        raise ValueError(f"{caller}: {name} has no settings")
+    made = {}
+    for key, value in given.items():
+        if key not in present._fields:
+            rest = choices(key, present._fields)
+            raise TypeError(f"{caller}: {name} has no setting {key!r}: {rest}")
+        number = check_number(caller, key, value)
+        if not (number == 0 or low <= abs(number) <= high):
+            raise ValueError(
+                f"{caller}: {key} is {value!r}: it must be 0, or of a size from {low:.3g} to "
+                f"{high:.3g}, which float32 holds"
+            )
+        made[key] = number + 0.0  # not -0.0, which is equal but has other bits
+    return present._replace(**made)
+
+
+def name_with(name: str, settings: Any) -> str:
+    """Return what an activation with these settings is called."""
+    listed = ", ".join(f"{key}={value!r}" for key, value in settings._asdict().items())
+    return f"{name}({listed})"
+
+
+def named_settings(activation: Any) -> tuple[str, Any]:
+    """Return the row of the table that an activation with settings is of, and these; or "", ()."""
+    settings = getattr(activation, "settings", ())
+    for name, default in SETTINGS.items():
+        if type(settings) is type(default):
+            return name, settings
+    return "", ()
 
 
 def evaluated(

@@ -623,6 +623,41 @@ _KERNELS = [
         "another slope",
     ),
     Fault(
+        "set-slope-kink", "kernels/elementwise/settings.py",
+        "derivative = inlined(lambda z: one if z > zero",
+        "derivative = inlined(lambda z: one if z >= zero",
+        "at the kink the derivative is that from the left",
+    ),
+    Fault(
+        "set-slope-zero", "kernels/elementwise/settings.py",
+        "if value == 0:", "if value == 7:", "a slope of 0 times -inf is NaN",
+    ),
+    Fault(
+        "set-alpha-output", "kernels/elementwise/settings.py",
+        "one if y > zero else y + alpha", "one if y > zero else y + one", "another alpha from y",
+    ),
+    Fault(
+        "set-alpha-slope", "kernels/elementwise/settings.py",
+        "inlined(lambda z: one if z > zero else alpha * exp(z))",
+        "inlined(lambda z: one if z >= zero else alpha * exp(z))",
+        "at the kink the derivative is that from the left",
+    ),
+    Fault(
+        "set-of-output", "arguments.py",
+        "return self.slope > 0", "return self.slope != 0",
+        "with a negative slope y does not tell the sign of z",
+    ),
+    Fault(
+        "set-bits", "activations.py",
+        """struct.pack('>d', value)""", """struct.pack('>d', round(value, 1))""",
+        "two slopes share their code",
+    ),
+    Fault(
+        "set-alike", "activations.py",
+        "made = _SET[family].get(chosen)", "made = _SET['elu'].get(chosen)",
+        "leaky_relu and elu with the same number are one",
+    ),
+    Fault(
         "elu-slope", "kernels/elementwise/formulas.py",
         "one if y >= zero else y + one", "one if y >= zero else y", "y + 1 -> y",
     ),

@@ -91,7 +91,7 @@ def data(shape: tuple[int, int, int], dtype: str) -> dict[str, Array]:
 
 
 def layers(
-    activation: str, dtype: str, shapes: tuple[Any, ...] = LAYERS, samples: str = "rows",
+    activation: Any, dtype: str, shapes: tuple[Any, ...] = LAYERS, samples: str = "rows",
     form: Callable[[Array], Array] = as_it_is,
 ) -> Iterator[Array]:  # fmt: skip
     """Yield output and gradients of layers, in row layout."""
@@ -115,10 +115,10 @@ def batch(
 
 
 def function(
-    activation: str, dtype: str, form: Callable[[Array], Array] = as_it_is
+    activation: Any, dtype: str, form: Callable[[Array], Array] = as_it_is
 ) -> Iterator[Array]:
     """Yield values and slopes at arguments of every size, infinities and zeros among them."""
-    row = fg.activations.ACTIVATIONS[activation]
+    row = fg.activations.ACTIVATIONS.get(activation, activation)
     size = 64 * 64
     words = integers("arguments", size) >> np.uint64(32 if dtype == "float32" else 0)
     z = words.astype(np.uint32 if dtype == "float32" else np.uint64).view(dtype)
@@ -134,6 +134,18 @@ def predictions(name: str, shape: tuple[int, int], dtype: str) -> Array:
     """Return predictions of a loss, between 0 and 1 where it takes probabilities."""
     found = numbers(f"pred {shape}", shape, dtype, 4.0)
     return 1 / (1 + abs(found)) if name == "nll" else found
+
+
+def activation_settings(
+    dtype: str, samples: str = "rows", form: Callable[[Array], Array] = as_it_is
+) -> Iterator[Array]:
+    """Yield what layers and the functions themselves give: from y, and from z."""
+    for activation in (
+        fg.leaky_relu.with_(slope=0.2), fg.leaky_relu.with_(slope=-0.5),
+        fg.elu.with_(alpha=0.3), fg.elu.with_(alpha=-1.5),
+    ):  # fmt: skip
+        yield from layers(activation, dtype, LAYERS[:2], samples, form)
+        yield from function(activation, dtype, form=form)
 
 
 def loss(
@@ -382,6 +394,7 @@ for _dtype in DTYPES:
     for _name in fg.losses.LOSSES:
         WORKLOADS[f"loss {_name} {_dtype}"] = partial(loss, _name, _dtype)
         WORKLOADS[f"weighted {_name} {_dtype}"] = partial(weighted, _name, _dtype)
+    WORKLOADS[f"activation settings {_dtype}"] = partial(activation_settings, _dtype)
     WORKLOADS[f"network {_dtype}"] = partial(network, _dtype)
     WORKLOADS[f"layer norm {_dtype}"] = partial(network, _dtype, "layer")
     WORKLOADS[f"opened {_dtype}"] = partial(opened, _dtype)

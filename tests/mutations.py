@@ -94,6 +94,7 @@ LIKELY = {
     "kernels/network/sparse.py": ("test_sparse_networks.py",),
     "networks/sparse_input.py": ("test_sparse_networks.py",),
     "kernels/elementwise/rows.py": _ACTIVATION,
+    "kernels/elementwise/settings.py": ("test_activation_settings.py",),
     "kernels/elementwise/softmax.py": ("test_softmax.py", *_ACTIVATION),
     "kernels/calls/pyobject.py": ("test_strided.py", *_LOSS, *_DENSE, "test_network.py"),
     "kernels/calls/entry.py": ("test_headers.py",),

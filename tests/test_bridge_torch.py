@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from typing import Any
 
@@ -186,6 +187,47 @@ def test_modules_there_and_back(name: str, samples: str) -> None:
     assert np.array_equal(same, params) and again.activations == net.activations
 
 
+SET = [
+    ("leaky_relu", "slope", 0.2, nn.LeakyReLU),
+    ("leaky_relu", "slope", 0.0, nn.LeakyReLU),
+    ("leaky_relu", "slope", -0.5, nn.LeakyReLU),
+    ("elu", "alpha", 2.0, nn.ELU),
+    ("elu", "alpha", -0.3, nn.ELU),
+]
+
+
+@pytest.mark.parametrize("name, setting, value, module_of", SET)
+def test_settings_there_and_back(name: str, setting: str, value: float, module_of: Any) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 6), module_of(value), nn.Linear(6, 3)).double()
+    net, params = from_module(module)
+    assert net.activations[0] is getattr(fg, name).with_(**{setting: value})
+    x = rng_of("settings").standard_normal((7, 4))
+    expected = module(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(net.predict(params, x), expected, rtol=0, atol=1e-15 * 64)
+    back = to_module(net, params)
+    assert repr(back) == repr(module)
+    assert np.array_equal(from_module(back)[1], params)
+
+
+@pytest.mark.parametrize("name, setting, value, module_of", SET)
+def test_second_derivatives_with_settings(
+    name: str, setting: str, value: float, module_of: Any
+) -> None:
+    act = getattr(fg, name).with_(**{setting: value})
+    x, w, b = tensors((5, 3), (3, 4), (4,))
+    assert torch.autograd.gradgradcheck(lambda *args: dense(*args, act), (x, w, b))
+    own = [torch.autograd.grad(dense(x, w, b, act).square().sum(), (x, w, b), create_graph=True)]
+    own.append(
+        torch.autograd.grad(
+            module_of(value)(x @ w + b).square().sum(), (x, w, b), create_graph=True
+        )
+    )
+    twice = [torch.autograd.grad(sum(g.square().sum() for g in made), (x, w, b)) for made in own]
+    for mine, theirs in (*zip(*own, strict=True), *zip(*twice, strict=True)):
+        assert torch.allclose(mine, theirs, rtol=1e-12, atol=1e-12)
+
+
 def test_modules_that_no_network_is() -> None:
     for module, error, text in [
         (nn.Sequential(nn.Linear(2, 3), nn.Conv1d(1, 1, 1)), TypeError, "module 1 .Conv1d."),
@@ -193,7 +235,8 @@ def test_modules_that_no_network_is() -> None:
         (nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Tanh()), TypeError, "module 2 .Tanh."),
         (nn.Sequential(nn.Linear(2, 3), nn.Linear(4, 5)), ValueError, "gives 3 outputs"),
         (nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 5, bias=False)), ValueError, "without a bias"),
-        (nn.Sequential(nn.Linear(2, 3), nn.ELU(2.0)), TypeError, "only with its defaults"),
+        (nn.Sequential(nn.Linear(2, 3), nn.Softplus(2.0)), TypeError, "only with its defaults"),
+        (nn.Sequential(nn.Linear(2, 3), nn.ELU(math.nan)), ValueError, "alpha is nan: it must be"),
         (nn.Linear(2, 3).half(), ValueError, "one float dtype needed"),
         (nn.Sequential(), TypeError, "no Linear layer"),
     ]:

@@ -103,6 +103,10 @@ def unit(name: str) -> Unit:
         return Unit("elementwise.rows", functions, argument=row)
     if kind == "slopes":  # what layers do not need is not compiled with them
         return Unit("elementwise.slopes", (f"backward_z_{row}",), argument=row)
+    if kind in ("keeps_y", "keeps_z"):  # with a setting of the user's: see `elementwise.settings`
+        of_settings = ("forward", "backward_z", *(("backward_y",) if kind == "keeps_y" else ()))
+        names = tuple(f"{function}_{row}" for function in of_settings)
+        return Unit("elementwise.settings", names, argument=row)
     if kind == "loss":
         return Unit("elementwise.loss", (f"loss_{row}",), argument=row)
     if kind == "terms":

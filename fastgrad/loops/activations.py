@@ -13,17 +13,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad.arguments import (
+    SETTINGS,
     check_activation,
     check_axis,
     check_from_output,
+    check_settings,
     elementwise_arguments,
     evaluated,
+    name_with,
+    named_settings,
     refuse_derivative,
 )
 from fastgrad.arrays import Array, common_dtypes, deliver
@@ -66,6 +71,7 @@ class Activation:
     """
 
     rowwise = False  # whether an output depends on the whole sample, as for softmax
+    settings: Any = ()  # a named tuple of what `with_` can replace
 
     def __init__(
         self,
@@ -86,6 +92,15 @@ class Activation:
 
     def __repr__(self) -> str:
         return f"<activation {self.name}>"
+
+    def with_(self, **settings: float) -> Activation:
+        """Return this activation with another setting: leaky_relu's slope, or elu's alpha."""
+        family, _ = named_settings(self)
+        chosen = check_settings(family or self.name, self.settings, settings)
+        if chosen == SETTINGS[family]:
+            return ACTIVATIONS[family]
+        made = _SET[family].get(chosen)
+        return made or _SET[family].setdefault(chosen, _made(family, chosen))
 
     def __call__(self, z: ArrayLike, *, out: Array | None = None) -> Array:
         """Return ``act(z)``, elementwise, in ``out`` if given."""
@@ -285,6 +300,34 @@ mish = Activation("mish", formulas.mish, formulas.mish_slope, halving=True)
 
 ACTIVATIONS: dict[str, Activation] = {name: globals()[name] for name in __all__}
 
+for _name, _settings in SETTINGS.items():
+    ACTIVATIONS[_name].settings = _settings
+# Formula, slope from z and slope from y of those with a setting, which is the first argument.
+_WITH_SETTING: dict[str, tuple[Callable[..., Any], ...]] = {
+    "leaky_relu": (
+        formulas.leaky_relu_of,
+        formulas.leaky_relu_slope_of,
+        formulas.leaky_relu_slope_of,
+    ),
+    "elu": (formulas.elu_of, formulas.elu_slope_of, formulas.elu_slope_from_y_of),
+}
+_SET: dict[str, dict[Any, Activation]] = {name: {} for name in SETTINGS}  # those made so far
+
+
+def _made(family: str, settings: Any) -> Activation:
+    """Return an activation with other settings than the table's."""
+    (value,) = settings
+    forward, slope, slope_of_y = _WITH_SETTING[family]
+    activation = Activation(
+        name_with(family, settings),
+        partial(forward, value),
+        slope_from_z=partial(slope, value),
+        slope_from_y=partial(slope_of_y, value) if settings.of_output() else None,
+        halving=True,
+    )
+    activation.__doc__, activation.settings = forward.__doc__, settings
+    return activation
+
 
 def resolve(function: str, activation: Any) -> Activation:
     """Return the Activation meant by None, a name, an activation of any package, or a callable."""
@@ -295,5 +338,8 @@ def resolve(function: str, activation: Any) -> Activation:
     name = activation if isinstance(activation, str) else getattr(activation, "name", None)
     if isinstance(name, str) and name in ACTIVATIONS:
         return ACTIVATIONS[name]
+    family, settings = named_settings(activation)
+    if family:
+        return ACTIVATIONS[family].with_(**settings._asdict())
     check_activation(function, activation, ACTIVATIONS)
     return FromCallable(function, activation)

@@ -98,6 +98,39 @@ def elu_slope_from_y(y: float) -> float:
     return y + 1.0 if y < 0 else 1.0
 
 
+def leaky_relu_of(slope: float, z: float) -> float:
+    """Return ``y = z`` for z > 0, else ``slope * z``, of any slope."""
+    if z <= 0:
+        return slope * z if slope != 0 else 0.0  # 0 * -inf would be NaN
+    return z
+
+
+def leaky_relu_slope_of(slope: float, z: float) -> float:
+    """Return 1 for z > 0, else the slope; for y as for z if the slope is positive."""
+    if math.isnan(z):
+        return z
+    return 1.0 if z > 0 else slope
+
+
+def elu_of(alpha: float, z: float) -> float:
+    """Return ``y = z`` for z > 0, else ``alpha * (exp(z) - 1)``."""
+    return alpha * math.expm1(z) if z <= 0 else z
+
+
+def elu_slope_of(alpha: float, z: float) -> float:
+    """Return 1 for z > 0, else ``alpha * exp(z)``: also at 0, the kink."""
+    if math.isnan(z):
+        return z
+    return alpha * math.exp(z) if z <= 0 else 1.0
+
+
+def elu_slope_from_y_of(alpha: float, y: float) -> float:
+    """Return 1 for y > 0, else ``y + alpha``: for an alpha of at least 0."""
+    if math.isnan(y):
+        return y
+    return y + alpha if y <= 0 else 1.0
+
+
 def softplus(z: float) -> float:
     """Return ``y = log(1 + exp(z))``; the derivative is ``sigmoid(z) = 1 - exp(-y)``."""
     if z > 0:

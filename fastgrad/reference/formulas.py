@@ -106,6 +106,43 @@ def elu_slope_from_y(y: Array) -> Array:
     return slope
 
 
+def leaky_relu_of(slope: float, z: Array, out: Array | None = None) -> Array:
+    """Return ``y = z`` for z > 0, else ``slope * z``, of any slope."""
+    if slope == 0:  # 0 * -inf would be NaN
+        return np.maximum(z, 0.0, out=out)
+    negative = slope * np.minimum(z, 0.0)
+    return np.add(np.maximum(z, 0.0), negative, out=out)  # one of them is 0
+
+
+def leaky_relu_slope_of(slope: float, z: Array) -> Array:
+    """Return 1 for z > 0, else the slope; for y as for z if the slope is positive."""
+    positive = np.sign(z)
+    np.maximum(positive, 0.0, out=positive)
+    return np.asarray(positive + slope * (1.0 - positive))
+
+
+def elu_of(alpha: float, z: Array, out: Array | None = None) -> Array:
+    """Return ``y = z`` for z > 0, else ``alpha * (exp(z) - 1)``."""
+    negative = np.minimum(z, 0.0)
+    np.expm1(negative, out=negative)
+    negative *= alpha
+    return np.add(np.maximum(z, 0.0), negative, out=out)
+
+
+def elu_slope_from_z_of(alpha: float, z: Array) -> Array:
+    """Return 1 for z > 0, else ``alpha * exp(z)``: also at 0, the kink."""
+    positive = np.sign(z)
+    np.maximum(positive, 0.0, out=positive)
+    return np.asarray(positive + alpha * np.exp(np.minimum(z, 0.0)) * (1.0 - positive))
+
+
+def elu_slope_from_y_of(alpha: float, y: Array) -> Array:
+    """Return 1 for y > 0, else ``y + alpha``: for an alpha of at least 0."""
+    positive = np.sign(y)
+    np.maximum(positive, 0.0, out=positive)
+    return np.asarray(positive + (np.minimum(y, 0.0) + alpha) * (1.0 - positive))
+
+
 def softplus(z: Array, out: Array | None = None) -> Array:
     """Return ``y = log(1 + exp(z))``; the derivative is ``sigmoid(z) = 1 - exp(-y)``."""
     # log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)), and that exp is never above 1.

@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from fastgrad.activations import Activation
+from fastgrad.activations import ACTIVATIONS, Activation
+from fastgrad.arguments import named_settings
 from fastgrad.arrays import Array
 from fastgrad.networks.mlp import MLP
 
 __all__ = ["from_module", "to_module"]
 
 # The module of each activation, and what tells it from others of its class.
-_MODULES: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
+_MODULES: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
     "sigmoid": (nn.Sigmoid, {}),
     "tanh": (nn.Tanh, {}),
     "relu": (nn.ReLU, {}),
@@ -25,12 +26,14 @@ _MODULES: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "gelu": (nn.GELU, {"approximate": ("none",)}),
     "gelu_tanh": (lambda: nn.GELU(approximate="tanh"), {"approximate": ("tanh",)}),
     "silu": (nn.SiLU, {}),
-    "elu": (nn.ELU, {"alpha": (1.0,)}),
-    "leaky_relu": (nn.LeakyReLU, {"negative_slope": (0.01,)}),
+    "elu": (nn.ELU, {}),
+    "leaky_relu": (nn.LeakyReLU, {}),
     "softplus": (nn.Softplus, {"beta": (1.0,)}),
     "softsign": (nn.Softsign, {}),
     "mish": (nn.Mish, {}),
 }
+# The settings that both have, and what PyTorch calls them.
+_SETTINGS = {"elu": ("alpha", "alpha"), "leaky_relu": ("slope", "negative_slope")}
 
 
 def from_module(
@@ -73,7 +76,7 @@ def from_module(
     ((4, 8, 3), dtype('float32'), (67,))
     """
     linears: list[nn.Linear] = []
-    activations: list[str | None] = []
+    activations: list[str | Activation | None] = []
     for name, part in _parts("", module):
         if isinstance(part, nn.Linear):
             linears.append(part)
@@ -81,7 +84,7 @@ def from_module(
         elif not linears or activations[-1] is not None:
             raise TypeError(f"from_module: {name} comes without a Linear layer before it")
         else:
-            activations[-1] = _name_of(name, part)
+            activations[-1] = _activation_of(name, part)
     if not linears:
         raise TypeError(f"from_module: {type(module).__name__} has no Linear layer")
     _check_linears(linears)
@@ -151,7 +154,10 @@ def to_module(net: MLP, params: Any) -> nn.Sequential:
                 linear.bias.copy_(torch.from_numpy(np.array(layer.b).reshape(-1)))
         modules.append(linear)
         name = activation.name if isinstance(activation, Activation) else activation
-        if name not in (None, "identity"):
+        family, settings = named_settings(activation)
+        if family:
+            modules.append(_MODULES[family][0](**{_SETTINGS[family][1]: settings[0]}))
+        elif name not in (None, "identity"):
             if name not in _MODULES:
                 raise TypeError(f"to_module: PyTorch has no module for activation {name!r}")
             modules.append(_MODULES[name][0]())
@@ -167,13 +173,19 @@ def _parts(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         yield f"module {name} ({type(module).__name__})" if name else type(module).__name__, module
 
 
-def _name_of(name: str, module: nn.Module) -> str:
+def _activation_of(name: str, module: nn.Module) -> str | Activation:
     classes = {activation: type(make()) for activation, (make, _) in _MODULES.items()}
     same = [activation for activation, cls in classes.items() if type(module) is cls]
     if not same:
         raise TypeError(f"from_module: {name} is neither Linear nor an activation of fastgrad")
     for activation in same:
         settings = _MODULES[activation][1]
+        if activation in _SETTINGS:
+            ours, theirs = _SETTINGS[activation]
+            try:
+                return ACTIVATIONS[activation].with_(**{ours: getattr(module, theirs)})
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"from_module: {name}: {error}") from None
         if all(getattr(module, key) in values for key, values in settings.items()):
             return activation
     settings = {key: getattr(module, key) for key in _MODULES[same[0]][1]}

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from fastgrad.activations import Activation
+from fastgrad.arguments import named_settings
 from fastgrad.layers.compiled_layer import resolve
 
 __all__ = ["ACTIVATIONS", "vjp_of_gradients"]
@@ -72,8 +73,14 @@ def vjp_of_gradients(
 
 def _in_torch(activation: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     act, callable_ = resolve("torch.dense", activation)
-    if callable_ is None and isinstance(act, Activation) and act.name in ACTIVATIONS:
-        return ACTIVATIONS[act.name]
+    if callable_ is None and isinstance(act, Activation):
+        family, settings = named_settings(act)
+        if family:  # each has one, the second argument of PyTorch's function
+            of_two: Callable[..., torch.Tensor] = ACTIVATIONS[family]
+            (setting,) = settings
+            return lambda z: of_two(z, setting)
+        if act.name in ACTIVATIONS:
+            return ACTIVATIONS[act.name]
     raise NotImplementedError(
         f"torch.dense: no second derivative for {activation!r}: it has one for "
         + ", ".join(ACTIVATIONS)

@@ -40,6 +40,11 @@ TERMS = {
 }
 
 
+def made(activation: str) -> str:
+    """Return how to write an activation in a line: ``leaky_relu.with_(slope=0.2)``."""
+    return activation.replace("(", ".with_(", 1)
+
+
 class Names:
     """What a script's arrays are called, and the lines that compute them."""
 
@@ -105,7 +110,7 @@ class Names:
             return f"dz{layer} = {a} * ({incoming} - {total})"
         if act.name == "identity":
             return f"dz{layer} = {incoming}"
-        slope = SLOPES.get(act.name, f"fg.{act.name}.derivative({{z}})").format(a=a, z=z)
+        slope = SLOPES.get(act.name, f"fg.{made(act.name)}.derivative({{z}})").format(a=a, z=z)
         return f"dz{layer} = {incoming} * {slope}"
 
     def loss(self, layers: int, loss: Any, classes: bool, direct: bool) -> str:
@@ -137,7 +142,7 @@ class Names:
     def output(self, layer: int, act: Any, masked: bool) -> str:
         """Return the line of a."""
         z, axis = f"z{layer}", 1 - int(self.columns)
-        value = VALUES.get(act.name, f"fg.{act.name}({{z}})").format(z=z)
+        value = VALUES.get(act.name, f"fg.{made(act.name)}({{z}})").format(z=z)
         if act.rowwise:
             e = f"np.exp({z} - {z}.max(axis={axis}, keepdims=True))"
             value = f"{e} / {e}.sum(axis={axis}, keepdims=True)"
