@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import fastgrad as fg
+from fastgrad import loops, reference
 from fastgrad.activations import BUILT_IN
 from fastgrad.losses import LOSSES
 
@@ -43,6 +44,7 @@ LACKING: dict[str, tuple[str, ...]] = {
     "get_num_threads": ("Raises", "Returns"),  # its summary says all
     "show_config": ("Raises",),
     "Diagnosis.headline": ("Raises", "Returns"),  # its summary says all
+    "nn.Layer.eval": ("Raises",),
     "nn.Layer": ("Examples",),  # its subclasses have them
 }
 
@@ -199,10 +201,13 @@ def test_docstring_examples(name: str) -> None:
     if bridge and bridge[0] in BRIDGES and bridge_module(bridge[0]) is None:
         pytest.skip(f"{bridge[0]} is not installed")
     # What an example defines must not be known to the other tests.
-    before = dict(fg.activations.ACTIVATIONS)
+    tables: list[dict[str, Any]] = [fg.activations.ACTIVATIONS, fg.losses.LOSSES]
+    tables += [loops.losses.LOSSES, reference.losses.LOSSES]
+    before = [dict(table) for table in tables]
     result = doctest.testmod(
         importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE
     )
-    for defined in set(fg.activations.ACTIVATIONS) - set(before):
-        del fg.activations.ACTIVATIONS[defined]
+    for table, known in zip(tables, before, strict=True):
+        for defined in set(table) - set(known):
+            del table[defined]
     assert result.failed == 0

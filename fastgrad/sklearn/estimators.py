@@ -344,7 +344,7 @@ class MLPRegressor(RegressorMixin, BaseNetwork):
     >>> import numpy as np
     >>> from fastgrad.sklearn import MLPRegressor
     >>> x = np.linspace(-1, 1, 50)[:, None]
-    >>> model = MLPRegressor((20,), activation="tanh", solver="lbfgs", random_state=0)
+    >>> model = MLPRegressor(hidden_layer_sizes=(20,), activation="tanh", solver="lbfgs")
     >>> model.fit(x, x.ravel() ** 2).score(x, x.ravel() ** 2) > 0.99
     True
     """
