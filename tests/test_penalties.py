@@ -178,7 +178,7 @@ def test_out_and_foreign_arrays() -> None:
     net, params, x, target = make(0.03, 0.2, dtype="float32")
     value, grad = called(net, params, x, target)
     out = np.empty_like(grad)
-    assert net.value_and_grad(params, x, target, out)[0] == value
+    assert net.value_and_grad(params, x, target, out=out)[0] == value
     assert np.array_equal(out, grad)
     value64, grad64 = called(net, params.astype("float64"), x.astype("float64"), target.tolist())
     assert value64 == value

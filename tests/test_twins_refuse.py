@@ -73,11 +73,11 @@ WRONG: dict[str, tuple[Callable[[Any], Any], type[Exception]]] = {
     "classes_one": (lambda m: classifier(m).value_and_grad(P, X[0], [[1]]), ValueError),
     "classes_range": (lambda m: classifier(m).value_and_grad(P, X, [0, 1, 2, 1, -1]), ValueError),
     # out
-    "out_list": (lambda m: make(m).value_and_grad(P, X, T, [0.0] * 8), TypeError),
-    "out_shape": (lambda m: make(m).value_and_grad(P, X, T, np.zeros(9)), ValueError),
+    "out_list": (lambda m: make(m).value_and_grad(P, X, T, out=[0.0] * 8), TypeError),
+    "out_shape": (lambda m: make(m).value_and_grad(P, X, T, out=np.zeros(9)), ValueError),
     "out_dtype": (lambda m: make(m).predict(P, X, np.zeros((5, 2), "float32")), ValueError),
-    "out_read_only": (lambda m: make(m).value_and_grad(P, X, T, read_only()), ValueError),
-    "out_params": (lambda m: make(m).value_and_grad(P, X, T, P), ValueError),
+    "out_read_only": (lambda m: make(m).value_and_grad(P, X, T, out=read_only()), ValueError),
+    "out_params": (lambda m: make(m).value_and_grad(P, X, T, out=P), ValueError),
     # training
     "epochs": (lambda m: make(m).fit(P, X, T, epochs=0), ValueError),
     "batch_size": (lambda m: make(m).fit(P, X, T, batch_size=2.0), TypeError),

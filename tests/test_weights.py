@@ -190,7 +190,8 @@ def test_twins_agree(name: str, kind: str, samples: str, dtype: str) -> None:
             twin = package.losses.LOSSES[name]
             made = twin.value_and_grad(*args, reduction, samples, weights=weights)
             assert made[0] == pytest.approx(value, rel=64 * U[dtype])
-            np.testing.assert_allclose(made[1], grad, rtol=0, atol=16 * U[dtype])
+            size = max(1.0, float(np.abs(grad).max()))  # a poisson's slope is an exponential
+            np.testing.assert_allclose(made[1], grad, rtol=0, atol=16 * U[dtype] * size)
             assert made[1].dtype == grad.dtype
     terms = LOSSES[name](*args, "none", samples, weights)
     for package in (reference, loops):

@@ -40,10 +40,12 @@ def _stacked(value: Any) -> tuple[int, ...] | None:
     return None if shape is None else (len(value), *shape)
 
 
-def _holds_arrays(value: Any, depth: int = 0) -> bool:
+def _holds_arrays(value: Any, above: tuple[int, ...] = ()) -> bool:
     """Return whether arrays stand in a list, or in a list of lists, instead of numbers."""
-    if isinstance(value, list | tuple) and depth < 64:
-        return any(_holds_arrays(part, depth + 1) for part in value)
+    if isinstance(value, list | tuple):
+        if id(value) in above:  # it holds itself
+            return False
+        return any(_holds_arrays(part, (*above, id(value))) for part in value)
     return value is None or isinstance(value, dict | np.ndarray)
 
 

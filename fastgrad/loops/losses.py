@@ -52,7 +52,8 @@ class _Loss:
         want_grad: bool = True,
     ) -> tuple[Any, Array]:
         """Add up the terms of all samples, and scale them and their slopes."""
-        allowed = REDUCTIONS if want_grad else (*REDUCTIONS, "none")
+        apart = isinstance(reduction, str) and reduction == "none" and not want_grad
+        allowed = (*REDUCTIONS, "none") if apart else REDUCTIONS
         given = loss_arguments(
             caller, pred, target, reduction, samples, self.rowwise, weights, allowed
         )

@@ -61,7 +61,8 @@ class _Loss:
         want_grad: bool = True,
     ) -> tuple[Any, Array]:
         """Return the loss (or its terms) and its gradient, which is valid only if asked for."""
-        allowed = REDUCTIONS if want_grad else (*REDUCTIONS, "none")
+        apart = isinstance(reduction, str) and reduction == "none" and not want_grad
+        allowed = (*REDUCTIONS, "none") if apart else REDUCTIONS
         given = loss_arguments(
             caller, pred, target, reduction, samples, self.rowwise, weights, allowed
         )
