@@ -18,6 +18,7 @@ import pytest
 from analytic import ANALYTIC, REDUCE, STEP, TERMS, complex_steps
 from conftest import DTYPES, LAYOUTS, Array, rng_of, turn
 from tolerances import ADJOINT_RTOL, FLOAT32_RTOL, GRADIENT_RTOL
+from truth import LOSS_TRUTH
 
 import fastgrad as fg
 
@@ -186,6 +187,7 @@ def test_gradient_of_a_loss_is_the_adjoint(loss: str, reduction: str, samples: s
     """The change of the loss along a direction, on rows longer than a chunk."""
     rng, row = rng_of("loss adjoint", loss), fg.losses.LOSSES[loss]
     pred, u = rng.standard_normal((2, 5, 301))
+    pred = LOSS_TRUTH[loss].domain(pred)
     target = rng.uniform(0.1, 1, pred.shape)
     targets = () if isinstance(row, fg.losses.ArrayLoss) else (turn(target, samples),)
     _, grad = row.value_and_grad(turn(pred, samples), *targets, reduction, samples)
@@ -222,7 +224,7 @@ def test_jacobian_of_every_layer_in_float32(name: str, samples: str) -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_gradient_of_every_loss_in_float32(loss: str, reduction: str, samples: str) -> None:
     rng, row = rng_of("float32 loss", 0), fg.losses.LOSSES[loss]
-    pred = rng.standard_normal((6, 7)).astype(np.float32)
+    pred = LOSS_TRUTH[loss].domain(rng.standard_normal((6, 7)).astype(np.float32))
     target = rng.uniform(0.1, 1, (6, 7)).astype(np.float32)
     arrays = [pred] if isinstance(row, fg.losses.ArrayLoss) else [pred, target]
     given = [turn(a, samples) for a in arrays]
