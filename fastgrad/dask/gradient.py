@@ -128,7 +128,7 @@ def serial(
     sent, mean = summing(net), net.reduction == "mean"
     parts = []
     for block in blocks_of("dask.serial", net, x, target, weights):
-        (here,) = dask.compute(tuple(block), scheduler="synchronous")
+        (here,) = dask.compute(tuple(block))
         parts.append(block_sums(sent, mean, 1, vector, *here))
     return finished("dask.serial", net, vector, total(parts, add))
 
