@@ -2996,13 +2996,6 @@ _WEIGHTS = [
         "the sum is that of other samples",
     ),
     Fault(
-        "weights-empty-batch",
-        "networks/weighing.py",
-        "self.divisors[self.divisors == 0] = 1.0",
-        "pass",
-        "a batch without any weight makes parameters NaN",
-    ),
-    Fault(
         "weights-terms",
         "networks/weighing.py",
         "self.terms = network.terms_of_sample if weights.ndim == 1 else 1",

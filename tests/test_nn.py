@@ -237,6 +237,16 @@ def test_integers_become_float64(name: str, samples: str):
     assert y.dtype == layer.backward(np.ones(y.shape, np.int32)).dtype == np.float64
 
 
+@pytest.mark.parametrize(("integers", "becomes"), [("int8", "float32"), ("int32", "float64")])
+def test_integers_are_promoted_with_the_parameters(integers: str, becomes: str):
+    """As in NumPy: float32 holds every byte, but not every int32."""
+    layer = nn.Linear(3, 4, dtype="float32", seed=0)
+    x, grad_y = np.arange(-3, 3).reshape(2, 3), np.ones((2, 4))
+    y = layer.forward(x.astype(integers))
+    assert y.dtype == layer.backward(grad_y.astype(integers)).dtype == becomes
+    np.testing.assert_array_equal(y, layer.forward(x.astype(becomes)))
+
+
 @layouts
 def test_float32_stays_float32(rng: np.random.Generator, samples: str):
     dtype = "float32"

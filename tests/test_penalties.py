@@ -145,6 +145,10 @@ def test_no_samples_leave_the_penalties(package: Any) -> None:
         value, grad = net.value_and_grad([3.0, -4.0, 5.0], np.empty((0, 2)), np.empty((0, 1)))
         assert value == 3 + 4 + 9 + 16
         assert grad.tolist() == [7.0, -9.0, 0.0]
+    net = package.MLP((2, 1), (None,), "mse", "sum", dtype="float64", l1=1.0)
+    value, grad = called(net, [np.nan, -4.0, 5.0], np.empty((0, 2)), np.empty((0, 1)))
+    assert np.isnan(value)
+    np.testing.assert_array_equal(grad, [np.nan, -1.0, 0.0])
 
 
 # -- twins, threads, converted arrays ------------------------------------------------------------

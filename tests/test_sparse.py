@@ -125,6 +125,12 @@ def test_unsorted_and_repeated_indices_are_a_sum(package: Any) -> None:
     np.testing.assert_array_equal(package.dense_backward(g, cache).w, full.T @ g)
     y = package.dense(stored([0, 1, 2, 2], [1, 1], [3, 4], (2, 3), "csc"), w[:3])
     np.testing.assert_array_equal(y, [[0, 0, 0], [12, 19, 26]])
+    # The last feature of one sample is the first of the next that has entries: no repetition.
+    x = stored([0, 3, 3, 5], [2, 1, 2, 2, 3], [1.0, 2, 4, 8, 16], (3, 4))
+    full = np.array([[0.0, 2, 5, 0], [0, 0, 0, 0], [0, 0, 8, 16]])
+    y, cache = package.dense_forward(x, w)
+    np.testing.assert_array_equal(y, full @ w)
+    np.testing.assert_array_equal(package.dense_backward(g, cache).w, full.T @ g)
 
 
 def test_the_order_of_the_entries_changes_no_bit() -> None:

@@ -44,7 +44,7 @@ def assert_same(one: tuple[float, Array], other: tuple[float, Array]) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_bits_of_a_dense_x(name: str, dtype: str) -> None:
+def test_the_bits_of_a_dense_x(name: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     net, params, x, target = problem(name, dtype)
     weights = np.random.default_rng(4).integers(0, 3, N) / 2
     for given in (x, x.tocsc(), x.tocoo(), x.astype("float32"), x.astype("float64")):
@@ -56,6 +56,7 @@ def test_the_bits_of_a_dense_x(name: str, dtype: str) -> None:
         for how in ({}, {"weights": weights}):
             expected = net.value_and_grad(params, full, target, **how)
             assert_same(net.value_and_grad(params, given, target, **how), expected)
+    monkeypatch.setattr("fastgrad.networks.job.WINDOW", 1 << 12)  # of foreign targets: a block
     foreign = target.astype("int8" if name == "classes" else "float16")
     expected = net.value_and_grad(params, x.toarray(), foreign)
     assert_same(net.value_and_grad(params, x, foreign), expected)

@@ -432,12 +432,13 @@ def test_training_agrees_with_the_reference(
 
 
 def test_an_epochs_loss_is_that_of_its_samples() -> None:
-    """Without steps, the loss of an epoch is the loss of one call, whatever the batches."""
+    """Without steps, the loss of an epoch is the loss of one call of the twin, for any batches."""
     net, x, target, params = net_data("mse", 90, "rows", "float64")
     weights = whole_weights(90)
     for reduction in REDUCTIONS:
         own = with_reduction(net, reduction)
-        value = own.value_and_grad(params, x, target, weights)[0]
+        twin = with_reduction(net, reduction, reference)
+        value = twin.value_and_grad(params, x, target, weights)[0]
         for batch_size in (1, 7, 90):
             step = fg.SGD(lr=1e-300)
             result = own.fit(params, x, target, step, 2, batch_size, weights=weights)
@@ -445,10 +446,11 @@ def test_an_epochs_loss_is_that_of_its_samples() -> None:
 
 
 @packages
-def test_a_batch_without_any_weight_has_a_gradient_of_zero(package: Any) -> None:
-    net = package.MLP((2, 1), (None,), "mse", dtype="float64")
+@pytest.mark.parametrize("loss", ["mse", "softmax_cross_entropy"])
+def test_a_batch_without_any_weight_has_a_gradient_of_zero(package: Any, loss: str) -> None:
+    net = package.MLP((2, 2), (None,), loss, dtype="float64")
     params, x = net.init(seed=3), np.arange(8.0).reshape(4, 2)
-    target, weights = np.ones((4, 1)), [0.0, 0.0, 1.0, 1.0]
+    target, weights = np.full((4, 2), 0.5), [0.0, 0.0, 1.0, 1.0]
     step = package.SGD(lr=0.01)
     fit = net.fit(params, x, target, step, 1, 2, shuffle=False, weights=weights)
     only = net.fit(params, x[2:], target[2:], step, 1, 2, shuffle=False)

@@ -12,7 +12,7 @@ class Weighing:
     """The sums of the weights of a job's batches, for a network whose loss is a mean.
 
     `weights` are contiguous float64, one per sample or per output of each. A batch without any
-    weight has a gradient of 0: it is divided by 1.
+    weight is divided by 0, which changes nothing: its terms and slopes are 0, not products.
     """
 
     def __init__(self, network: Network, weights: Array, batch: int) -> None:
@@ -28,7 +28,6 @@ class Weighing:
         if not self.mean:
             return 0
         self.divisors = self._sums(passes, self.batch, order)
-        self.divisors[self.divisors == 0] = 1.0
         return self.divisors.ctypes.data
 
     def _sums(self, passes: int, batch: int, order: Array | None) -> Array:

@@ -162,6 +162,11 @@ class Layer(Turns):
         -------
         Layer
             This layer.
+
+        Raises
+        ------
+        TypeError
+            If it is given an argument.
         """
         return self.train(False)
 
