@@ -11,7 +11,7 @@ To add one
 ``fastgrad/kernels/elementwise/loss.py``
     Its terms and slopes. Terms are float64 for both dtypes; functions of ``vector_math`` are
     bound to local names outside of the term: Numba does not look into a namespace. One with a
-    term per sample stands in ``loss_rows.py`` beside it.
+    term per sample stands in ``kernels/elementwise/loss_rows.py`` beside it.
 ``fastgrad/reference/losses.py``, ``fastgrad/loops/losses.py``
     Its twins.
 ``tests/truth.py``
