@@ -258,3 +258,12 @@ def output(process: subprocess.Popen[str], timeout: float = 120.0) -> str:
     assert process.returncode == 0, f"exit status {process.returncode}\n{out}\n{err}"
     assert err == ""
     return out.strip()
+
+
+@pytest.fixture
+def same_environment() -> Iterator[None]:
+    """Undo what a cluster leaves in the environment: MALLOC_TRIM_THRESHOLD_ slows later tests."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)

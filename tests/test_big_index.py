@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import DTYPES, LAYOUTS, Array, output, rng_of, same_bits, start, turn
+from truth import LOSS_TRUTH
 
 import fastgrad as fg
 from fastgrad.losses import LOSSES, ArrayLoss
@@ -121,7 +122,7 @@ def test_activations(dtype: str, name: str, axis: int, spread: Spread) -> None:
 @dtypes
 def test_losses(dtype: str, name: str, samples: str, axis: int, spread: Spread) -> None:
     loss: Any = LOSSES[name]
-    pred = numbers(N, D, dtype=dtype)
+    pred = LOSS_TRUTH[name].domain(numbers(N, D, dtype=dtype))
     target = abs(numbers(D, N, dtype=dtype).T) / 4  # from 0 to 1
     near = [pred] if isinstance(loss, ArrayLoss) else [pred, target]
     far = [spread(a, axis) for a in near]

@@ -56,8 +56,8 @@ def same(a: tuple[float, Any], b: tuple[float, Any]) -> bool:
     return a[0] == b[0] and np.array_equal(a[1], b[1])
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+@pytest.fixture
+def cluster(same_environment: None) -> Iterator[Any]:
     with (
         distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as made,
         distributed.Client(made) as client,

@@ -18,7 +18,10 @@ EXAMPLES = {
     "i_scikit_learn": (["sklearn"], "times as fast"),
     "j_in_frameworks": (["torch", "jax", "autograd"], "a module as a network"),
 }
-pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries' own
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # the libraries' own
+    pytest.mark.usefixtures("same_environment"),
+]
 
 
 def need(libraries: list[str]) -> None:
