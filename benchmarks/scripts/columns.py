@@ -57,25 +57,20 @@ class OneSample(Script):
         return Run(step, lambda: p)
 
     def ours(self) -> Run:
-        net = fg.MLP(self.sizes, ["sigmoid", "sigmoid"], "mse", samples="columns", dtype=self.dtype)
-        p, batches, opt = (
-            net.pack(self.start),
-            endless(self.batches),
-            fg.SGD(self.rate / self.count),
-        )
-        total = np.empty_like(p)
-        out = {"params": total}
+        p, batches, opt = copies(self.start), endless(self.batches), fg.SGD(self.rate / self.count)
+        total = {key: np.zeros_like(w) for key, w in p.items()}
+        out1, out2 = ({"w": total[f"W{i}"], "b": total[f"b{i}"]} for i in (1, 2))
+        forward, backward = fg.dense_forward, fg.dense_backward
 
         def step() -> None:
             for i, (x, y) in enumerate(next(batches)):
-                a, tape = net.forward(p, x)
-                net.backward(a - y, tape, need=("params",), out=out, accumulate=i > 0)
+                a1, first = forward(x, p["W1"], p["b1"], "sigmoid", samples="columns")
+                a2, second = forward(a1, p["W2"], p["b2"], "sigmoid", samples="columns")
+                grads = backward(a2 - y, second, out=out2, accumulate=i > 0)
+                backward(grads.x, first, need=("w", "b"), out=out1, accumulate=i > 0)
             opt.step(p, total)
 
-        def params() -> Params:
-            return {key: w.reshape(self.start[key].shape) for key, w in net.named(p).items()}
-
-        return Run(step, params)
+        return Run(step, lambda: p)
 
 
 class AllSamples(Script):
