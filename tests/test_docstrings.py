@@ -44,7 +44,6 @@ LACKING: dict[str, tuple[str, ...]] = {
     "get_num_threads": ("Raises", "Returns"),  # its summary says all
     "show_config": ("Raises",),
     "Diagnosis.headline": ("Raises", "Returns"),  # its summary says all
-    "nn.Layer.eval": ("Raises",),
     "nn.Layer": ("Examples",),  # its subclasses have them
 }
 
