@@ -5,6 +5,7 @@
     from fastgrad.sklearn import MLPClassifier  # was: from sklearn.neural_network import ...
 """
 
-from fastgrad.sklearn.estimators import MLPClassifier, MLPRegressor
+from fastgrad.sklearn.classifier import MLPClassifier
+from fastgrad.sklearn.regressor import MLPRegressor
 
 __all__ = ["MLPClassifier", "MLPRegressor"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from fastgrad.arrays import Array
@@ -27,11 +27,79 @@ except ImportError:  # scikit-learn 1.5
         return estimator._validate_data(*arrays, **settings)
 
 
-__all__ = ["BaseNetwork", "validate_data"]
+__all__ = ["BaseNetwork", "checked_data"]
+
+
+def checked_data(
+    estimator: Any, x: Any, y: Any, reset: bool, y_numeric: bool = False
+) -> tuple[Any, Array]:
+    """Return X and y as scikit-learn's own network takes them."""
+    x, y = validate_data(
+        estimator,
+        x,
+        y,
+        accept_sparse=["csr", "csc"],
+        multi_output=True,
+        y_numeric=y_numeric,
+        dtype=(np.float64, np.float32),
+        reset=reset,
+    )
+    return x, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
 
 class BaseNetwork(BaseEstimator):
     """The parameters and the fit; a subclass checks y, and says what outputs mean."""
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        max_fun: int = 15000,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
 
     def _targets(self, x: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Array]:
         """Return checked x, and y of shape (n,) or (n, outputs)."""
@@ -131,8 +199,8 @@ class BaseNetwork(BaseEstimator):
         params = np.array(self._vector())
         objective = Objective(self._model, params.dtype, self.alpha, weights is not None)
         if not incremental or not hasattr(self, "_optimizer"):
-            self._rate = Rate(float(self.learning_rate_init))
-            self._optimizer = make_optimizer(self, self._rate, objective.scale)
+            self._rate = Rate(float(self.learning_rate_init), objective.scale)
+            self._optimizer = make_optimizer(self, self._rate)
         self._keep(params)
         validate = None
         if self.early_stopping:

@@ -17,9 +17,18 @@ __all__ = ["FoldedAdam", "FoldedSGD", "Rate", "make_optimizer"]
 
 @dataclass
 class Rate:
-    """A learning rate that training changes between its epochs."""
+    """A learning rate that training changes between its epochs.
+
+    `scale` is how many times too large the gradients are, a power of two: so every number that
+    results is that of scikit-learn's formula.
+    """
 
     value: float
+    scale: float
+
+    def __call__(self, step: int) -> float:
+        """Return the rate for these gradients, as a schedule does."""
+        return self.value / self.scale
 
 
 @dataclass(frozen=True)
@@ -34,8 +43,8 @@ class FoldedSGD(SGD):
     @property
     def learning_rate(self) -> float:
         """The rate now, for gradients of scikit-learn's size."""
-        schedule: Any = self.lr
-        return float(schedule.rate.value)
+        rate: Any = self.lr
+        return float(rate.value)
 
     def vectors(self) -> tuple[str, ...]:
         """Return the velocity, also without momentum."""
@@ -49,30 +58,16 @@ class FoldedAdam(Adam):
     kernel = "adam_folded"
 
 
-def make_optimizer(estimator: Any, rate: Rate, scale: float) -> Optimizer:
-    """Return the estimator's solver for gradients that are `scale` times too large.
-
-    `scale` is a power of two, so every number that results is that of scikit-learn's formula.
-    """
+def make_optimizer(estimator: Any, rate: Rate) -> Optimizer:
+    """Return the estimator's solver, with this rate if it is SGD."""
     if estimator.solver == "sgd":
         return FoldedSGD(
-            lr=_Scaled(rate, scale),
+            lr=rate,
             momentum=float(estimator.momentum),
             nesterov=bool(estimator.nesterovs_momentum),
         )
     return FoldedAdam(
-        lr=float(estimator.learning_rate_init),
+        lr=rate.value,
         betas=(float(estimator.beta_1), float(estimator.beta_2)),
-        eps=float(estimator.epsilon) * scale,
+        eps=float(estimator.epsilon) * rate.scale,
     )
-
-
-@dataclass
-class _Scaled:
-    """A rate for gradients that are `scale` times too large."""
-
-    rate: Rate
-    scale: float
-
-    def __call__(self, step: int) -> float:
-        return self.rate.value / self.scale

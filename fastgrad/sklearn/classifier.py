@@ -1,27 +1,20 @@
-"""MLPClassifier and MLPRegressor: scikit-learn's parameters, attributes and numbers."""
+"""MLPClassifier: scikit-learn's parameters, attributes and numbers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from fastgrad.arrays import Array
-from fastgrad.sklearn.base import BaseNetwork, validate_data
+from fastgrad.sklearn.base import BaseNetwork, checked_data
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
-
-_CHECKED = {
-    "accept_sparse": ["csr", "csc"],
-    "multi_output": True,
-    "dtype": (np.float64, np.float32),
-}
+__all__ = ["MLPClassifier"]
 
 
 class MLPClassifier(ClassifierMixin, BaseNetwork):
@@ -100,64 +93,11 @@ class MLPClassifier(ClassifierMixin, BaseNetwork):
     True
     """
 
-    def __init__(
-        self,
-        hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
-        *,
-        solver: str = "adam",
-        alpha: float = 0.0001,
-        batch_size: Any = "auto",
-        learning_rate: str = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        verbose: Any = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: Any = 10,
-        max_fun: int = 15000,
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-
     def _output(self) -> str:
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
 
     def _targets(self, x: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Array]:
-        x, y = validate_data(self, x, y, reset=reset, **_CHECKED)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+        x, y = checked_data(self, x, y, reset)
         if not hasattr(self, "classes_") or (not self.warm_start and not incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
@@ -304,167 +244,3 @@ class MLPClassifier(ClassifierMixin, BaseNetwork):
 
     def _more_tags(self) -> dict[str, Any]:  # scikit-learn 1.5
         return {"multilabel": True}
-
-
-class MLPRegressor(RegressorMixin, BaseNetwork):
-    """A network that predicts numbers: scikit-learn's, with fastgrad's kernels.
-
-    Given `random_state`, the initial weights, the validation split, the batches and so the losses
-    and the predictions are scikit-learn's, to rounding. Its documentation is the reference:
-    https://scikit-learn.org/stable/modules/generated/sklearn.neural_network.MLPRegressor.html
-
-    Parameters
-    ----------
-    loss : {"squared_error", "poisson"}
-        Half of the squares, or half of the Poisson deviance, whose outputs are exponentials.
-    hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init :
-        As `MLPClassifier`'s.
-    power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, momentum :
-        As `MLPClassifier`'s.
-    nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2, epsilon :
-        As `MLPClassifier`'s.
-    n_iter_no_change, max_fun :
-        As `MLPClassifier`'s.
-
-    Attributes
-    ----------
-    coefs_, intercepts_ : list of ndarray
-        Weights ``(inputs, outputs)`` and biases of each layer: views of one vector.
-    loss_, best_loss_, loss_curve_ : float, float, list of float
-        The last epoch's loss, the smallest, and each epoch's. Squares of several outputs have the
-        mean over the outputs here, and the sum in the gradient, as in scikit-learn.
-
-    Raises
-    ------
-    ValueError
-        From `fit`, for parameters and data that do not fit.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastgrad.sklearn import MLPRegressor
-    >>> x = np.linspace(-1, 1, 50)[:, None]
-    >>> model = MLPRegressor(hidden_layer_sizes=(20,), activation="tanh", solver="lbfgs")
-    >>> model.fit(x, x.ravel() ** 2).score(x, x.ravel() ** 2) > 0.99
-    True
-    """
-
-    def __init__(
-        self,
-        loss: str = "squared_error",
-        hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
-        *,
-        solver: str = "adam",
-        alpha: float = 0.0001,
-        batch_size: Any = "auto",
-        learning_rate: str = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        verbose: Any = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: Any = 10,
-        max_fun: int = 15000,
-    ) -> None:
-        self.loss = loss
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-
-    def _output(self) -> str:
-        return "exp" if self.loss == "poisson" else "identity"
-
-    def _targets(self, x: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Array]:
-        x, y = validate_data(self, x, y, y_numeric=True, reset=reset, **_CHECKED)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        return x, y
-
-    @available_if(lambda self: self._can_partial_fit())
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
-        """Make one epoch over the given samples.
-
-        Parameters
-        ----------
-        X : array_like or sparse matrix, shape (n_samples, n_features)
-            The inputs.
-        y : array_like, shape (n_samples,) or (n_samples, n_outputs)
-            Their numbers.
-        sample_weight : array_like, shape (n_samples,), optional
-            Weights of the samples.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            For data that do not fit.
-        """
-        self._fit(X, y, sample_weight, incremental=True)
-        return self
-
-    def predict(self, X: Any) -> Array:
-        """Return the numbers of each sample.
-
-        Parameters
-        ----------
-        X : array_like or sparse matrix, shape (n_samples, n_features)
-            The inputs.
-
-        Returns
-        -------
-        ndarray, shape (n_samples,) or (n_samples, n_outputs)
-            The outputs.
-
-        Raises
-        ------
-        ValueError
-            For X that does not fit.
-        """
-        outputs = self._outputs(X)
-        return outputs.ravel() if outputs.shape[1] == 1 else outputs
-
-    def _validation_score(self, x: Any, y: Array, weights: Any) -> float:
-        outputs = self._outputs_of_checked(x)
-        if not np.isfinite(outputs).all():
-            return float("nan")
-        return float(r2_score(y, outputs, sample_weight=weights))
-
-    def __sklearn_tags__(self) -> Any:
-        return super().__sklearn_tags__()  # scikit-learn looks for it beside _more_tags
-
-    def _more_tags(self) -> dict[str, Any]:  # scikit-learn 1.5
-        return {"multioutput": True}
