@@ -331,6 +331,7 @@ def test_errors() -> None:
         (lambda: fit(net, p, blocks, classes, "adam"), TypeError, "optimizer is a str"),
         (lambda: fit(net, p, blocks, classes, resume=3), TypeError, "resume is not"),
         (lambda: fit(net, p, blocks, classes, epochs=0), ValueError, "epochs"),
+        (lambda: fit(network(dropout=0.5), p, blocks, classes), ValueError, "net has dropout=0.5"),
     ]:
         with dask.config.set(scheduler="synchronous"), pytest.raises(error, match=text):
             call()

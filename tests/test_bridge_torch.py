@@ -251,3 +251,6 @@ def test_networks_that_no_module_is() -> None:
     net = fg.MLP((2, 3, 1), activations=("tanh", None), loss="mse", normalize="layer")
     with pytest.raises(ValueError, match="normalize='layer'"):
         to_module(net, net.init(seed=0))
+    net = fg.MLP((2, 3, 1), activations=("tanh", None), loss="mse", dropout=0.5)
+    with pytest.raises(ValueError, match="net has dropout"):
+        to_module(net, net.init(seed=0))

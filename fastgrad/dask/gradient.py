@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from typing import Any
 
@@ -125,7 +126,7 @@ def serial(
     (1.0, array([-2., -2., -2.]))
     """
     vector = checked_params("dask.serial", net, params)
-    sent, mean = summing(net), net.reduction == "mean"
+    sent, mean = pickle.dumps(summing(net)), net.reduction == "mean"
     parts = []
     for block in blocks_of("dask.serial", net, x, target, weights):
         (here,) = dask.compute(tuple(block))
@@ -144,7 +145,7 @@ def sums_task(
     # A task of its own: so the vector is sent once, and workers get it from each other.
     vector = delayed(_itself, pure=False)(params)
     sums, adding = delayed(block_sums, pure=False), delayed(add, pure=False)
-    sent, mean = delayed(_itself, pure=False)(summing(net)), net.reduction == "mean"
+    sent, mean = delayed(_itself, pure=False)(pickle.dumps(summing(net))), net.reduction == "mean"
     parts = [
         sums(sent, mean, threads, vector, *block, *(() if draws is None else (draws[i],)))
         for i, block in enumerate(blocks)
@@ -161,13 +162,19 @@ def finished(function: str, net: MLP, params: Array, sums: Sums) -> tuple[float,
         if terms == 0:
             raise ValueError(f"{function}: the weights are all 0: their mean is not defined")
         value, grad = value / terms, grad / grad.dtype.type(terms)
-    l1, l2 = net.l1, net.l2
-    if l1 or l2:
-        for layer, slope in zip(net.layers(params), net.layers(grad), strict=True):
-            wide = layer.w.astype(np.float64)
-            value += float(l1 * np.abs(wide).sum() + l2 / 2 * (wide * wide).sum())
-            slope.w[...] += (l1 * np.sign(wide) + l2 * wide).astype(grad.dtype)
+    if net.l1 or net.l2:
+        penalty, slope = _penalties(net, params)
+        value, grad = value + penalty, grad + slope
     return value, grad
+
+
+def _penalties(net: MLP, params: Array) -> tuple[float, Array]:
+    """Return the penalties and their gradient: the loss of no samples."""
+    columns, outputs = net.samples == "columns", net.sizes[-1]
+    x = np.empty((net.sizes[0], 0) if columns else (0, net.sizes[0]), net.dtype)
+    target = np.empty((outputs, 0) if columns else (0, outputs), net.dtype)
+    alone = summing(net, net.l1, net.l2)
+    return alone.value_and_grad(params, x, target if net.loss.takes_target else None)
 
 
 def _itself(array: Any) -> Any:

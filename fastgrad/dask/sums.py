@@ -51,10 +51,10 @@ class Draw(NamedTuple):
         return np.array_split(order, self.parts)[(self.part + self.block) % self.parts]
 
 
-def summing(net: MLP) -> bytes:
-    """Return a network whose loss is the sum of all terms, without penalties, to be sent."""
+def summing(net: MLP, l1: float = 0.0, l2: float = 0.0) -> MLP:
+    """Return the network whose loss is the sum of all terms and of these penalties."""
     settings = (net.bias, net.samples, net.dtype, net.normalize)
-    return pickle.dumps(MLP(net.sizes, net.activations, net.loss, "sum", *settings))
+    return MLP(net.sizes, net.activations, net.loss, "sum", *settings, l1=l1, l2=l2)
 
 
 @functools.lru_cache(maxsize=16)
@@ -74,7 +74,7 @@ def block_sums(
     weights: Any,
     draw: Draw | None = None,
 ) -> Sums:
-    """Return a block's sums; `mean` says whether they will be divided by the terms' number."""
+    """Return a block's sums; `mean`: they will be divided by the terms, else by the samples."""
     net = received(sent)
     if draw is not None:
         x, target, weights = _drawn(net, draw, x, target, weights)
@@ -83,28 +83,23 @@ def block_sums(
         return Sums(0.0, None, 0.0)
     with threads.limited(threads_each):
         value, grad = net.value_and_grad(params, x, target, weights=weights)
-    terms = 1 if net.loss.rowwise else net.sizes[-1]
     if not mean:
-        divisor = float(n)
-    elif weights is None:
-        divisor = float(n * terms)
-    else:
-        weights = np.asarray(weights, np.float64)
-        divisor = float(weights.sum()) * (terms if weights.ndim == 1 else 1)
-    return Sums(value, grad, divisor)
+        return Sums(value, grad, float(n))
+    terms = net._network.terms_of_sample
+    if weights is None:
+        return Sums(value, grad, float(n * terms))
+    weights = np.asarray(weights, np.float64)
+    return Sums(value, grad, float(weights.sum()) * (terms if weights.ndim == 1 else 1))
 
 
 def _drawn(net: MLP, draw: Draw, *arrays: Any) -> list[Any]:
-    count = arrays[0].shape[-1 if net.samples == "columns" else 0]
-    index = draw.of(count)
-    return [
-        None
-        if array is None
-        else array[:, index]
-        if net.samples == "columns" and np.ndim(array) == 2
-        else array[index]
-        for array in arrays
-    ]
+    columns = net.samples == "columns"
+    index = draw.of(arrays[0].shape[-1 if columns else 0])
+
+    def part(array: Any) -> Any:
+        return array[:, index] if columns and np.ndim(array) == 2 else array[index]
+
+    return [None if array is None else part(array) for array in arrays]
 
 
 def add(*parts: Sums) -> Sums:

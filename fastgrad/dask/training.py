@@ -104,7 +104,7 @@ def fit(
     TypeError
         If x is not in blocks, or optimizer or resume is something else.
     ValueError
-        If shapes do not fit, or there is no sample.
+        If shapes do not fit, there is no sample, or the network has dropout.
 
     Warns
     -----
@@ -121,6 +121,8 @@ def fit(
     >>> result.losses
     array([1.  , 0.16])
     """
+    if any(net.dropout if isinstance(net.dropout, tuple) else (net.dropout,)):
+        raise ValueError(f"{CALLER}: net has dropout={net.dropout}: blocks train without it")
     epochs = check_count(CALLER, "epochs", epochs)
     batch_size = check_count(CALLER, "batch_size", batch_size)
     threads = check_count(CALLER, "threads", threads)

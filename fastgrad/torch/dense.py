@@ -67,7 +67,7 @@ def dense(
     for name, tensor in (("x", x), ("w", w), ("b", b)):
         if tensor is not None:
             _check(name, tensor, x)
-    y: torch.Tensor = _Dense.apply(x, w, b, activation)[0]
+    y: torch.Tensor = _Dense.apply(x, w, b, activation, 0)[0]
     return y
 
 
@@ -111,15 +111,14 @@ class _Dense(torch.autograd.Function):
         w: torch.Tensor,
         b: torch.Tensor | None,
         activation: Any,
-        lead: int = 0,
+        lead: int,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         y, saved = batched.forward(_array(x), _array(w), _array(b), activation, lead)
         return _tensor(y), None if saved is y else _tensor(saved)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        x, w, b, ctx.activation, *lead = inputs
-        ctx.lead = lead[0] if lead else 0
+        x, w, b, ctx.activation, ctx.lead = inputs
         y, saved = output
         if saved is not None:
             ctx.mark_non_differentiable(saved)
@@ -131,15 +130,13 @@ class _Dense(torch.autograd.Function):
             name for name, is_needed in zip("xwb", ctx.needs_input_grad, strict=False) if is_needed
         )
         made = iter(_Gradients.apply(grad_y, *ctx.saved_tensors, ctx.activation, need, ctx.lead))
-        return (*(next(made) if name in need else None for name in "xwb"), None, None)[
-            : len(ctx.needs_input_grad)
-        ]
+        return (*(next(made) if name in need else None for name in "xwb"), None, None)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> tuple[Any, Any]:
         tensors = [_in_front(*pair) for pair in zip(inputs[:3], in_dims[:3], strict=True)]
-        lead = inputs[4] if len(inputs) > 4 else 0
-        y, saved = _Dense.apply(*tensors, inputs[3], lead + 1)
+        activation, lead = inputs[3:]
+        y, saved = _Dense.apply(*tensors, activation, lead + 1)
         return (y, saved), (0, None if saved is None else 0)
 
 

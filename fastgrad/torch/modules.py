@@ -28,7 +28,8 @@ _MODULES: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
     "silu": (nn.SiLU, {}),
     "elu": (nn.ELU, {}),
     "leaky_relu": (nn.LeakyReLU, {}),
-    "softplus": (nn.Softplus, {"beta": (1.0,)}),
+    # PyTorch's own threshold of 20 leaves out exp(-20), 2e-9.
+    "softplus": (lambda: nn.Softplus(threshold=100.0), {"beta": (1.0,)}),
     "softsign": (nn.Softsign, {}),
     "mish": (nn.Mish, {}),
 }
@@ -112,7 +113,7 @@ def to_module(net: MLP, params: Any) -> nn.Sequential:
     Parameters
     ----------
     net : MLP
-        A network without layer normalization, its activations being among PyTorch's.
+        A network without layer normalization and dropout, its activations being among PyTorch's.
     params : array_like, shape (net.size,)
         Its parameters. They are copied.
 
@@ -126,7 +127,7 @@ def to_module(net: MLP, params: Any) -> nn.Sequential:
     TypeError
         For an activation that PyTorch has no module for: it is named.
     ValueError
-        If params does not fit, or the network is normalized.
+        If params does not fit, or the network is normalized or has dropout.
 
     Examples
     --------
@@ -142,6 +143,8 @@ def to_module(net: MLP, params: Any) -> nn.Sequential:
     """
     if net.normalize is not None:
         raise ValueError("to_module: a Sequential of Linear layers has no normalize='layer'")
+    if net.dropout:
+        raise ValueError(f"to_module: net has dropout={net.dropout}: give a network without it")
     modules: list[nn.Module] = []
     for layer, activation in zip(net.layers(params), net.activations, strict=True):
         w = layer.w if net.samples == "columns" else layer.w.T
