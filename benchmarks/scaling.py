@@ -85,7 +85,7 @@ def two_workers(seconds: float) -> tuple[float, float]:
     taken = []
     for workers in (1, 2):
         with (
-            LocalCluster(workers, threads_per_worker=1, dashboard_address=None) as made,
+            LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as made,
             Client(made),
         ):
             xs = [dask.delayed(_random)(i, each) for i in range(8)]
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     where = measured_on()
     with (
-        LocalCluster(2, threads_per_worker=1, dashboard_address=None) as made,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as made,
         Client(made),
     ):
         c = constants()

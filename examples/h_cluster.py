@@ -28,7 +28,10 @@ def blocks(samples: int = 6000, each: int = 1000) -> tuple[dask.array.Array, das
 
 def main() -> None:
     """Minimize, and compare the last gradient with that of one process."""
-    with LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster),
+    ):
         x, kinds = blocks()
         start = NET.init(seed=0)
         result = minimize(

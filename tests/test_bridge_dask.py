@@ -59,7 +59,7 @@ def same(a: tuple[float, Any], b: tuple[float, Any]) -> bool:
 @pytest.fixture
 def cluster(same_environment: None) -> Iterator[Any]:
     with (
-        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as made,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as made,
         distributed.Client(made) as client,
     ):
         yield client
