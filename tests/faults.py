@@ -2677,8 +2677,8 @@ _BRIDGES = [
     Fault(
         "dask-divisor",
         "dask/sums.py",
-        "divisor = float(n * terms)",
-        "divisor = float(n)",
+        "return Sums(value, grad, float(n * terms))",
+        "return Sums(value, grad, float(n))",
         "a mean over elements is divided by the samples",
     ),
     Fault(
