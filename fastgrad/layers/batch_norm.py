@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache as kept
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import check_number, check_truth
-from fastgrad.arrays import FLOAT32, FLOAT64, INT64, Array
+from fastgrad.arguments import check_truth
+from fastgrad.arrays import FLOAT64, INT64, Array
+from fastgrad.layers.compiled_entry import compiled_entry
 from fastgrad.layers.norm_arguments import (
     NormCache,
+    check_momentum,
     check_running,
     norm_arguments,
     norm_gradients,
     norm_results,
 )
 from fastgrad.results import NormGrads
-
-_NAMES = {FLOAT32: "float32", FLOAT64: "float64"}
 
 
 def batch_norm_forward(
@@ -98,9 +97,7 @@ def batch_norm_forward(
     function = "batch_norm_forward"
     given = norm_arguments(function, x, gain, bias, eps, samples, out)
     training = check_truth(function, "training", training)
-    stays = check_number(function, "momentum", momentum)
-    if not 0 <= stays <= 1:
-        raise ValueError(f"{function}: momentum is {momentum!r}: it goes from 0 to 1")
+    stays = check_momentum(function, momentum)
     averages = check_running(function, running, given, training)
     rows, dtype = given.x, given.dtypes.work
     words = np.empty((2, rows.shape[1]), INT64)  # entry points take one dtype, and this one
@@ -109,7 +106,7 @@ def batch_norm_forward(
         found[0], found[1] = averages
     y, state = np.empty_like(rows), np.zeros((3, rows.shape[1]), dtype)
     if rows.size:
-        _entry(function, dtype)(
+        compiled_entry("batch_norm", function, dtype)(
             *rows.shape, int(training), rows, given.gain, state, words, given.bias, y, given.eps
         )
         if averages is not None and training:
@@ -172,21 +169,13 @@ def batch_norm_backward(
     return norm_gradients("batch_norm_backward", _gradients, cache, grad_y, need, out, accumulate)
 
 
-@kept
-def _entry(function: str, dtype: np.dtype[Any]) -> Any:
-    """Return a compiled entry point. It imports llvmlite, so it is not called at import."""
-    from fastgrad.kernels.calls.entry import entry
-
-    return entry("batch_norm", function, _NAMES[dtype])
-
-
 def _gradients(cache: NormCache, grad: Array, names: list[str]) -> dict[str, Array]:
     """Return the gradients of these names."""
     given, (state,) = cache.given, cache.kept
     words = np.zeros((2, grad.shape[1]), INT64)
     made = {"x": np.empty_like(grad)} if "x" in names else {}
     if grad.size:
-        _entry("batch_norm_backward", grad.dtype)(
+        compiled_entry("batch_norm", "batch_norm_backward", grad.dtype)(
             *grad.shape, int(cache.training), given.x, given.gain, state, words, grad,
             made.get("x"),
         )  # fmt: skip

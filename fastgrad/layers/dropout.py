@@ -7,14 +7,15 @@ whose state the order of calls would change, and no mask to keep.
 from __future__ import annotations
 
 import math
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastgrad import threads
-from fastgrad.arrays import FLOAT32, FLOAT64, Array, as_native, deliver
+from fastgrad.arrays import Array, as_native, deliver
+from fastgrad.layers.compiled_entry import compiled_entry
 from fastgrad.layers.dropout_arguments import (
     Choice,
     DropoutCache,
@@ -22,7 +23,6 @@ from fastgrad.layers.dropout_arguments import (
     dropout_gradient,
 )
 
-_NAMES = {FLOAT32: "float32", FLOAT64: "float64"}
 _WORDS = 1 << 32  # how many values a random word has
 _COST = 16  # of an element, in multiply-adds
 _SLICE = threads.SLICE // _COST // 2  # elements after which Python looks for signals: 40 ms
@@ -128,14 +128,6 @@ def dropout_backward(grad_y: ArrayLike, cache: DropoutCache, *, out: Array | Non
     return _dropped(array, cache.choice, dtypes, out)
 
 
-@lru_cache(maxsize=2)
-def _entry(dtype: np.dtype[Any]) -> Any:
-    """Return the compiled entry point. It imports llvmlite, so it is not called at import."""
-    from fastgrad.kernels.calls.entry import entry
-
-    return entry("dropout", "dropout", _NAMES[dtype])
-
-
 def _dropped(array: Array, choice: Choice, dtypes: Any, out: Array | None) -> Array:
     """Return the elements that stay, scaled, and 0 for the others."""
     native = np.ascontiguousarray(as_native(array, dtypes.work))
@@ -145,7 +137,7 @@ def _dropped(array: Array, choice: Choice, dtypes: Any, out: Array | None) -> Ar
     threshold = math.ceil(rate * _WORDS)
     scale = 1 / (1 - rate) if rate < 1 else 0.0
     key = seed if seed < 1 << 63 else seed - (1 << 64)
-    run = _entry(dtypes.work)
+    run = compiled_entry("dropout", "dropout", dtypes.work)
     if array.size < _SLICE:
         run(array.size, native, y, start, key, step, layer, threshold, scale)
         return deliver(y, dtypes.result, out)

@@ -52,11 +52,8 @@ def dropout_arguments(
     """Return x as an array, what decides about its elements, and the dtypes of the call."""
     function = "dropout_forward"
     array = as_array(function, "x", x)
-    chance = check_number(function, "rate", rate)
-    if not 0 <= chance <= 1:
-        raise ValueError(f"{function}: rate is {rate!r}: it is a probability, from 0 to 1")
     choice = Choice(
-        chance,
+        check_rate(function, rate),
         check_below(function, "seed", seed, 64),
         check_below(function, "step", step, 32),
         check_below(function, "layer", layer, 32),
@@ -66,6 +63,14 @@ def dropout_arguments(
     if out is not None:
         check_out(function, "out", out, array.shape, dtypes.result, {"x": array})
     return array, choice, dtypes
+
+
+def check_rate(function: str, rate: Any) -> float:
+    """Return the rate as a float, or raise unless it is from 0 to 1."""
+    chance = check_number(function, "rate", rate)
+    if not 0 <= chance <= 1:
+        raise ValueError(f"{function}: rate is {rate!r}: it is a probability, from 0 to 1")
+    return chance
 
 
 def dropout_gradient(grad_y: Any, cache: Any, out: Any) -> tuple[Array, Any]:

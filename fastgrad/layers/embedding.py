@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache as kept
 from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arrays import FLOAT32, FLOAT64, Array, as_native, deliver
+from fastgrad.arrays import Array, as_native, deliver
+from fastgrad.layers.compiled_entry import compiled_entry
 from fastgrad.layers.embedding_arguments import (
     EmbeddingCache,
     check_ids,
@@ -17,7 +17,6 @@ from fastgrad.layers.embedding_arguments import (
 )
 from fastgrad.results import EmbeddingGrads, EmbeddingRows
 
-_NAMES = {FLOAT32: "float32", FLOAT64: "float64"}
 _AT_ONCE = 1 << 26  # elements of one compiled call: 50 ms, after which Python looks for signals
 
 
@@ -149,17 +148,13 @@ def embedding_backward(
     return EmbeddingGrads(deliver(sums, given.dtypes.result, taken))
 
 
-@kept
-def _entry(function: str, dtype: np.dtype[Any]) -> Any:
-    """Return a compiled entry point. It imports llvmlite, so it is not called at import."""
-    from fastgrad.kernels.calls.entry import entry
-
-    return entry("embedding", function, _NAMES[dtype])
-
-
 def _run(function: str, ids: Array, words: int, strides: Any, table: Array, rows: Array) -> None:
     """Read rows of the table, or add to them; raise if an id is not in it."""
-    run, (row, column), width = _entry(function, table.dtype), strides, table.shape[1]
+    run, (row, column), width = (
+        compiled_entry("embedding", function, table.dtype),
+        strides,
+        table.shape[1],
+    )
     if rows.size <= _AT_ONCE:
         if run(ids.size, width, ids, words, row, column, table, rows) is None:
             check_ids(function, ids, words)

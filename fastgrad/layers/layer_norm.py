@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache as kept
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arrays import FLOAT32, FLOAT64, Array
+from fastgrad.arrays import Array
+from fastgrad.layers.compiled_entry import compiled_entry
 from fastgrad.layers.norm_arguments import (
     NormCache,
     norm_arguments,
@@ -17,8 +17,6 @@ from fastgrad.layers.norm_arguments import (
     norm_results,
 )
 from fastgrad.results import NormGrads
-
-_NAMES = {FLOAT32: "float32", FLOAT64: "float64"}
 
 
 def layer_norm_forward(
@@ -77,7 +75,7 @@ def layer_norm_forward(
     rows, dtype = given.x, given.dtypes.work
     y, state = np.empty_like(rows), np.empty((len(rows), 3), dtype)
     if rows.size:
-        _entry("layer_norm_forward", dtype)(
+        compiled_entry("layer_norm", "layer_norm_forward", dtype)(
             *rows.shape, rows, given.gain, given.bias, state, y, given.eps
         )
     return norm_results("layer_norm", given, y, (state,), True)
@@ -131,21 +129,13 @@ def layer_norm_backward(
     return norm_gradients("layer_norm_backward", _gradients, cache, grad_y, need, out, accumulate)
 
 
-@kept
-def _entry(function: str, dtype: np.dtype[Any]) -> Any:
-    """Return a compiled entry point. It imports llvmlite, so it is not called at import."""
-    from fastgrad.kernels.calls.entry import entry
-
-    return entry("layer_norm", function, _NAMES[dtype])
-
-
 def _gradients(cache: NormCache, grad: Array, names: list[str]) -> dict[str, Array]:
     """Return the gradients of these names."""
     given, (state,) = cache.given, cache.kept
     like = {"x": grad, "gain": given.gain, "bias": given.bias}
     made = {name: np.zeros_like(like[name]) for name in names}
     if grad.size and names:
-        _entry("layer_norm_backward", grad.dtype)(
+        compiled_entry("layer_norm", "layer_norm_backward", grad.dtype)(
             *grad.shape, given.x, given.gain, grad, state, *map(made.get, NormGrads._fields)
         )
     return made

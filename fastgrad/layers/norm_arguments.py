@@ -14,6 +14,7 @@ from fastgrad.arguments import (
     LAYOUTS,
     check_choice,
     check_limit,
+    check_number,
     check_same_shape,
     check_samples,
     check_truth,
@@ -124,6 +125,14 @@ def as_samples(array: Array, columns: bool) -> Array:
 def as_given(rows: Array, shape: tuple[int, ...], columns: bool) -> Array:
     """Undo `as_samples`: return rows in the layout of x."""
     return rows.T if columns and len(shape) == 2 else rows.reshape(shape)
+
+
+def check_momentum(function: str, momentum: Any) -> float:
+    """Return how much of running values stays, or raise unless it is from 0 to 1."""
+    stays = check_number(function, "momentum", momentum)
+    if not 0 <= stays <= 1:
+        raise ValueError(f"{function}: momentum is {momentum!r}: it goes from 0 to 1")
+    return stays
 
 
 def check_running(

@@ -5,7 +5,7 @@ Each pass is one compiled call (`kernels.network.recurrent`), which reads a tabl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from fastgrad.activations import Activation
 from fastgrad.arguments import check_choice
 from fastgrad.arrays import FLOAT32, FLOAT64, Array
 from fastgrad.kernels.network import recurrent_table as at
+from fastgrad.layers.compiled_entry import compiled_entry
 from fastgrad.layers.compiled_layer import resolve
 from fastgrad.layers.recurrent_arguments import (
     GRU_RESETS,
@@ -378,14 +379,6 @@ def gru_backward(
 # -- what all of them share --------------------------------------------------------------------
 
 
-def _entry(function: str, dtype: np.dtype[Any]) -> Callable[..., Any]:
-    """Return a compiled entry point. It imports llvmlite, so it is not called at import."""
-    from fastgrad.kernels.calls.entry import entry
-
-    run: Callable[..., Any] = entry("recurrent", function, _NAMES[dtype])
-    return run
-
-
 def _sizes(cell: str, setting: Any, given: RecurrentArguments) -> list[Any]:
     """Return a call's words up to the activation's: see `kernels.network.recurrent_table`."""
     (t, n, d), (k, width), size = given.x.shape, given.wh.shape, given.x.itemsize
@@ -425,7 +418,7 @@ def _forward(cell: str, setting: Any, given: RecurrentArguments) -> Any:
     if b is not None and b.ndim == 2:
         b, bn = np.concatenate([b[0, : 2 * k] + b[1, : 2 * k], b[0, 2 * k :]]), b[1, 2 * k :]
     if h[1:].size:
-        _entry("recurrent_forward", dtype)(
+        compiled_entry("recurrent", "recurrent_forward", dtype)(
             *_sizes(cell, setting, given), activation, given.x, given.wx, given.wh, b, bn,
             given.lengths, h, c, kept[0] if kept else h[1:], tail,
         )  # fmt: skip
@@ -448,7 +441,7 @@ def _gradients(
     if grad_h.size:
         activation = cache.setting.record(_NAMES[dtype]).tolist()[2] if cell == "rnn" else 0
         kept = *cache.kept, None, None
-        _entry("recurrent_backward", dtype)(
+        compiled_entry("recurrent", "recurrent_backward", dtype)(
             *_sizes(cell, cache.setting, given), activation, given.x, given.wx, given.wh, None,
             None, given.lengths, h, cache.c, h[1:] if kept[0] is None else kept[0], kept[1],
             grad_h, grad_c, made["h0"], made["c0"], made.get("x"), made.get("wx"), made.get("wh"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import check_below, check_number
+from fastgrad.arguments import check_below
 from fastgrad.arrays import Array
 from fastgrad.layers.dropout import dropout_backward, dropout_forward
-from fastgrad.layers.dropout_arguments import DropoutCache
+from fastgrad.layers.dropout_arguments import DropoutCache, check_rate
 from fastgrad.nn.layer import Layer
 
 __all__ = ["Dropout"]
@@ -59,9 +59,7 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, seed: int = 0, layer: int = 0, samples: str = "rows") -> None:
         super().__init__(samples)
-        self.rate = check_number("Dropout", "rate", rate)
-        if not 0 <= self.rate <= 1:
-            raise ValueError(f"Dropout: rate is {rate!r}: it is a probability, from 0 to 1")
+        self.rate = check_rate("Dropout", rate)
         self.seed = check_below("Dropout", "seed", seed, 64)
         self.layer = check_below("Dropout", "layer", layer, 32)
         self.step = 0

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import check_count, check_limit, check_number, native_dtype
+from fastgrad.arguments import check_count, check_limit, native_dtype
 from fastgrad.arrays import Array
 from fastgrad.layers.batch_norm import batch_norm_backward, batch_norm_forward
 from fastgrad.layers.layer_norm import layer_norm_backward, layer_norm_forward
-from fastgrad.layers.norm_arguments import NormCache
+from fastgrad.layers.norm_arguments import NormCache, check_momentum
 from fastgrad.nn.jacobians import as_rows, block_diagonal
 from fastgrad.nn.layer import Layer
 
@@ -162,9 +162,7 @@ class BatchNorm(_Norm):
         dtype: str = "float64",
     ) -> None:
         super().__init__(input_dim, eps, samples, dtype)
-        self.momentum = check_number("BatchNorm", "momentum", momentum)
-        if not 0 <= self.momentum <= 1:
-            raise ValueError(f"BatchNorm: momentum is {momentum!r}: it goes from 0 to 1")
+        self.momentum = check_momentum("BatchNorm", momentum)
         self.running_mean: Array = np.zeros_like(self.gain)
         self.running_variance: Array = np.ones_like(self.gain)
 

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import check_number, check_truth
+from fastgrad.arguments import check_truth
 from fastgrad.arrays import Array
 from fastgrad.layers.norm_arguments import (
     NormCache,
+    check_momentum,
     check_running,
     norm_arguments,
     norm_gradients,
@@ -79,9 +80,7 @@ def batch_norm_forward(
     function = "batch_norm_forward"
     given = norm_arguments(function, x, gain, bias, eps, samples, out)
     training = check_truth(function, "training", training)
-    stays = check_number(function, "momentum", momentum)
-    if not 0 <= stays <= 1:
-        raise ValueError(f"{function}: momentum is {momentum!r}: it goes from 0 to 1")
+    stays = check_momentum(function, momentum)
     averages = check_running(function, running, given, training)
     rows, wide = given.x, np.float64
     with np.errstate(all="ignore"):
