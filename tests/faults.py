@@ -2573,10 +2573,24 @@ _MORE_LAYERS = [
         "momentum is what is new, as in PyTorch",
     ),
     Fault(
+        "batch-norm-share",
+        "kernels/calls/batch_norm.py",
+        "share = dtype(stays)",
+        "share = dtype(1.0 - stays)",
+        "in place, momentum is what is new",
+    ),
+    Fault(
+        "batch-norm-place",
+        "kernels/calls/batch_norm.py",
+        "follow(k, word(table, VARIANCES), word(table, SUMS) + k * SIZE, stays)",
+        "follow(k, word(table, VARIANCES), word(table, SUMS), stays)",
+        "the running variance follows the mean",
+    ),
+    Fault(
         "batch-norm-training",
         "layers/batch_norm.py",
-        "if averages is not None and training:",
-        "if averages is not None:",
+        "if training and averages is not None and inside",
+        "if averages is not None and inside",
         "evaluation changes the running statistics",
     ),
     Fault(

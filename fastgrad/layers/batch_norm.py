@@ -102,14 +102,16 @@ def batch_norm_forward(
     rows, dtype = given.x, given.dtypes.work
     words = np.empty((2, rows.shape[1]), INT64)  # entry points take one dtype, and this one
     found = words.view(FLOAT64)
-    if averages is not None:
+    if averages is not None and not training:
         found[0], found[1] = averages
+    inside: Any = averages if training and _fit(averages, dtype) else (None, None)
     y, state = np.empty_like(rows), np.zeros((3, rows.shape[1]), dtype)
     if rows.size:
         compiled_entry("batch_norm", function, dtype)(
-            *rows.shape, int(training), rows, given.gain, state, words, given.bias, y, given.eps
-        )
-        if averages is not None and training:
+            *rows.shape, int(training), rows, given.gain, state, words, given.bias, y, given.eps,
+            stays, *inside,
+        )  # fmt: skip
+        if training and averages is not None and inside is not averages:
             with np.errstate(all="ignore"):
                 found *= 1 - stays
                 for average, new in zip(averages, found, strict=True):
@@ -167,6 +169,13 @@ def batch_norm_backward(
     [[0.0], [0.0], [0.0]]
     """
     return norm_gradients("batch_norm_backward", _gradients, cache, grad_y, need, out, accumulate)
+
+
+def _fit(averages: tuple[Array, Array] | None, dtype: np.dtype[Any]) -> bool:
+    """Return whether the compiled call can update running statistics in place."""
+    return averages is not None and all(
+        type(a) is np.ndarray and a.dtype is dtype and a.flags.carray for a in averages
+    )
 
 
 def _gradients(cache: NormCache, grad: Array, names: list[str]) -> dict[str, Array]:

@@ -45,9 +45,9 @@ from fastgrad.kernels.toolchain.target import BATCH_BLOCK
 
 # samples, their width; whether the statistics are the batch's; x, gain; what is kept: rows of
 # means, their rounding errors, 1 / sqrt(variance + eps); two rows of float64: means and variances,
-# backward sums of g and of g * h
+# backward sums of g and of g * h. Running means and variances may be 0: nothing is updated
 SAMPLES, WIDTH, TRAINING, X, GAIN, KEPT, SUMS = range(7)
-BIAS, Y, EPS, FORWARD = range(7, 11)
+BIAS, Y, EPS, STAYS, MEANS, VARIANCES, FORWARD = range(7, 14)
 GRAD, GRAD_X, BACKWARD = range(7, 10)
 SIZE = 8  # bytes of a sum
 # From this many elements on, Python's lock is released: about 10 us.
@@ -116,10 +116,20 @@ def build(dtype_name: str) -> str:
             y[j] = (x[j] - mean[j] - rest[j]) * scale[j] * gain[j] + bias[j]
 
     @kernel
+    def follow(k: int, average_at: int, new_at: int, stays: float) -> None:
+        """Update running values; each operation rounds, as NumPy's in place do."""
+        average, new = as_pointer(average_at, dtype), as_pointer(new_at, types.float64)
+        share = dtype(stays)
+        for j in range(k):
+            left = average[j] * share
+            average[j] = dtype(types.float64(left) + new[j] * (1.0 - stays))
+
+    @kernel
     def forward(table: int, part: int, total: int) -> None:
         n, k, x, kept = word(table, SAMPLES), word(table, WIDTH), word(table, X), word(table, KEPT)
         found, left = as_pointer(word(table, SUMS), types.float64), as_pointer(total, types.float64)
-        eps = as_pointer(table, types.float64)[EPS]
+        numbers = as_pointer(table, types.float64)
+        eps, stays = numbers[EPS], numbers[STAYS]
         if word(table, TRAINING):
             statistics(n, k, x, word(table, SUMS), part, total)
         else:
@@ -134,6 +144,9 @@ def build(dtype_name: str) -> str:
             rest[j] = dtype(found[j] - types.float64(rounded) + left[j])
             scale[j] = dtype(1.0 / math.sqrt(found[k + j] + eps))
             found[j] = found[j] + left[j]
+        if word(table, MEANS) != 0:
+            follow(k, word(table, MEANS), word(table, SUMS), stays)
+            follow(k, word(table, VARIANCES), word(table, SUMS) + k * SIZE, stays)
         for i in range(n):
             place = i * k * size
             normalize(
@@ -192,7 +205,7 @@ def build(dtype_name: str) -> str:
     @kernel
     def run(words: int, args: int, count: int, table: int, back: bool) -> int:
         """Return True as a new reference, None if an argument is not in the kernels' form."""
-        if not read_words(words, args, count, table):
+        if count != (BACKWARD if back else FORWARD) or not read_words(words, args, count, table):
             return not_taken(words)
         k = word(table, WIDTH)
         part = workspace(4 * k * SIZE + 64)
@@ -211,11 +224,11 @@ def build(dtype_name: str) -> str:
 
     def batch_norm_forward(self: int, args: int, count: int) -> int:
         table = address_of(scratch(FORWARD, types.intp))
-        return run(data(self), args, FORWARD, table, False)
+        return run(data(self), args, count, table, False)
 
     def batch_norm_backward(self: int, args: int, count: int) -> int:
         table = address_of(scratch(BACKWARD, types.intp))
-        return run(data(self), args, BACKWARD, table, True)
+        return run(data(self), args, count, table, True)
 
     functions: dict[str, Any] = {
         "batch_norm_forward": batch_norm_forward,
