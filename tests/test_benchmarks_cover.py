@@ -73,6 +73,16 @@ def test_small_parameters_of_every_implementation_run():
         common.layer_call("loops", "relu", "float32", "512x1024x1024", "forward")
 
 
+def test_more_layers_compute_the_same_numbers():
+    more = importlib.import_module("benchmarks.more_layers")
+    for layer in more.LAYERS:
+        ours, numpys = (
+            more.call_of(name, layer, "float64", "5x3")() for name in more.COMPILED_AND_NUMPY
+        )
+        for one, other in zip(ours, numpys, strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-14, err_msg=layer)
+
+
 def test_ratio_is_that_of_the_times():
     common = importlib.import_module("benchmarks.common")
     work = list(range(20_000))
@@ -152,10 +162,11 @@ def test_scripts_steps_agree_with_those_by_hand():
     assert len(set(names)) == len(names) >= 18
 
 
-def test_scripts_that_do_not_agree_are_told_apart():
+@pytest.mark.parametrize(("name", "wrong"), [("b2", 1e-6), ("b2", np.nan), ("W1", np.nan)])
+def test_scripts_that_do_not_agree_are_told_apart(name, wrong):
     script = importlib.import_module("benchmarks.scripts.columns").OneSample()
     run = script.ours()
-    run.params()["b2"][3] += 1e-6
+    run.params()[name][3] += wrong
     assert not script.agrees(run)
 
 
