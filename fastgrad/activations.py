@@ -41,6 +41,7 @@ from numpy.typing import ArrayLike
 
 from fastgrad.arguments import (
     SETTINGS,
+    check_definition,
     check_from_output,
     check_settings,
     name_with,
@@ -704,14 +705,8 @@ def define_activation(
     >>> fg.dense([[2.0]], [[1.0]], activation="cube")
     array([[8.]])
     """
-    if not isinstance(name, str):
-        raise TypeError(f"define_activation: name is a {type(name).__name__}: give a str")
-    if not name.isidentifier() or name in BUILT_IN:
-        reason = "is built in" if name in BUILT_IN else "is not an identifier"
-        raise ValueError(f"define_activation: the name {name!r} {reason}: choose another")
-    for label, function in (("forward", forward), ("derivative", derivative)):
-        if not callable(function):
-            raise TypeError(f"define_activation: {label} is not callable")
+    functions = {"forward": forward, "derivative": derivative}
+    check_definition("define_activation", name, BUILT_IN, functions)
     activation = DefinedActivation(name, forward, derivative)
     activation.record("float64")  # compile now: a mistake shows here, not in the first layer
     found = disagreement(*(activation.address(f, "float64") for f in ("forward", "backward_z")))

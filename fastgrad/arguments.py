@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from numbers import Real
 from typing import Any, NamedTuple, NoReturn
 
@@ -175,6 +175,20 @@ def check_activation(function: str, activation: Any, known: Iterable[str]) -> No
             f"{function}: activation is a {type(activation).__name__}: give None, a name, an "
             "fg.Activation or a callable"
         )
+
+
+def check_definition(
+    function: str, name: Any, built_in: Collection[str], functions: dict[str, Any]
+) -> None:
+    """Raise unless `name` is a new name for what a user defines, of callable `functions`."""
+    if not isinstance(name, str):
+        raise TypeError(f"{function}: name is a {type(name).__name__}: give a str")
+    if not name.isidentifier() or name in built_in:
+        reason = "is built in" if name in built_in else "is not an identifier"
+        raise ValueError(f"{function}: the name {name!r} {reason}: choose another")
+    for label, given in functions.items():
+        if not callable(given):
+            raise TypeError(f"{function}: {label} is not callable")
 
 
 class LeakyReluSettings(NamedTuple):

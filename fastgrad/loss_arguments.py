@@ -10,9 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastgrad.arguments import LAYOUTS, REDUCTIONS, check_choice, check_same_shape
+from fastgrad.arguments import LAYOUTS, REDUCTIONS, check_choice, check_number, check_same_shape
 from fastgrad.arrays import Array, Dtypes, as_array, promoted
 from fastgrad.kernels.flags import TARGET_SLACK
+from fastgrad.results import check_out
+
+WITH_NONE = (*REDUCTIONS, "none")  # also the terms, not their sum
+HUBER_DELTA = HINGE_MARGIN = 1.0  # unless given
 
 
 class LossArguments(NamedTuple):
@@ -27,7 +31,12 @@ class LossArguments(NamedTuple):
     @property
     def samples(self) -> int:
         """The number of samples."""
-        return math.prod(_per_sample(self.pred, self.columns))
+        return math.prod(self.each)
+
+    @property
+    def each(self) -> tuple[int, ...]:
+        """The shape of what has one entry per sample."""
+        return _per_sample(self.pred, self.columns)
 
     @property
     def dtypes(self) -> Dtypes:
@@ -53,6 +62,37 @@ class LossArguments(NamedTuple):
         return np.broadcast_to(weights, self.pred.shape)
 
 
+def is_none(reduction: Any) -> bool:
+    """Return whether the terms are asked for; an array would compare element by element."""
+    return isinstance(reduction, str) and reduction == "none"
+
+
+def detailed_arguments(
+    loss: Any,
+    caller: str,
+    pred: Any,
+    target: Any,
+    reduction: str,
+    samples: str,
+    weights: Any,
+    out: Array | None,
+    allowed: tuple[str, ...],
+) -> LossArguments:
+    """Return `loss_arguments` of a loss, fastgrad's or a twin's, with `out` and the values checked.
+
+    Targets that must be probabilities may be anything where their weight is 0.
+    """
+    rowwise = loss.rowwise
+    given = loss_arguments(caller, pred, target, reduction, samples, rowwise, weights, allowed)
+    if out is not None:
+        others = {**given.inputs, "weights": given.weights}
+        check_out(caller, "out", out, given.pred.shape, given.dtypes.result, others)
+    if loss.probabilities and given.target is not None and not given.classes:
+        counts = None if given.weights is None else given.over(given.weights != 0)
+        check_probabilities(caller, loss.name, given.target, counts)
+    return given
+
+
 def loss_arguments(
     caller: str,
     pred: Any,
@@ -69,7 +109,7 @@ def loss_arguments(
     reductions to choose from.
     """
     name = "y" if target is None else "pred"
-    if allowed is REDUCTIONS and isinstance(reduction, str) and reduction == "none":
+    if allowed is REDUCTIONS and is_none(reduction):
         *most, last = map(repr, REDUCTIONS)
         raise ValueError(
             f"{caller}: reduction is 'none': a gradient is one of a single number: choose from "
@@ -160,6 +200,14 @@ def classes_that_count(classes: Array, weights: Array | None) -> Array:
 def _per_sample(pred: Array, columns: bool) -> tuple[int, ...]:
     """Return the shape of what has one entry per sample."""
     return pred.shape[1:] if columns else pred.shape[:-1]
+
+
+def check_delta(caller: str, delta: Any) -> float:
+    """Return Huber's delta as a float, or raise unless it is greater than 0."""
+    number = check_number(caller, "delta", delta)
+    if not number > 0:
+        raise ValueError(f"{caller}: delta is {delta!r}: it must be greater than 0")
+    return number
 
 
 def check_target_given(caller: str, target: Any) -> None:

@@ -1858,8 +1858,8 @@ _NETWORKS = [
     ),
     Fault(
         "loss-reduced", "losses/loss.py",
-        'count = samples if reduction == "samples" or self.rowwise else elements',
-        "count = samples",
+        'return samples if reduction == "samples" or self.rowwise else elements',
+        "return samples",
         "the mean over elements is one over samples",
     ),
     Fault(

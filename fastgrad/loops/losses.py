@@ -16,15 +16,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import REDUCTIONS, check_limit, check_number
+from fastgrad.arguments import REDUCTIONS, check_limit
 from fastgrad.arrays import FLOAT64, Array, deliver
-from fastgrad.loss_arguments import check_probabilities, check_target_given, loss_arguments
-from fastgrad.results import check_out
+from fastgrad.loss_arguments import (
+    HINGE_MARGIN,
+    HUBER_DELTA,
+    WITH_NONE,
+    check_delta,
+    check_target_given,
+    detailed_arguments,
+    is_none,
+)
 
 from . import formulas
 from .lists import Row, feature_axis, from_rows, to_rows
 
-HUBER_DELTA = HINGE_MARGIN = 1.0
 Term = Callable[[float, float], float]  # (pred, target) -> a number
 
 
@@ -52,15 +58,12 @@ class _Loss:
         want_grad: bool = True,
     ) -> tuple[Any, Array]:
         """Add up the terms of all samples, and scale them and their slopes."""
-        apart = isinstance(reduction, str) and reduction == "none" and not want_grad
-        allowed = (*REDUCTIONS, "none") if apart else REDUCTIONS
-        given = loss_arguments(
-            caller, pred, target, reduction, samples, self.rowwise, weights, allowed
+        allowed = WITH_NONE if is_none(reduction) and not want_grad else REDUCTIONS
+        given = detailed_arguments(
+            self, caller, pred, target, reduction, samples, weights, out, allowed
         )
         pred, dtype, axis = given.pred, given.dtypes.result, feature_axis(samples)
         weights = given.weights
-        if out is not None:
-            check_out(caller, "out", out, pred.shape, dtype, {**given.inputs, "weights": weights})
         pred_rows = to_rows(pred, axis)
         if given.target is None:
             target_rows: list[Row] = [[] for _ in pred_rows]
@@ -68,9 +71,6 @@ class _Loss:
             labels = given.target.reshape(-1).tolist()
             target_rows = [_one_hot(int(label), pred.shape[axis]) for label in labels]
         else:
-            if self.probabilities:
-                counts = None if weights is None else given.over(weights != 0)
-                check_probabilities(caller, self.name, given.target, counts)
             target_rows = to_rows(given.target, axis)
         if weights is None:
             weight_rows = [[1.0] * (1 if self.rowwise else len(row)) for row in pred_rows]
@@ -96,8 +96,7 @@ class _Loss:
         if reduction == "none":
             if not self.rowwise:
                 return from_rows(all_terms, pred.shape, FLOAT64, axis), pred
-            shape = pred.shape[1:] if given.columns else pred.shape[:-1]
-            return np.array([terms[0] for terms in all_terms]).reshape(shape), pred
+            return np.array([terms[0] for terms in all_terms]).reshape(given.each), pred
         count = {"mean": weights_total, "sum": 1.0, "samples": len(pred_rows)}[reduction]
         if not count:  # the mean of nothing is NaN
             count = math.nan
@@ -301,10 +300,7 @@ class Huber(Loss):
 
     def with_(self, *, delta: float) -> Huber:
         """Return this loss with another `delta`, greater than 0."""
-        number = check_number(f"{self.name}.with_", "delta", delta)
-        if not number > 0:
-            raise ValueError(f"{self.name}.with_: delta is {delta!r}: it must be greater than 0")
-        return Huber(number)
+        return Huber(check_delta(f"{self.name}.with_", delta))
 
     def __call__(
         self,

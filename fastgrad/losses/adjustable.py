@@ -10,10 +10,15 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import check_limit, check_number
+from fastgrad.arguments import check_limit
 from fastgrad.arrays import Array
 from fastgrad.kernels.flags import WANT_GRAD
-from fastgrad.loss_arguments import check_target_given
+from fastgrad.loss_arguments import (
+    HINGE_MARGIN,
+    HUBER_DELTA,
+    check_delta,
+    check_target_given,
+)
 from fastgrad.losses.loss import LOSSES, Loss
 
 
@@ -107,7 +112,7 @@ class Huber(Loss):
     (2.5, 4.0)
     """
 
-    setting = 1.0
+    setting = HUBER_DELTA
 
     def with_(self, *, delta: float) -> Loss:
         """Return this loss with another `delta`, also for `MLP`.
@@ -135,9 +140,7 @@ class Huber(Loss):
         >>> half_of_mse.value_and_grad([[3.0, 1.0]], [[0.0, 0.0]])
         (2.5, array([[1.5, 0.5]]))
         """
-        number = check_number(f"{self.name}.with_", "delta", delta)
-        if not number > 0:
-            raise ValueError(f"{self.name}.with_: delta is {delta!r}: it must be greater than 0")
+        number = check_delta(f"{self.name}.with_", delta)
         if number == self.setting:
             return self
         formula = "d**2 / 2 if |d| <= delta else delta * (|d| - delta / 2), d = pred - target"
@@ -198,7 +201,7 @@ class Hinge(Loss):
     (2.9, 2.4)
     """
 
-    setting = 1.0
+    setting = HINGE_MARGIN
 
     def with_(self, *, margin: float) -> Loss:
         """Return this loss with another `margin`, also for `MLP`.

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastgrad.arguments import check_definition
 from fastgrad.arrays import Array
 from fastgrad.kernels.elementwise.derivative_check import Disagreement, disagreement_of
 from fastgrad.losses.detailed import detailed
@@ -146,14 +147,9 @@ def define_loss(
     (0.9, 0.1)
     >>> net = fg.MLP((1, 8, 1), ("tanh", None), "pinball")
     """
-    if not isinstance(name, str):
-        raise TypeError(f"define_loss: name is a {type(name).__name__}: give a str")
-    if not name.isidentifier() or name in BUILT_IN:
-        reason = "is built in" if name in BUILT_IN else "is not an identifier"
-        raise ValueError(f"define_loss: the name {name!r} {reason}: choose another")
-    for label, function in (("value", value), ("derivative", derivative)):
-        if not callable(function):
-            raise TypeError(f"define_loss: {label} is not callable")
+    functions = {"value": value, "derivative": derivative}
+    check_definition("define_loss", name, BUILT_IN, functions)
+    for label, function in functions.items():
         if isinstance(function, functools.partial):
             raise TypeError(
                 f"define_loss: {label} is a functools.partial: write lambda pred, target: ..."

@@ -15,10 +15,7 @@ import numpy as np
 from fastgrad.arguments import REDUCTIONS
 from fastgrad.arrays import FLOAT64, INT64, Array, as_native, deliver
 from fastgrad.kernels.elementwise import loss_table as at
-from fastgrad.loss_arguments import loss_arguments
-from fastgrad.results import check_out
-
-NONE = (*REDUCTIONS, "none")
+from fastgrad.loss_arguments import WITH_NONE, detailed_arguments
 
 
 class Detailed(NamedTuple):
@@ -47,15 +44,12 @@ def detailed(
 
     With ``reduction="none"`` the result has the terms, not their sum.
     """
-    caller, allowed = loss.name + method, REDUCTIONS if grad else NONE
-    given = loss_arguments(caller, pred, target, reduction, samples, loss.rowwise, weights, allowed)
+    caller, allowed = loss.name + method, REDUCTIONS if grad else WITH_NONE
+    given = detailed_arguments(
+        loss, caller, pred, target, reduction, samples, weights, out, allowed
+    )
     pred, target, classes, columns, weights = given
     work, dtype = given.dtypes
-    if out is not None:
-        check_out(caller, "out", out, pred.shape, dtype, {**given.inputs, "weights": weights})
-    if target is not None and not classes and loss.probabilities:
-        counts = None if weights is None else given.over(weights != 0)
-        loss.check_target(caller, target, counts)
     rows = _rows(pred, work, columns)
     m, n = rows.shape
     each = rows if not loss.rowwise else rows[:, 0] if n else np.empty(m)
@@ -65,7 +59,9 @@ def detailed(
     if weights is not None:  # in the order of rows, so that their sum has the same bits
         flat = weights.ndim < pred.ndim or loss.rowwise
         weights = weights.reshape(-1) if flat else _rows(weights, FLOAT64, columns)
-    by = divisor(loss, reduction, rows, weights)
+    by = float(loss._divisor(reduction, m, rows.size))
+    if weights is not None and reduction == "mean":
+        by = sum_of(weights) * (n if weights.ndim == 1 and not loss.rowwise else 1)
     total = 0.0
     if rows.size:
         goal = None
@@ -81,8 +77,7 @@ def detailed(
         return a.T if columns else a.reshape(pred.shape)
 
     if terms is not None:
-        shape = pred.shape[1:] if columns else pred.shape[:-1]
-        terms = terms.reshape(shape) if loss.rowwise else like_pred(terms)
+        terms = terms.reshape(given.each) if loss.rowwise else like_pred(terms)
     if slope is not None:
         slope = deliver(like_pred(slope), dtype, out)  # type: ignore[arg-type]
     if shares is not None:
@@ -93,27 +88,28 @@ def detailed(
     return Detailed(value, slope, terms, shares)
 
 
-def divisor(loss: Any, reduction: str, rows: Array, weights: Array | None) -> float:
-    """Return what the sum of the terms is divided by; 0 for the mean of nothing."""
-    samples, terms = rows.shape[0], 1 if loss.rowwise else rows.shape[1]
-    if reduction in ("sum", "none"):
-        return 1.0
-    if reduction == "samples":
-        return float(samples)
-    if weights is None:
-        return float(samples * terms)
-    return sums(weights) * (terms if weights.ndim == 1 else 1)
-
-
-def sums(weights: Array) -> float:
+def sum_of(weights: Array) -> float:
     """Return the sum of contiguous float64 weights, in the order of a network's batches."""
+    return float(sums(weights, 1, weights.size)[0]) if weights.size else 0.0
+
+
+def sums(
+    weights: Array, each: int, batch: int, passes: int = 1, order: Array | None = None
+) -> Array:
+    """Return the sum of the weights of each batch of each pass (`kernels.elementwise.weights`).
+
+    Of contiguous float64 weights, `each` of them one sample's; `order` as the kernel has it.
+    """
     from fastgrad.kernels.calls.entry import plain_function
 
-    out = np.zeros(1)
-    if weights.size:
-        add = plain_function("weights", "weight_sums", "float64", words=7)
-        add(weights.ctypes.data, 1, 0, weights.size, weights.size, 1, out.ctypes.data)
-    return float(out[0])
+    add = plain_function("weights", "weight_sums", "float64", words=7)
+    count = weights.size // each
+    out = np.empty(passes * -(-count // batch))
+    add(
+        weights.ctypes.data, each, 0 if order is None else order.ctypes.data, count,
+        batch, passes, out.ctypes.data,
+    )  # fmt: skip
+    return out
 
 
 def run(

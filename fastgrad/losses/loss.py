@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from fastgrad.arrays import Array
 from fastgrad.calls import CODES, COLUMNS_IF, NOT_TAKEN, VALUE, VALUE_AND_GRAD
 from fastgrad.kernels.flags import PER_SAMPLE, PROBABILITIES, UNCHECKED, WANT_GRAD
-from fastgrad.loss_arguments import check_probabilities, check_target_given
+from fastgrad.loss_arguments import check_probabilities, check_target_given, is_none
 from fastgrad.losses.detailed import detailed
 
 LOSSES: dict[str, Loss | ArrayLoss] = {}  # the table: `fastgrad.losses` fills it
@@ -83,16 +83,20 @@ class _Loss:
         self._direct[dtype] = found
         return found
 
-    def check_target(self, caller: str, target: Array, counts: Array | None = None) -> None:
-        """Raise if a target, of the terms that count, must hold probabilities and does not."""
+    def check_target(self, caller: str, target: Array) -> None:
+        """Raise if a target must hold probabilities and does not."""
         if self.probabilities:
-            check_probabilities(caller, self.name, target, counts)
+            check_probabilities(caller, self.name, target)
+
+    def _divisor(self, reduction: str, samples: int, elements: int) -> int:
+        """Return what the sum of the terms is divided by (`kernels.elementwise.loss.divisor`)."""
+        if reduction in ("sum", "none"):
+            return 1
+        return samples if reduction == "samples" or self.rowwise else elements
 
     def _reduced(self, terms: float, reduction: str, samples: int, elements: int) -> float:
-        """Return the loss, given the sum of its terms (`kernels.elementwise.loss.divisor`)."""
-        if reduction == "sum":
-            return terms
-        count = samples if reduction == "samples" or self.rowwise else elements
+        """Return the loss, given the sum of its terms."""
+        count = self._divisor(reduction, samples, elements)
         return terms / count if count else math.nan  # the mean of nothing
 
     def _directly(
@@ -120,11 +124,6 @@ class _Loss:
         method = ".value_and_grad"
         made = detailed(self, method, pred, target, reduction, samples, weights, out=out, grad=True)
         return made[:2]  # type: ignore[return-value]
-
-
-def _is_none(reduction: Any) -> bool:
-    """Return whether the terms are asked for; an array would compare element by element."""
-    return isinstance(reduction, str) and reduction == "none"
 
 
 class Loss(_Loss):
@@ -216,7 +215,7 @@ class Loss(_Loss):
         value: float | None = self._directly(pred, target, reduction, samples, None, 0)
         if value is not None:
             return value
-        if _is_none(reduction):
+        if is_none(reduction):
             return self._in_detail(pred, target, reduction, samples, weights)  # type: ignore[no-any-return]
         return VALUE.complete(None, (pred, target), (None,), (self, reduction, samples, pred))  # type: ignore[no-any-return]
 
@@ -429,7 +428,7 @@ class ArrayLoss(_Loss):
         value: float | None = self._directly(y, None, reduction, samples, None, 0)
         if value is not None:
             return value
-        if _is_none(reduction):
+        if is_none(reduction):
             return self._in_detail(y, None, reduction, samples, weights)  # type: ignore[no-any-return]
         return VALUE.complete(None, (y, None), (None,), (self, reduction, samples, y))  # type: ignore[no-any-return]
 

@@ -28,7 +28,7 @@ from fastgrad.kernels.flags import SUM
 from fastgrad.kernels.network import plan_table as at
 from fastgrad.layers.dense_arguments import x_argument
 from fastgrad.layers.sparse_arguments import SparseParts
-from fastgrad.losses.detailed import sums
+from fastgrad.losses.detailed import sum_of
 from fastgrad.networks.job import WINDOW, Job
 from fastgrad.networks.plan import Network
 from fastgrad.networks.shared.fit_arguments import check_draw
@@ -159,7 +159,7 @@ class Passes:
         # One comparison, which NaN fails; an infinite one makes the sum infinite.
         if not weights.min() > 0 or (out is not None and np.may_share_memory(out, weights)):
             return None
-        total = network.terms_of_sample * sums(weights)
+        total = network.terms_of_sample * sum_of(weights)
         if not total < np.inf:
             return None
         words = network.weighted_plan().words

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from fastgrad.arrays import Array
+from fastgrad.losses.detailed import sums
 from fastgrad.networks.plan import Network
 
 
@@ -31,14 +30,5 @@ class Weighing:
         return self.divisors.ctypes.data
 
     def _sums(self, passes: int, batch: int, order: Array | None) -> Array:
-        from fastgrad.kernels.calls.entry import plain_function
-
-        add = plain_function("weights", "weight_sums", "float64", words=7)
-        count, each = len(self.weights), self.weights.size // len(self.weights)
-        sums = np.empty(passes * -(-count // batch))
-        add(
-            self.weights.ctypes.data, each, 0 if order is None else order.ctypes.data, count,
-            batch, passes, sums.ctypes.data,
-        )  # fmt: skip
-        sums *= self.terms
-        return sums
+        each = self.weights.size // len(self.weights)
+        return sums(self.weights, each, batch, passes, order) * self.terms

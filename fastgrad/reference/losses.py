@@ -26,15 +26,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastgrad.arguments import REDUCTIONS, check_limit, check_number
+from fastgrad.arguments import REDUCTIONS, check_limit
 from fastgrad.arrays import Array, deliver, promoted
-from fastgrad.loss_arguments import check_probabilities, check_target_given, loss_arguments
-from fastgrad.results import check_out
+from fastgrad.loss_arguments import (
+    HINGE_MARGIN,
+    HUBER_DELTA,
+    WITH_NONE,
+    check_delta,
+    check_target_given,
+    detailed_arguments,
+    is_none,
+)
 
 from . import activations, formulas
 from .dense import as_rows
-
-HUBER_DELTA = HINGE_MARGIN = 1.0
 
 
 class _Loss:
@@ -61,18 +66,12 @@ class _Loss:
         want_grad: bool = True,
     ) -> tuple[Any, Array]:
         """Return the loss (or its terms) and its gradient, which is valid only if asked for."""
-        apart = isinstance(reduction, str) and reduction == "none" and not want_grad
-        allowed = (*REDUCTIONS, "none") if apart else REDUCTIONS
-        given = loss_arguments(
-            caller, pred, target, reduction, samples, self.rowwise, weights, allowed
+        allowed = WITH_NONE if is_none(reduction) and not want_grad else REDUCTIONS
+        given = detailed_arguments(
+            self, caller, pred, target, reduction, samples, weights, out, allowed
         )
         pred, target, classes, _, weights = given
         work, dtype = given.dtypes
-        if out is not None:
-            check_out(caller, "out", out, pred.shape, dtype, {**given.inputs, "weights": weights})
-        if self.probabilities and not classes:
-            counts = None if weights is None else given.over(weights != 0)
-            check_probabilities(caller, self.name, target, counts)
         if pred.dtype is not work:
             pred = pred.astype(work)
         if target is not None and target.dtype is not work and not classes:
@@ -85,8 +84,7 @@ class _Loss:
                 over = weights.reshape(-1) if self.rowwise else given.over(weights)
                 terms = np.where(over == 0, 0.0, terms * over)
             if reduction == "none":
-                each = pred.shape[1:] if given.columns else pred.shape[:-1]
-                return terms.reshape(each) if self.rowwise else terms, slope
+                return terms.reshape(given.each) if self.rowwise else terms, slope
             if reduction == "sum":
                 count = 1.0
             elif reduction == "mean" and weights is not None:
@@ -216,10 +214,7 @@ class Huber(Loss):
 
     def with_(self, *, delta: float) -> Huber:
         """Return this loss with another `delta`, greater than 0."""
-        number = check_number(f"{self.name}.with_", "delta", delta)
-        if not number > 0:
-            raise ValueError(f"{self.name}.with_: delta is {delta!r}: it must be greater than 0")
-        return Huber(number)
+        return Huber(check_delta(f"{self.name}.with_", delta))
 
     def __call__(
         self,

@@ -68,10 +68,10 @@ def hinge(dtype_name: str) -> Any:
         if label >= n:
             return not_a_number
         first_class, end = (label, label + 1) if label >= 0 else (0, n)
-        total = zero
+        total, above = zero, zero
         for c in range(first_class, end):
             if label >= 0:
-                total = of_class(z, c, n, margin)[0]
+                total, above = of_class(z, c, n, margin)
             elif t[c] != 0:
                 total += wide(t[c]) * of_class(z, c, n, margin)[0]
         if grad == 0:
@@ -88,7 +88,8 @@ def hinge(dtype_name: str) -> Any:
                     for i in range(count):
                         slopes[i] += share if values[i] > zero else values[i]
                     if j <= c < j + count:
-                        slopes[c - j] -= share * of_class(z, c, n, margin)[1]
+                        near = above if label >= 0 else of_class(z, c, n, margin)[1]
+                        slopes[c - j] -= share * near
             for i in range(count):
                 out[j + i] = dtype(slopes[i] * scale)
         return total
