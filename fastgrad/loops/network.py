@@ -18,7 +18,8 @@ from .activations import Activation, FromCallable, resolve
 from .dense import dense_backward, dense_forward
 from .dropout import dropout_backward, dropout_forward
 from .layer_norm import layer_norm_backward, layer_norm_forward
-from .losses import LOSSES, ArrayLoss
+from .loss import ArrayLoss
+from .losses import LOSSES
 from .optimizers import Adam, Optimizer, clip_norm
 
 __all__ = ["MLP", "LayerParams", "NormParams"]

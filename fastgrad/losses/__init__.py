@@ -28,8 +28,9 @@ Most tests follow from the row, and ``tests/test_architecture.py``, ``tests/test
 from __future__ import annotations
 
 from fastgrad.losses.adjustable import AdjustedLoss, Hinge, Huber
+from fastgrad.losses.array_loss import ArrayLoss
 from fastgrad.losses.define import BUILT_IN, define_loss
-from fastgrad.losses.loss import LOSSES, ArrayLoss, LogitLoss, Loss, _lookup
+from fastgrad.losses.loss import LOSSES, LogitLoss, Loss, _lookup
 
 __all__ = [
     "BUILT_IN",

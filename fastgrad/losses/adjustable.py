@@ -1,7 +1,8 @@
 """Losses with a setting: huber's delta, hinge's margin.
 
 The value of the table's row has the plain kernels. Another one is a number that the detailed kernel
-reads: nothing is compiled for it.
+reads: nothing is compiled for it. The methods of the rows begin with the first step of `Loss`'s
+own, since one more call of a method would add 0.1 us to 0.3.
 """
 
 from __future__ import annotations
