@@ -43,10 +43,10 @@ from fastgrad.arguments import (
     SETTINGS,
     check_definition,
     check_from_output,
-    check_settings,
     name_with,
     named_settings,
     refuse_derivative,
+    with_settings,
 )
 from fastgrad.arrays import Array
 from fastgrad.calls import (
@@ -198,12 +198,8 @@ class Activation:
         (array([-0.5,  2. ]), array([0.25, 1.  ]))
         >>> net = fg.MLP((4, 8, 1), (leaky, None), "mse")
         """
-        family, _ = named_settings(self)
-        chosen = check_settings(family or self.name, self.settings, settings)
-        if chosen == SETTINGS[family]:
-            return ACTIVATIONS[family]
-        made = _SET[family].get(chosen)
-        return made or _SET[family].setdefault(chosen, SetActivation(family, chosen))
+        own: Activation = with_settings(self, settings, ACTIVATIONS, _SET, SetActivation)
+        return own
 
     # -- compiled kernels -----------------------------------------------------------------
     def address(self, function: str, dtype: str) -> int:

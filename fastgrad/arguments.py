@@ -265,6 +265,22 @@ def named_settings(activation: Any) -> tuple[str, Any]:
     return "", ()
 
 
+def with_settings(
+    activation: Any,
+    given: dict[str, Any],
+    table: dict[str, Any],
+    made: dict[str, dict[Any, Any]],
+    make: Callable[[str, Any], Any],
+) -> Any:
+    """Return an activation with other settings: the table's, one of those made, or a new one."""
+    family, _ = named_settings(activation)
+    chosen = check_settings(family or activation.name, activation.settings, given)
+    if chosen == SETTINGS[family]:
+        return table[family]
+    found = made[family].get(chosen)
+    return found or made[family].setdefault(chosen, make(family, chosen))
+
+
 def evaluated(
     function: str, callable_: Callable[[Array], Any], z: Array, dtype: np.dtype[Any]
 ) -> Array:

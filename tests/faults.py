@@ -653,8 +653,8 @@ _KERNELS = [
         "two slopes share their code",
     ),
     Fault(
-        "set-alike", "activations.py",
-        "made = _SET[family].get(chosen)", "made = _SET['elu'].get(chosen)",
+        "set-alike", "arguments.py",
+        "found = made[family].get(chosen)", "found = made['elu'].get(chosen)",
         "leaky_relu and elu with the same number are one",
     ),
     Fault(

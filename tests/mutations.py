@@ -130,6 +130,7 @@ LIKELY = {
     ),
     "activations.py": (
         "test_redefined.py",
+        "test_activation_settings.py",
         "test_activations.py",
         "test_softmax.py",
         "test_own_activations.py",
@@ -138,7 +139,13 @@ LIKELY = {
         *_ERRORS,
     ),
     "calls.py": ("test_conversions.py", "test_large.py", *_LOSS, *_ACTIVATION, *_DENSE),
-    "arguments.py": (*_ERRORS, *_DENSE, *_LOSS, "test_own_activations.py"),
+    "arguments.py": (
+        *_ERRORS,
+        *_DENSE,
+        *_LOSS,
+        "test_own_activations.py",
+        "test_activation_settings.py",
+    ),
     "arrays.py": (*_ERRORS, *_DENSE, "test_own_activations.py"),
     "results.py": (*_ERRORS, *_DENSE),
     "layers/recurrent_arguments.py": ("test_recurrent.py",),

@@ -24,12 +24,12 @@ from fastgrad.arguments import (
     check_activation,
     check_axis,
     check_from_output,
-    check_settings,
     elementwise_arguments,
     evaluated,
     name_with,
     named_settings,
     refuse_derivative,
+    with_settings,
 )
 from fastgrad.arrays import Array, common_dtypes, deliver
 from fastgrad.results import check_out
@@ -95,12 +95,8 @@ class Activation:
 
     def with_(self, **settings: float) -> Activation:
         """Return this activation with another setting: leaky_relu's slope, or elu's alpha."""
-        family, _ = named_settings(self)
-        chosen = check_settings(family or self.name, self.settings, settings)
-        if chosen == SETTINGS[family]:
-            return ACTIVATIONS[family]
-        made = _SET[family].get(chosen)
-        return made or _SET[family].setdefault(chosen, _made(family, chosen))
+        own: Activation = with_settings(self, settings, ACTIVATIONS, _SET, _made)
+        return own
 
     def __call__(self, z: ArrayLike, *, out: Array | None = None) -> Array:
         """Return ``act(z)``, elementwise, in ``out`` if given."""
