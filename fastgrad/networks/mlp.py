@@ -63,7 +63,8 @@ class MLP(OpenedMLP):
     l1, l2 : float
         Penalties on large weights: ``l1 * sum(abs(w)) + l2 / 2 * sum(w**2)`` over all layers' w,
         never biases, gains and shifts, is added to the loss, its gradient ``l1 * sign(w) + l2 * w``
-        to that of w. Where w is 0, l1 has the gradient 0.
+        to that of w. Where w is 0, l1 has the gradient 0. They are part of `value_and_grad` and
+        `fit`, but not of `backward`, which goes back from any gradient of the output.
     dropout : float or sequence of float
         Rate at which `fit` sets outputs of hidden layers to 0, after their activation, and divides
         the others by ``1 - rate``; or one rate per hidden layer. From 0 to below 1. The elements
@@ -376,7 +377,8 @@ class MLP(OpenedMLP):
         Returns
         -------
         FitResult
-            ``params`` and ``losses``: per epoch, the loss over its samples, each with the
+            ``params``, the flat vector whatever the form of `params` (`named` and `layers` give
+            its arrays), and ``losses``: per epoch, the loss over its samples, each with the
             parameters when it was used, and the mean over the samples of the penalties `l1` and
             `l2` of these parameters. ``stopped`` says what ended training early; with
             `validation` there are ``validation_losses`` and ``best_epoch``.

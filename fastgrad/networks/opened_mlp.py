@@ -105,7 +105,7 @@ class OpenedMLP(BaseMLP):
             ``params``: the flat vector, or in the form in which `forward` got the parameters; of
             the network's dtype, or float64 if they were. ``x``: like x, float64 if that was. Summed
             in the order of `value_and_grad`: the gradient of the network's own loss gives the same
-            bits.
+            bits, except that the penalties `l1` and `l2` are left out.
 
         Raises
         ------
