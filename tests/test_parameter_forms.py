@@ -231,6 +231,10 @@ MISTAKES: dict[str, tuple[Callable[[Any, dict[str, Any]], Any], type[Exception],
         lambda net, p: {**p, "W1": p["W1"].T}, ValueError,
         "params['W1'] has shape (4, 3): it needs (3, 4)",
     ),
+    "transposed and copied": (
+        lambda net, p: {**p, "W1": p["W1"].T.copy()}, ValueError,
+        "params['W1'] has shape (4, 3): it needs (3, 4)",
+    ),
     "complex": (
         lambda net, p: {**p, "b2": 1j * p["b2"]}, TypeError,
         "params['b2'] has dtype complex128: give float32, float64, float16, an integer type or "
@@ -346,6 +350,7 @@ def test_a_known_form_is_still_looked_at(form: str, dtype: str, samples: str) ->
         {key: memoryview(array) for key, array in views.items()},
         net.layers(np.concatenate([params, other])[net.size :]),
         {**net.named(params), **{key: views[key] for key in ("W1", "b1")}},
+        {**views, "gain1": views["shift1"], "shift1": views["gain1"]},
     ]
     for changed in changes:
         flat = net.pack(
@@ -388,12 +393,12 @@ def test_a_known_form_of_one_vector_is_that_vector(form: str) -> None:
 def test_mistakes_in_a_known_form(mistake: str) -> None:
     change, kind, text = MISTAKES[mistake]
     net, params, x, target = problem()
-    known(net, owned(net, params), x, target)
-    given = change(net, owned(net, params))
-    with pytest.raises(kind) as error:
-        net.value_and_grad(given, x, target)
-    assert str(error.value) == f"MLP.value_and_grad: {text}"
-    known(net, [tuple(pair) for pair in net.layers(params)], x, target)
+    given, pairs = change(net, owned(net, params)), [tuple(pair) for pair in net.layers(params)]
+    for form in (owned(net, params), pairs):
+        known(net, form, x, target)
+        with pytest.raises(kind) as error:
+            net.value_and_grad(given, x, target)
+        assert str(error.value) == f"MLP.value_and_grad: {text}"
     uneven = [(*net.layers(params)[0], net.layers(params)[1].w), (net.layers(params)[1].b,)]
     with pytest.raises(ValueError, match=r"params\[0\] is not a pair \(w, b\)"):
         net.value_and_grad(uneven, x, target)

@@ -98,10 +98,11 @@ def build(dtype_name: str) -> str:
             array, part = tuple_item(values, i), table + 8 * (at.HEADER + i * at.PART)
             if not fits(array, words, part):
                 return not_taken(words)
-            if base_of(array) != base or data(array) != start + word(part, at.START) * size:
+            if data(array) != start + word(part, at.START) * size:
                 together = False
         if together:
-            # A part of a longer vector is viewed by Python.
+            # All lie in the first one's owner, if it is the vector. A part of a longer vector is
+            # viewed by Python.
             if not native(base, words) or dimensions(base) != 1 or flags_of(base) & C_ORDER == 0:
                 return not_taken(words)
             if read_word(shape_of(base)) != word(table, at.SIZE) or data(base) != start:
