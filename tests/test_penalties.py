@@ -151,6 +151,22 @@ def test_no_samples_leave_the_penalties(package: Any) -> None:
     np.testing.assert_array_equal(grad, [np.nan, -1.0, 0.0])
 
 
+@dtypes
+@penalties
+def test_both_layouts_have_the_same_bits(l1: float, l2: float, dtype: str) -> None:
+    """The sums take the weights in the order of rows in columns, too."""
+    options: dict[str, Any] = {"sizes": (70, 90, 3), "n": 40, "dtype": dtype}
+    net, params, x, target = make(l1, l2, **options)
+    other, _, xt, target_t = make(l1, l2, samples="columns", **options)
+    transposed = other.pack([(layer.w.T, layer.b) for layer in net.layers(params)])
+    value, grad = called(net, params, x, target)
+    again, slopes = called(other, transposed, xt, target_t)
+    assert again == value
+    for a, b in zip(net.layers(grad), other.layers(slopes), strict=True):
+        assert np.array_equal(a.w, b.w.T)
+        assert np.array_equal(a.b, b.b)
+
+
 # -- twins, threads, converted arrays ------------------------------------------------------------
 
 
