@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from fastgrad.arrays import Array, as_native, deliver
 from fastgrad.kernels.flags import ADD_GRADIENT, ADD_INPUTS, WANT_GRADIENT, WANT_INPUTS
 from fastgrad.kernels.network.tape_table import WHOLE, make_places
+from fastgrad.layers.dense_arguments import output_fields_of
 from fastgrad.networks import tape_job
 from fastgrad.networks.plan import Network, WayBack
 from fastgrad.networks.shared.forms import Form, Parameters, is_formed
@@ -131,16 +132,19 @@ class Opened:
     ) -> NetworkGrads:
         """Return the gradients for the gradient of the output."""
         if self.run_backward is not None and type(tape) is Tape:
-            form, native = None, True
+            form, native, into, into_x = None, True, None, None
             if tape.given is not None:
                 params_dtype, x_dtype, form = tape.given
                 native = params_dtype is x_dtype is self.network.dtype
             try:
                 what = _WANTED[need] + _ADDING[accumulate]  # type: ignore[index]
-                into, into_x = (None, None) if out is None else out
-            except (KeyError, TypeError, ValueError):
+                if out is not None:
+                    fields = out
+                    if type(out) is not NetworkGrads:
+                        fields = output_fields_of(BACKWARD, out, NetworkGrads).values()
+                    into, into_x = fields
+            except (KeyError, TypeError):
                 what = 0
-            native = native and (out is None or type(out) is NetworkGrads)
             if what and native and tape.network == self.name:
                 if form is None:
                     made = self._backward(grad_y, tape, into, into_x, what)
