@@ -32,7 +32,7 @@ from fastgrad.losses.detailed import sum_of
 from fastgrad.networks.job import WINDOW, Job
 from fastgrad.networks.plan import Network
 from fastgrad.networks.shared.fit_arguments import check_draw
-from fastgrad.networks.shared.forms import Form, Outputs, arrays_of, flat_of, is_formed
+from fastgrad.networks.shared.forms import Form, Outputs, arrays_of, is_formed
 from fastgrad.networks.shared.samples import Samples, checked_samples, inputs_of, native_params
 from fastgrad.results import check_out, own_view
 
@@ -96,17 +96,21 @@ class Passes:
         out: Array | None,
     ) -> tuple[float, Array]:
         """Return the loss and its gradient with respect to `params`."""
-        sparse = isinstance(x, SparseParts)
-        if self.direct is None and not sparse and self.called_again("gradient"):
+        direct = None if isinstance(x, SparseParts) else self._gradient_entry()
+        if direct is not None and out is None:
+            pair = self._converted(direct, params, x, target)
+            if pair is not None:
+                return pair[0], deliver(pair[1], self.network.gradient_dtype(params), None)
+        return self._by_job(caller, params, x, target, out)
+
+    def _gradient_entry(self) -> Callable[..., Any] | None:
+        """Return the entry point of a gradient; None in the first call."""
+        if self.direct is None and self.called_again("gradient"):
             from fastgrad.kernels.calls.entry import entry
 
             self.words = self.network.plan().words
             self.direct = entry("network", "network_value_and_grad", self.dtype.name)
-        if self.direct is not None and out is None and not sparse:
-            pair = self._converted(self.direct, params, x, target)
-            if pair is not None:
-                return pair[0], deliver(pair[1], self.network.gradient_dtype(params), None)
-        return self._by_job(caller, params, x, target, out)
+        return self.direct
 
     def unusual_gradient(
         self, params: Any, x: Any, target: Any, weights: Any, out: Any, seed: Any, step: Any
@@ -131,10 +135,14 @@ class Passes:
         self, params: Any, x: Any, target: Any, weights: Any, out: Any, seed: Any, step: Any
     ) -> Any:
         """Return the same, in the form of the parameters."""
-        flat, form = flat_of(self.network, GRADIENT.function, params)
+        network = self.network
+        flat, form = network.forms.flat_of(network, GRADIENT.function, params)
+        if out is None:
+            value, grad = self.unusual_gradient(flat, x, target, weights, None, seed, step)
+            return value, network.forms.views(network, form, grad)
         inputs = arrays_of(params) | {"x": x, "target": target, "weights": weights}
-        dtype = self.network.gradient_dtype(flat)
-        outputs = Outputs(self.network, GRADIENT.function, out, form, dtype, inputs)
+        dtype = network.gradient_dtype(flat)
+        outputs = Outputs(network, GRADIENT.function, out, form, dtype, inputs)
         value, grad = self.unusual_gradient(flat, x, target, weights, outputs.flat, seed, step)
         return value, outputs.deliver(grad)
 
@@ -143,14 +151,9 @@ class Passes:
 
         A job takes 100 us to prepare, this 10.
         """
-        network = self.network
-        if self.direct is None and self.called_again("gradient"):
-            from fastgrad.kernels.calls.entry import entry
-
-            self.words = network.plan().words
-            self.direct = entry("network", "network_value_and_grad", self.dtype.name)
+        network, direct = self.network, self._gradient_entry()
         plain = type(weights) is np.ndarray and weights.dtype is FLOAT64 and weights.ndim == 1
-        if self.direct is None or not plain or type(x) is not np.ndarray or x.ndim != 2:
+        if direct is None or not plain or type(x) is not np.ndarray or x.ndim != 2:
             return None
         if weights.shape != (x.shape[1 if network.columns else 0],) or not weights.size:
             return None
@@ -170,7 +173,7 @@ class Passes:
             words[at.DIVISORS], words[at.REDUCTION] = divisors.ctypes.data, SUM
             words[at.DIVISOR] = divisors.view(INT64)[0]
         space = network.take_space()
-        pair = self.direct(params, x, target, out, words, space)
+        pair = direct(params, x, target, out, words, space)
         self.spaces.append(space)
         if pair is None:
             return None

@@ -38,10 +38,14 @@ class Form:
     keys: tuple[str, ...] | None
     shapes: tuple[tuple[int, ...], ...]
 
+    def arrays(self, network: Architecture, flat: Array) -> list[Array]:
+        """Return a flat vector's arrays, as views."""
+        parts = zip(network.parts, self.shapes, strict=True)
+        return [flat[part.elements].reshape(shape) for part, shape in parts]
+
     def views(self, network: Architecture, flat: Array) -> Any:
         """Return a flat vector's arrays in this form."""
-        parts = zip(network.parts, self.shapes, strict=True)
-        arrays = [flat[part.elements].reshape(shape) for part, shape in parts]
+        arrays = self.arrays(network, flat)
         if self.keys is not None:
             return dict(zip(self.keys, arrays, strict=True))
         return layers_of(network, arrays)
@@ -237,10 +241,7 @@ class Outputs:
 
     def parts(self, flat: Array) -> list[Array]:
         """Return the views of a flat vector that belong to the arrays."""
-        if self.form is None:
-            return [flat]
-        parts = zip(self.network.parts, self.form.shapes, strict=True)
-        return [flat[part.elements].reshape(shape) for part, shape in parts]
+        return [flat] if self.form is None else self.form.arrays(self.network, flat)
 
     def start(self) -> Array:
         """Return a flat vector of what is there: to add to."""
