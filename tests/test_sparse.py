@@ -161,6 +161,9 @@ def test_repeated_entries_are_added_in_their_order() -> None:
     data = np.array([1.0, 2.0**-30, 2.0**-53, -1.0, 3.0])
     y = fg.dense(stored([0, 5], [1, 1, 1, 1, 0], data, (1, 2)), np.array([[0.0], [1.0]]))
     assert y[0, 0] == ((1.0 + 2.0**-30) + 2.0**-53) - 1.0
+    # They are added up before the product: 3 * 1, where a chain of products gives 3 + 2**-51.
+    y = fg.dense(stored([0, 3], [0, 0, 0], [1.0, 2.0**-53, 2.0**-53], (1, 1)), np.array([[3.0]]))
+    assert y[0, 0] == 3.0
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -192,6 +195,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "start": (stored([1, 1, 2], [0, 0], TWO, (2, 3)), "x.indptr[0] is 1: it needs 0"),
     "order": (stored([0, 2, 1], [0, 1], TWO, (2, 3)), "x.indptr[2] is 1: it needs 2"),
     "end": (stored([0, 1, 9], [0, 1], TWO, (2, 3)), "x.indptr[2] is 9: x has 2 entries"),
+    "end, by one": (stored([0, 1, 3], [0, 1], TWO, (2, 3)), "x.indptr[2] is 3: x has 2 entries"),
     "indptr": (stored([0, 2], [0, 1], TWO, (2, 3)), "x.indptr has shape (2,)"),
     "lengths": (stored([0, 1, 1], [0, 1], [1.0], (2, 3)), "x.data has shape (1,)"),
     "axes": (stored([0, 1, 1], [[0]], [1.0], (2, 3)), "x.indices has shape (1, 1)"),
