@@ -101,6 +101,25 @@ def test_threads_and_pieces(count: int, piece: int, monkeypatch: pytest.MonkeyPa
         fg.set_num_threads(before)
 
 
+def test_a_block_of_few_entries_waits_for_one_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its part of each piece is ready long before, and is added after."""
+    monkeypatch.setattr(plan_table, "PIECE_BYTES", 1 << 10)
+    net = fg.MLP((5000, 9, 3), ("tanh", None), "mse")
+    params, rng = net.init(seed=0), np.random.default_rng(5)
+    full, target = (rng.standard_normal((512, k)).astype("float32") for k in (5000, 3))
+    full[256:] *= rng.random((256, 5000)) < 0.001
+    x, before = scipy.sparse.csr_array(full), fg.get_num_threads()
+    monkeypatch.setattr(threads, "SHARE_FROM", 2)
+    try:
+        fg.set_num_threads(1)
+        expected = net.value_and_grad(params, x, target)
+        fg.set_num_threads(2)
+        for _ in range(5):
+            assert_same(net.value_and_grad(params, x, target), expected)
+    finally:
+        fg.set_num_threads(before)
+
+
 @pytest.mark.parametrize("package", [reference, loops])
 def test_twins(package: Any) -> None:
     net, params, x, target = problem("classes", "float64", 12)
