@@ -451,6 +451,15 @@ def test_one_wrong_entry_of_a_large_array_is_found() -> None:
     assert "[300, 7]" in finding.evidence
 
 
+def test_a_large_array_of_which_the_loss_uses_one_entry() -> None:
+    """All the right entries that are drawn are 0, and their length divides nothing."""
+    w, given = RNG.normal(size=(100, 100)), RNG.normal(size=(100, 100))
+    given[99, 99] = 0.0
+    report = fg.diagnose(lambda p: p[99, 99] ** 2, w, given, seconds=1)
+    (finding,) = report.findings
+    assert finding.kind == "unknown" and "All the right ones looked at are 0." in finding.evidence
+
+
 def test_the_draw_is_seeded() -> None:
     f, params, right = large("float64", "tanh", 4)
     first, again, other = (
