@@ -231,6 +231,23 @@ def test_gradients_that_add_up(begin: float) -> None:
     assert [a.verdict for a in report.arrays] == ["wrong", "ok"]
 
 
+def test_what_all_gradients_do_is_said_once() -> None:
+    kept = {"dW": np.zeros((3, 3)), "db": np.zeros(3)}
+
+    def careless(p: dict[str, Array]) -> dict[str, Array]:
+        for key, found in grads(p).items():
+            kept[key] += found
+        return kept
+
+    report = fg.diagnose(loss, PARAMS, careless)
+    said = [(f.array, f.kind) for f in report.findings]
+    assert said == [("grads['dW']", "added up"), ("grads['db']", "added up")]
+    assert [a.verdict for a in report.arrays] == ["wrong", "wrong"]
+    text = " ".join(str(report).split())
+    assert text.count("each call adds its gradient to what is there") == 1
+    assert report.findings[1].hint == "The same as for grads['dW']."
+
+
 def test_gradients_that_are_random() -> None:
     rng = np.random.default_rng(0)
     report = fg.diagnose(loss, PARAMS, lambda p: {"W": grads(p)["dW"], "b": rng.normal(size=3)})

@@ -125,17 +125,8 @@ def _called(
             adds = not _same(a, b) and _same(step, c - b)
         result.append(step if adds else a)
         if adds:
-            findings.append(
-                Finding(
-                    name,
-                    "added up",
-                    None,
-                    "The second call returns more than the first, and the third more by the same: "
-                    "each call adds its gradient to what is there.",
-                    f"Set it to zero before each way back, or write = where += stands: "
-                    f"{_short(name)} = ...",
-                )
-            )
+            first = next((f.array for f in findings if f.kind == "added up"), None)
+            findings.append(_added_up(name, first))
         elif not _same(a, b):
             findings.append(
                 Finding(
@@ -149,6 +140,18 @@ def _called(
                 )
             )
     return own, result
+
+
+def _added_up(name: str, first: str | None) -> Finding:
+    """Return the finding; what was said of the `first` such array is not said again."""
+    evidence = (
+        "The second call returns more than the first, and the third more by the same: each call "
+        "adds its gradient to what is there."
+    )
+    hint = f"Set it to zero before each way back, or write = where += stands: {_short(name)} = ..."
+    if first:
+        evidence, hint = f"It grows with each call, as {first} does.", f"The same as for {first}."
+    return Finding(name, "added up", None, evidence, hint)
 
 
 def _with_value(result: Any, params: Any) -> bool:
