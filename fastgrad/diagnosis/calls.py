@@ -9,6 +9,7 @@ import numpy as np
 
 from fastgrad.arrays import Array
 from fastgrad.gradcheck.finding import Finding
+from fastgrad.gradcheck.function import private
 from fastgrad.gradcheck.noise import unit_of
 from fastgrad.gradcheck.tree_loss import TreeLoss, as_tree, rebuilt
 from fastgrad.trees import Tree, check_like, of_any_shape
@@ -93,7 +94,7 @@ def _called(
     """Call the function of the gradients twice; return what it gives, and add what is strange."""
 
     def once() -> tuple[Tree, list[Array]]:
-        copies = [a.copy() if a.dtype.kind == "f" else a.astype(np.float64) for a in loss.given]
+        copies = [private(a) for a in loss.given]
         result = grads(rebuilt(loss.like, iter(copies)))
         if _with_value(result, loss.like):
             result = result[1]
@@ -125,8 +126,8 @@ def _called(
             adds = not _same(a, b) and _same(step, c - b)
         result.append(step if adds else a)
         if adds:
-            first = next((f.array for f in findings if f.kind == "added up"), None)
-            findings.append(_added_up(name, first))
+            other = next((f.array for f in findings if f.kind == "added up"), None)
+            findings.append(_added_up(name, other))
         elif not _same(a, b):
             findings.append(
                 Finding(
@@ -142,15 +143,15 @@ def _called(
     return own, result
 
 
-def _added_up(name: str, first: str | None) -> Finding:
-    """Return the finding; what was said of the `first` such array is not said again."""
+def _added_up(name: str, other: str | None) -> Finding:
+    """Return the finding; what was said of an `other` array is not said again."""
     evidence = (
         "The second call returns more than the first, and the third more by the same: each call "
         "adds its gradient to what is there."
     )
     hint = f"Set it to zero before each way back, or write = where += stands: {_short(name)} = ..."
-    if first:
-        evidence, hint = f"It grows with each call, as {first} does.", f"The same as for {first}."
+    if other:
+        evidence, hint = f"It grows with each call, as {other} does.", f"The same as for {other}."
     return Finding(name, "added up", None, evidence, hint)
 
 
