@@ -101,7 +101,10 @@ def test_every_mistake_at_every_place(dtype: str) -> None:
 def independent(
     rng: np.random.Generator, dtype: str
 ) -> Iterator[tuple[scripts.Case, Any, dict[str, Any], list[tuple[str, int]]]]:
-    """Yield pairs of mistakes, each of which shows beside the other."""
+    """Yield pairs of mistakes, each of which shows beside the other.
+
+    Two that cancel, such as two turned signs, leave a right gradient, which is no case.
+    """
     while True:
         net = scripts.NETS[rng.integers(len(scripts.NETS))]
         case, mlp = scripts.case_of(net, dtype)
@@ -118,7 +121,7 @@ def independent(
         with np.errstate(all="ignore"):
             grads, exact = scripts.gradient(case, both), scripts.gradient(wide, both)
             parts = [scripts.gradient(wide, w) for w in (one, two)]
-        seen = [apart(exact, p) for p in parts] + [apart(p, right) for p in parts]
+        seen = [apart(exact, p) for p in parts] + [apart(p, right) for p in (*parts, exact)]
         finite = all(np.isfinite(a).all() for a in grads.values())
         if not finite or min(seen) < VISIBLE[dtype]:
             continue
