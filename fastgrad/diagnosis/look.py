@@ -10,23 +10,16 @@ import numpy as np
 from fastgrad.arrays import Array
 from fastgrad.gradcheck.function import Function
 from fastgrad.gradcheck.measured import Measured
-from fastgrad.gradcheck.noise import unit_of
+from fastgrad.gradcheck.noise import TOLD
 from fastgrad.gradcheck.sample import directions, drawn_entries
 from fastgrad.gradcheck.slopes import Slopes, find_slopes, slope_along
 
-__all__ = ["Look", "roundings"]
+__all__ = ["RAYS", "Look"]
 
-TOLD = 0.1  # the largest bound, relative to the largest entry: as in check_grad
 CHUNK = 16  # entries between two looks at the clock
 RAYS = 3
 LAST = 32  # entries that are looked at one by one when a wrong one is searched
 FLOAT32 = float(np.finfo(np.float32).eps)
-
-
-def roundings(given: Array, coarse: bool) -> float:
-    """Return the rounding of a gradient relative to its size: a hundred units, as check_grad."""
-    unit = max(unit_of(given.dtype), FLOAT32 if coarse else 0.0)
-    return min(max(1e-8, 100.0 * unit), TOLD / 4)
 
 
 class Look:

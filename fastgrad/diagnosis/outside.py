@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from fastgrad.diagnosis.calls import Gradients, gradients_of, random_loss, watched_loss
-from fastgrad.diagnosis.look import RAYS, Look, roundings
+from fastgrad.diagnosis.look import RAYS, Look
 from fastgrad.diagnosis.report import ArrayVerdict, Diagnosis, Finding
+from fastgrad.gradcheck.noise import gradient_rounding, unit_of
 from fastgrad.gradcheck.relations import explained
 from fastgrad.gradcheck.sizes import Sizes
 from fastgrad.gradcheck.suspect import Relation, Suspect
@@ -119,7 +120,8 @@ def _looks(
         share = now + max(0.0, deadline - now) / (total - done)
         with np.errstate(all="ignore"):
             array = given.arrays[i].astype(np.float64)
-        look = Look(f.of(i), array, roundings(given.arrays[i], f.joint.rough))
+        small = gradient_rounding(unit_of(given.arrays[i].dtype), f.joint.rough)
+        look = Look(f.of(i), array, small)
         affordable = int((share - now) / max(each, 1e-9)) // COST
         name = given.names[i]
 

@@ -10,9 +10,9 @@ import numpy as np
 from fastgrad.arguments import check_count, check_number
 from fastgrad.arrays import Array
 from fastgrad.gradcheck.differences import check_draw, check_method, deriv, jacobian, numerical_grad
-from fastgrad.gradcheck.function import Function, one_array
-from fastgrad.gradcheck.grad_report import TOLD, GradReport, joined, judged
-from fastgrad.gradcheck.noise import unit_of
+from fastgrad.gradcheck.function import Function, one_array, private
+from fastgrad.gradcheck.grad_report import GradReport, joined, judged
+from fastgrad.gradcheck.noise import gradient_rounding, unit_of
 from fastgrad.gradcheck.sample import directions as drawn_directions
 from fastgrad.gradcheck.sample import some_entries
 from fastgrad.gradcheck.slopes import find_slopes
@@ -127,7 +127,10 @@ def check_grad(
         loss = TreeLoss(function, f, x if tree else one_array(function, "x", x), "x")
         loss.writes()
     if callable(grad):
-        grad = grad(_given(function, x) if loss is None else loss.build(_copies(loss)))
+        if loss is None:
+            grad = grad(private(one_array(function, "x", x)))
+        else:
+            grad = grad(loss.build([private(a) for a in loss.given]))
     settings = (rtol, atol, delta, method)
     if loss is None:
         point = one_array(function, "x", x)
@@ -155,15 +158,6 @@ def check_grad(
     return joined(parts)
 
 
-def _given(function: str, x: Any) -> Array:
-    point = one_array(function, "x", x)
-    return point.copy() if point.dtype.kind == "f" else point.astype(np.float64)
-
-
-def _copies(loss: TreeLoss) -> list[Array]:
-    return [a.copy() if a.dtype.kind == "f" else a.astype(np.float64) for a in loss.given]
-
-
 def _one_gradient(function: str, grad: Any, point: Array) -> Array:
     analytic = one_array(function, "grad", grad)
     if analytic.shape != point.shape:
@@ -185,10 +179,7 @@ def _checked(
     unit: float = 0.0,
 ) -> GradReport:
     """Return the report on one array; `some` entries of it, or all."""
-    unit = max(unit, unit_of(analytic.dtype))
-    if func.coarse:
-        unit = max(unit, float(np.finfo(np.float32).eps))
-    small = min(max(1e-8, 100.0 * unit), TOLD / 4)  # of the largest entry
+    small = gradient_rounding(max(unit, unit_of(analytic.dtype)), func.coarse)
     with np.errstate(all="ignore"):
         analytic = analytic.astype(np.float64)
     found = find_slopes(func, analytic, delta, method, small, some)

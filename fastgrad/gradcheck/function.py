@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from fastgrad.arrays import Array, as_array
 from fastgrad.gradcheck.noise import ignores_argument, measured_noise, scales, unit_of
 
-__all__ = ["COMPLEX_STEP", "Function", "float64", "one_array", "several_arrays"]
+__all__ = ["COMPLEX_STEP", "Function", "float64", "one_array", "private", "several_arrays"]
 
 COMPLEX_STEP = 1e-30
 # Relative noise from which f is assumed to compute in float32: 1/2000 of eps of float32.
@@ -173,6 +173,11 @@ def one_array(caller: str, name: str, value: Any) -> Array:
             "np.concatenate([np.ravel(a) for a in arrays]), and let f take them apart"
         )
     return as_array(caller, name, value)
+
+
+def private(array: Array) -> Array:
+    """Return a copy that others may write to: of integers in float64, or nothing could be added."""
+    return array.copy() if array.dtype.kind == "f" else array.astype(np.float64)
 
 
 def float64(array: Array) -> Array:

@@ -9,16 +9,13 @@ import numpy as np
 from fastgrad.arrays import Array
 from fastgrad.gradcheck.finding import Finding
 from fastgrad.gradcheck.measured import Measured
+from fastgrad.gradcheck.noise import TOLD
 from fastgrad.gradcheck.relations import explained
 from fastgrad.gradcheck.sizes import Sizes
 from fastgrad.gradcheck.slopes import Slopes
 from fastgrad.gradcheck.suspect import Suspect
 
-__all__ = ["TOLD", "GradReport", "joined", "judged"]
-
-# The largest tolerance, relative to the largest entry. A gradient of zeros, or a doubled one, has
-# ten times this error.
-TOLD = 0.1
+__all__ = ["GradReport", "joined", "judged"]
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -17,7 +17,7 @@ import numpy as np
 
 from fastgrad.arrays import Array
 
-__all__ = ["ignores_argument", "measured_noise", "scales", "unit_of"]
+__all__ = ["TOLD", "gradient_rounding", "ignores_argument", "measured_noise", "scales", "unit_of"]
 
 ORDER, COMBINATIONS = 6, 924.0  # 924 = (12 choose 6)
 POINTS = 10
@@ -30,6 +30,19 @@ SPACINGS = (2.0**-24, 2.0**-16, 2.0**-9)
 ODD = np.array([5.0, -7.0, 3.0, -5.0, 7.0, 3.0, -3.0, 5.0, -3.0, -5.0, 7.0, -7.0, -5.0])
 # The root mean square error of rounding, in eps of the number: uniform over at most one eps.
 ROUNDED = 0.3
+# The largest tolerance, relative to the largest entry. A gradient of zeros, or a doubled one, has
+# ten times this error.
+TOLD = 0.1
+
+
+def gradient_rounding(unit: float, coarse: bool) -> float:
+    """Return how exact a gradient is relative to its largest entry: a hundred roundings of `unit`.
+
+    If its function is `coarse`, these are roundings of float32 at least.
+    """
+    if coarse:
+        unit = max(unit, float(np.finfo(np.float32).eps))
+    return min(max(1e-8, 100.0 * unit), TOLD / 4)
 
 
 def scales(point: Array) -> Array:
