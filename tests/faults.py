@@ -3062,6 +3062,13 @@ _DOCTOR = [
         "what lies before a mistake is not judged given that mistake",
     ),
     Fault(
+        "doctor-da",
+        "diagnosis/network/walk.py",
+        "if far <= limit]",
+        "if far <= far]",
+        "the script's da tells nothing",
+    ),
+    Fault(
         "doctor-slope-bound",
         "diagnosis/network/model.py",
         "moved + FEW * self.unit * np.maximum(1.0, np.abs(at))",

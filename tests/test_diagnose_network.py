@@ -60,6 +60,29 @@ def test_an_intermediate_of_the_way_back_tells_equal_mistakes_apart() -> None:
         assert "The same numbers" in others
 
 
+def test_da_tells_a_mistake_in_the_loss_from_one_in_the_activation() -> None:
+    """A doubled cross-entropy, and the squared error without softmax', both have 2 (p - t) / n."""
+    rng = np.random.default_rng(3)
+    x, target = rng.standard_normal((7, 4)), np.eye(3)[rng.integers(0, 3, 7)]
+    net = fg.MLP((4, 3), ("softmax",), "mse", "samples", dtype="float64")
+    W, b = rng.standard_normal((4, 3)), rng.standard_normal(3)
+    e = np.exp(x @ W + b)
+    p = e / e.sum(axis=1, keepdims=True)
+    dz = 2 * (p - target) / 7
+    grads = [(x.T @ dz, dz.sum(axis=0))]
+    said = {}
+    for name, da in (("neither", None), ("activation", dz), ("loss", -2 * target / p / 7)):
+        seen = None if da is None else {"da1": da}
+        report = fg.diagnose(net, [(W, b)], grads, x=x, target=target, intermediates=seen)
+        said[name] = [f.kind for f in report.findings]
+        report = fg.diagnose(
+            net, [(W, b)], grads, x=x, target=target, intermediates={**(seen or {}), "dz1": dz}
+        )
+        assert said[name] == [f.kind for f in report.findings]
+    assert said["neither"] == said["activation"] == ["activation' left out"]
+    assert said["loss"] == ["another loss", "factor"]
+
+
 def test_what_lies_before_an_unexplained_dz_is_judged_given_it() -> None:
     case, mlp = scripts.case_of(scripts.NETS[2], "float64")
     p, (_, ys) = case.params, scripts.forward(case, case.params, {})

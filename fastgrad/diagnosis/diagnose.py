@@ -57,7 +57,8 @@ def diagnose(
         the way forward.
     intermediates : dict, optional
         For an `MLP`: arrays of the script by name, ``"z1"``, ``"a1"``, ``"dz2"``, ``"da1"``, layers
-        counted from 1. They show where the way forward errs. ``"mask1"`` is what a dropout mask
+        counted from 1. Those of the way forward show where it errs, ``"dz1"`` and ``"da1"`` which
+        of several mistakes that give the same `grads`. ``"mask1"`` is what a dropout mask
         multiplies the output of layer 1 by.
     seconds : float
         About how long the differences of a loss may take. Of large arrays, entries and directions

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastgrad.arrays import Array
 
-__all__ = ["UNEXPLAINED", "Named", "Option", "best", "merged"]
+__all__ = ["EQUALLY", "ROUNDING", "UNEXPLAINED", "Named", "Option", "best", "merged"]
 
 UNEXPLAINED = 10.0  # the cost of an array that no mistake explains
 EQUALLY = 30.0  # two rows fit equally well if their differences are within this factor

@@ -61,7 +61,7 @@ def diagnose_network(
     else:
         found, names = read_gradients(script, grads)
     case = _Case(script, model, names, classes)
-    given = case.read(found, arrays["dz"])
+    given = case.read(found, arrays["dz"], arrays["da"])
     unit = max(_unit(a) for a in found.values())
     if unit < UNITS[4] and _holds_float32(given):
         unit = UNITS[4]
@@ -171,7 +171,9 @@ class _Case:
         self.notes: list[str] = []
 
     # -- reading --------------------------------------------------------------------------------
-    def read(self, found: dict[Slot, Array], grad_z: dict[int, Array]) -> Given:
+    def read(
+        self, found: dict[Slot, Array], grad_z: dict[int, Array], grad: dict[int, Array]
+    ) -> Given:
         """Return the gradients in rows; arrays of a wrong shape are findings of their own."""
         gradients = {}
         for slot in self.script.slots:
@@ -181,7 +183,7 @@ class _Case:
                 if array.shape == shape
                 else self._of_wrong_shape(slot, array, shape)
             )
-        return Given(gradients, grad_z)
+        return Given(gradients, grad_z, grad)
 
     def _of_wrong_shape(self, slot: Slot, array: Array, shape: tuple[int, ...]) -> Array:
         role, layer = slot
@@ -238,7 +240,7 @@ class _Case:
         elsewhere = {s: self.script.as_rows(s, a) for s, a in called.elsewhere.items()}
         evidence.before = model_with(self.model, elsewhere)
         try:
-            first = self.read(called.first, {})
+            first = self.read(called.first, {}, {})
         except ValueError:
             return
         evidence.first = first.gradients

@@ -18,8 +18,16 @@ from fastgrad.arrays import Array
 from fastgrad.diagnosis.network.factors import Factors
 from fastgrad.diagnosis.network.leaves import Leaves
 from fastgrad.diagnosis.network.model import Bounds, Model
-from fastgrad.diagnosis.network.named import UNEXPLAINED, Named, Option, best, merged
-from fastgrad.diagnosis.network.seen import Seen
+from fastgrad.diagnosis.network.named import (
+    EQUALLY,
+    ROUNDING,
+    UNEXPLAINED,
+    Named,
+    Option,
+    best,
+    merged,
+)
+from fastgrad.diagnosis.network.seen import NEAR, Seen
 from fastgrad.diagnosis.network.stems import Stems
 from fastgrad.diagnosis.network.step import Step
 
@@ -247,7 +255,22 @@ class Walk:
         self._remember(s, leaves, stems)
         if not options and room >= UNEXPLAINED:
             options = [self._unexplained(s, on_weights, on_bias)]
-        return merged(options)
+        return merged(self._of_its_own_da(s, options))
+
+    def _of_its_own_da(self, s: Standing, options: list[Option]) -> list[Option]:
+        """Return the options that give the script's da, if it is given and any does."""
+        given = self.given.grad.get(s.step.layer)
+        if given is None or not options:
+            return options
+        apart = [_relative(o.grad, given) for o in options]
+        for i, option in enumerate(options):  # a factor of dz: da may have it, or not
+            if option.slots and option.slots[0][0].step == "activation":
+                apart[i] = min(apart[i], _relative(s.step.grad, given))
+        least = min(apart)
+        if not least < NEAR:
+            return options
+        limit = max(EQUALLY * least, ROUNDING)
+        return [o for o, far in zip(options, apart, strict=True) if far <= limit]
 
     def _remember(self, s: Standing, leaves: Leaves, stems: Stems | None = None) -> None:
         """Keep how far off the best of all other rows was."""
@@ -286,10 +309,11 @@ class Right:
 
 @dataclass(eq=False)
 class Given:
-    """What the script has, by slot: ``("w", 1)``, ``("b", 1)``; and dz where it is given."""
+    """What the script has, by slot: ``("w", 1)``, ``("b", 1)``; dz and da where they are given."""
 
     gradients: dict[Slot, Array]
     grad_z: dict[int, Array] = field(default_factory=dict)
+    grad: dict[int, Array] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -306,8 +330,17 @@ class Standing:
 
 def _near(made: Array, seen: Array, rho: float) -> bool:
     """Return whether a dz is the script's, by its size."""
-    larger = float(max(np.square(made).sum(), np.square(seen).sum())) ** 0.5
-    return bool(float(np.square(made - seen).sum()) ** 0.5 <= rho * larger)
+    return _relative(made, seen) <= rho
+
+
+def _relative(made: Array, seen: Array) -> float:
+    """Return the length of a difference, relative to the longer of both; infinite for NaN."""
+    with np.errstate(all="ignore"):
+        apart = float(np.square(made - seen).sum()) ** 0.5
+        larger = float(max(np.square(made).sum(), np.square(seen).sum())) ** 0.5
+    if apart == 0.0:
+        return 0.0
+    return apart / larger if np.isfinite(larger) and np.isfinite(apart) else np.inf
 
 
 def _in_bounds(apart: Array, near: Array) -> float:
