@@ -21,8 +21,8 @@ from fastgrad.diagnosis.report import Diagnosis
 
 # What must be seen of a mistake, relative to the largest entry: above the bounds of rounding.
 VISIBLE = {"float64": 1e-9, "float32": 1e-3}
-# Of some 880 cases one is missed in float64, two in float32; of 120 pairs six at most.
-NAMED, PAIRS = 0.995, 0.90
+# Of 885 cases two are missed in float64, four in float32; of 120 pairs two and three.
+NAMED, PAIRS = 0.995, 0.95
 
 
 class Outcome(NamedTuple):
@@ -91,7 +91,7 @@ def singles(dtype: str) -> list[Outcome]:
 @pytest.mark.parametrize("dtype", scripts.DTYPES)
 def test_every_mistake_at_every_place(dtype: str) -> None:
     found = singles(dtype)
-    assert len(found) >= 400
+    assert len(found) >= 880
     lost = [f"{o.case}: {o.said}" for o in found if not o.placed]
     assert not lost, f"not placed: {lost}"
     missed = [f"{o.case}: {o.said}" for o in found if not o.named]
