@@ -1,4 +1,7 @@
-"""Notebook A: ``L = sum(sigma(X @ W))`` and its gradients, for any function sigma.
+"""Notebook A: a sum of activations
+================================
+
+Notebook A: ``L = sum(sigma(X @ W))`` and its gradients, for any function sigma.
 
 The notebook writes the chain rule out by hand. With Z = X @ W and sigma' by a central difference,
 

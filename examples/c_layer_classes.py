@@ -1,4 +1,7 @@
-"""Notebook C: a network of layer objects, Linear - Sigmoid - Linear - MSE, samples are columns.
+"""Notebook C: layer classes
+=========================
+
+Notebook C: a network of layer objects, Linear - Sigmoid - Linear - MSE, samples are columns.
 
 The notebook feeds one sample of shape (d, 1) at a time ("does not support batching") and has two
 mistakes, which this script shows beside the right values:

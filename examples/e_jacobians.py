@@ -1,4 +1,7 @@
-"""Notebook E: nodes with ``forward(x)`` and ``backward(dL_dy, use_jacobian=False)``.
+"""Notebook E: vector-Jacobian products and Jacobians
+==================================================
+
+Notebook E: nodes with ``forward(x)`` and ``backward(dL_dy, use_jacobian=False)``.
 
 A node goes back either by its vector-Jacobian product, which never makes a matrix, or by making
 the explicit Jacobian ``dy/dx`` and contracting dL_dy with it. Both must agree. Samples are rows,

@@ -1,4 +1,7 @@
-"""A character model, as everybody writes it first.
+"""A character model with a recurrent layer
+========================================
+
+A character model, as everybody writes it first.
 
 Which letter comes next? The text is made here: a small grammar whose sentences obey rules that a
 model can learn only by remembering what it has read ("the cat sleeps", but "the cats sleep"). One

@@ -1,4 +1,7 @@
-"""The mistakes of notebooks C and D, found: `fg.diagnose` says what is wrong, and in which line.
+"""My gradient is wrong
+====================
+
+The mistakes of notebooks C and D, found: `fg.diagnose` says what is wrong, and in which line.
 
 * C averages the gradient of its MSE to one number before it goes through the layers.
 * C's gradient of a bias is grad_y itself: right for one sample, not summed over a batch.

@@ -1,4 +1,7 @@
-"""L-BFGS over a cluster: SciPy minimizes, the workers compute value and gradient of their blocks.
+"""L-BFGS over a cluster
+=====================
+
+L-BFGS over a cluster: SciPy minimizes, the workers compute value and gradient of their blocks.
 
 Run it as it is: it starts two workers on this machine. On a cluster, give the client its address.
 """

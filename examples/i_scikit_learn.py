@@ -1,4 +1,8 @@
-"""scikit-learn's network with one import changed: the same losses, in a fraction of the time."""
+"""scikit-learn's network, one import changed
+==========================================
+
+scikit-learn's network with one import changed: the same losses, in a fraction of the time.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""One fused layer in PyTorch, JAX and autograd, beside what each computes itself."""
+"""One layer in three frameworks
+=============================
+
+One fused layer in PyTorch, JAX and autograd, beside what each computes itself.
+"""
 
 from __future__ import annotations
 
