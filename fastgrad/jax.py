@@ -22,7 +22,7 @@ def dense(x: Any, w: Any, b: Any = None, activation: Any = None) -> jax.Array:
     """Return ``y = activation(x @ w + b)``, differentiable in JAX.
 
     The forward pass is `fastgrad.dense_forward`, the backward pass `fastgrad.dense_backward`: one
-    callback each, which reads JAX's memory without copies.
+    callback each. JAX copies what goes into a callback and what comes out of it.
 
     Parameters
     ----------

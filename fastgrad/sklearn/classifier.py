@@ -114,6 +114,8 @@ class MLPClassifier(ClassifierMixin, BaseNetwork):
                     "`y` has classes not in `self.classes_`. `self.classes_` has "
                     f"{self.classes_}. 'y' has {classes}."
                 )
+        if self._label_binarizer.y_type_ == "multiclass":  # checked above: a third of transform
+            return x, y[:, np.newaxis] == self.classes_
         return x, self._label_binarizer.transform(y).astype(bool)
 
     @available_if(lambda self: self._can_partial_fit())
