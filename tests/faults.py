@@ -2298,7 +2298,7 @@ _RECURRENT = [
     ),
     Fault(
         "recurrent-ifgo",
-        "layers/recurrent.py",
+        "layers/recurrent_calls.py",
         '(3 * k, 2 * k) if setting == "ifgo"',
         '(2 * k, 3 * k) if setting == "ifgo"',
         "PyTorch's order of gates is taken for CS231n's",
@@ -2312,7 +2312,7 @@ _RECURRENT = [
     ),
     Fault(
         "recurrent-bias",
-        "layers/recurrent.py",
+        "layers/recurrent_calls.py",
         "b[0, : 2 * k] + b[1, : 2 * k]",
         "b[0, : 2 * k]",
         "the second bias of two gates is forgotten",

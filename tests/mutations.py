@@ -184,7 +184,7 @@ LIKELY = {
     "kernels/elementwise/cells.py": ("test_recurrent.py",),
     "kernels/network/recurrent.py": ("test_recurrent.py", "test_golden.py"),
     "kernels/calls/recurrent.py": ("test_recurrent.py",),
-    "layers/recurrent.py": ("test_recurrent.py",),
+    "layers/recurrent_calls.py": ("test_recurrent.py",),
     "nn/recurrent.py": ("test_nn_recurrent.py",),
     "kernels/network/layer_norm.py": ("test_layer_norm.py",),
     "kernels/network/dropout.py": ("test_mlp_dropout.py",),

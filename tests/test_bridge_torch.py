@@ -187,6 +187,21 @@ def test_modules_there_and_back(name: str, samples: str) -> None:
     assert np.array_equal(same, params) and again.activations == net.activations
 
 
+def test_a_module_is_given_its_loss() -> None:
+    torch.manual_seed(0)
+    module, rng = nn.Linear(4, 3).double(), rng_of("module's loss")
+    x, target = rng.standard_normal((7, 4)), rng.integers(0, 3, 7)
+    net, params = from_module(module, "softmax_cross_entropy", "sum")
+    value, grad = net.value_and_grad(params, x, target)
+    theirs = nn.CrossEntropyLoss(reduction="sum")(
+        module(torch.from_numpy(x)), torch.from_numpy(target)
+    )
+    theirs.backward()
+    assert value == pytest.approx(theirs.item(), rel=64 * U["float64"], abs=0)
+    expected = np.concatenate([module.weight.grad.T.reshape(-1), module.bias.grad])
+    np.testing.assert_allclose(grad, expected, rtol=0, atol=256 * U["float64"])
+
+
 SET = [
     ("leaky_relu", "slope", 0.2, nn.LeakyReLU),
     ("leaky_relu", "slope", 0.0, nn.LeakyReLU),

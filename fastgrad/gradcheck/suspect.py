@@ -55,7 +55,7 @@ class Suspect:
         return entries
 
 
-def listed(items: Sequence[object], most: int = 4) -> str:
-    """Return items for a sentence, the first ones if they are many."""
-    shown = ", ".join(str(item) for item in items[:most])
-    return shown if len(items) <= most else f"{shown} and {len(items) - most} more"
+def listed(items: Sequence[object]) -> str:
+    """Return items for a sentence, the first four if they are many."""
+    shown, more = ", ".join(map(str, items[:4])), len(items) - 4
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -16,9 +16,10 @@ from fastgrad.activations import Activation
 from fastgrad.arrays import Array
 from fastgrad.layers.compiled_layer import resolve
 from fastgrad.losses import LOSSES, ArrayLoss, Loss
+from fastgrad.networks.calls import GRADIENT, PREDICTION
 from fastgrad.networks.fit import fit
 from fastgrad.networks.opened_mlp import OpenedMLP
-from fastgrad.networks.passes import GRADIENT, PREDICTION, Passes
+from fastgrad.networks.passes import Passes
 from fastgrad.networks.shared.fit_arguments import FitOptions
 from fastgrad.networks.shared.forms import Parameters
 from fastgrad.networks.shared.settings import loss_of, refuse_callable, warn_of_logits
