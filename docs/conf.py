@@ -1,12 +1,15 @@
-"""The documentation site: `sphinx-build -W --keep-going docs docs/_build`."""
+"""The documentation site: `python -m sphinx -E -W --keep-going docs docs/_build`."""
 
 from __future__ import annotations
 
 import ast
+import inspect
 import os
 import re
+import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import fastgrad
 
@@ -38,16 +41,18 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build"]
 
-myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3  # `page.md#a-heading`, as on GitHub
 
+default_role = "py:obj"  # `dense` in a docstring is a link
+templates_path = ["_templates"]
 autodoc_mock_imports = ABSENT
-numpydoc_show_class_members = False
+autodoc_typehints = "none"  # signatures are short; the docstrings say more than the types
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False  # the template lists them
 
 sphinx_gallery_conf = {
     "examples_dirs": str(EXAMPLES),
@@ -65,3 +70,31 @@ sphinx_gallery_conf = {
 
 html_theme = "pydata_sphinx_theme"
 html_title = "fastgrad"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_theme_options = {
+    "header_links_before_dropdown": 6,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "show_prev_next": False,
+}
+
+
+def is_hidden(_app: Any, what: str, name: str, member: Any, *_: Any) -> bool | None:
+    """Hide the methods of a class that are not ours, or not for users.
+
+    Those for users have sections, here or in the class that they come from.
+    """
+    if what != "class":
+        return None
+    ours = inspect.isfunction(member) and member.__module__.startswith("fastgrad.")
+    if not ours or (name.startswith("_") and name != "__call__"):
+        return True
+    owner = getattr(sys.modules[member.__module__], member.__qualname__.split(".")[0])
+    docs = [inspect.getdoc(getattr(base, name, None)) or "" for base in owner.__mro__]
+    return not any("\n---" in doc for doc in docs)
+
+
+def setup(app: Any) -> None:
+    app.connect("autodoc-skip-member", is_hidden)

@@ -131,7 +131,7 @@ class Activation:
         self.name, self.formula = name, formula
         self.from_output, self.kinks, self.ulp, self.rowwise = from_output, kinks, ulp, rowwise
         self.halving, self.source = halving, source
-        self.__doc__ = f"{name}: y = {formula}" + (f" ({source})" if source else "")
+        self.__doc__ = f"{name}: ``y = {formula}``" + (f" ({source})" if source else "")
         self._flags = 0 if rowwise else ELEMENTWISE
         self._axes = ALONG if rowwise else {}
         self._records: dict[str, Array] = {}

@@ -1,4 +1,4 @@
-"""The pages and examples of the bridges run, where the libraries are installed."""
+"""The examples of the bridges run, where the libraries are installed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-PAGES = {"sklearn.md": ["sklearn"], "scaling.md": ["dask.array"]}
 EXAMPLES = {
     "h_cluster": (["dask.array", "distributed", "scipy"], "same bits True"),
     "i_scikit_learn": (["sklearn"], "times as fast"),
@@ -29,16 +27,6 @@ def need(libraries: list[str]) -> None:
         warnings.simplefilter("ignore")
         for library in libraries:
             pytest.importorskip(library, exc_type=ImportError)
-
-
-@pytest.mark.parametrize("page", list(PAGES))
-def test_pages(page: str) -> None:
-    need(PAGES[page])
-    names: dict[str, object] = {}
-    blocks = BLOCK.findall((ROOT / "docs" / page).read_text())
-    assert blocks
-    for block in blocks:
-        exec(compile(block, page, "exec"), names)
 
 
 @pytest.mark.parametrize("example", list(EXAMPLES))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ DOCUMENTS = [
     README,
     ROOT / "CHANGELOG.md",
     ROOT / "CONTRIBUTING.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted(
+        page
+        for page in (ROOT / "docs").rglob("*.md")
+        if not {"_build", "gallery", "generated"} & set(page.parts)
+    ),
 ]
 SOURCES = [*(ROOT / "fastgrad").rglob("*.py"), *(ROOT / "tests").glob("*.py")]
 SOURCES += [*(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "examples").glob("*.py")]
@@ -92,14 +97,87 @@ def test_the_example_runs() -> None:
     assert np.isfinite(names["params"]).all()
 
 
-def test_the_page_for_scripts_runs() -> None:
-    """Its blocks are one program, whose assertions compare what is by hand with fastgrad."""
-    page = (ROOT / "docs" / "drop_in.md").read_text()
-    blocks = [body for kind, body in BLOCK.findall(page) if kind == "python"]
-    assert sum("assert" in block for block in blocks) >= 6
-    names: dict[str, Any] = {}
-    for number, block in enumerate(blocks):
-        exec(compile(block, f"docs/drop_in.md, block {number}", "exec"), names)
+PAGES = [page for page in DOCUMENTS if page.is_relative_to(ROOT / "docs")]
+LANGUAGES = {"python", "sh", "text", "toml", "yaml", "json", "bibtex"}
+DIRECTIVE = re.compile(r"\{[\w-]+\}")
+# What a page may need and the tests need not have: the bridges' libraries, and SciPy.
+LIBRARIES = {"torch", "jax", "autograd", "sklearn", "scipy", "dask", "distributed"}
+# What another BLAS rounds otherwise, and what depends on that.
+ROUNDED = re.compile(r"the bit|\d(\.\d+)?e-\d+")
+
+
+def programs() -> list[Any]:
+    """Return (page, its blocks) of each page with Python in it."""
+    found = [(page, BLOCK.findall(page.read_text())) for page in PAGES]
+    return [
+        pytest.param(page, blocks, id=page.relative_to(ROOT / "docs").as_posix())
+        for page, blocks in found
+        if any(kind == "python" for kind, _ in blocks)
+    ]
+
+
+@pytest.mark.usefixtures("same_environment")
+@pytest.mark.parametrize(("page", "blocks"), programs())
+def test_pages_run(
+    page: Path, blocks: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A page's Python blocks are one program. It prints the block of text that follows a block."""
+    names: dict[str, Any] = {"__name__": page.stem}
+    tables: list[dict[str, Any]] = [fg.activations.ACTIVATIONS, fg.losses.LOSSES]
+    before = [dict(table) for table in tables]
+    follows = [*blocks[1:], ("", "")]
+    with warnings.catch_warnings():
+        if LIBRARIES & set(re.findall(r"(?:import|from) (\w+)", str(blocks))):
+            warnings.simplefilter("ignore")  # the libraries' own
+        try:
+            for number, ((kind, code), (after, text)) in enumerate(
+                zip(blocks, follows, strict=True)
+            ):
+                if kind != "python":
+                    continue
+                exec(compile(code, f"{name_of(page)}, block {number}", "exec"), names)
+                printed = capsys.readouterr().out
+                if after == "text" and printed:
+                    assert ROUNDED.sub("...", printed).startswith(ROUNDED.sub("...", text))
+        except ModuleNotFoundError as missing:
+            if (missing.name or "").split(".")[0] not in LIBRARIES:
+                raise
+            pytest.skip(f"{missing.name} is not installed")
+        finally:
+            for table, known in zip(tables, before, strict=True):
+                for defined in set(table) - set(known):
+                    del table[defined]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_blocks_of_pages_say_their_language(page: Path) -> None:
+    """So no Python is shown that does not run."""
+    fences = re.findall(r"^```(.*)$", page.read_text(), re.MULTILINE)
+    for info in fences[::2]:
+        assert info in LANGUAGES or DIRECTIVE.match(info), f"{name_of(page)}: a block of {info!r}"
+    assert not any(fences[1::2]), f"{name_of(page)}: a block that does not end"
+
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def places(path: Path) -> set[str]:
+    """Return the anchors that GitHub, and the site, give to a page's headings."""
+    headings = re.findall(r"^#+ (.*)", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings}
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    """They work where the files lie, as on GitHub; `docs/check_links.py` checks the built site."""
+    for link in LINK.findall(page.read_text()):
+        if link.startswith(("http:", "https:", "mailto:")):
+            continue
+        file, _, place = link.partition("#")
+        target = page.parent / file if file else page
+        assert target.exists(), f"{name_of(page)} links to {link}: there is no such file"
+        if place and target.suffix == ".md":
+            assert place in places(target), f"{name_of(page)} links to {link}: no such heading"
 
 
 def public_names() -> list[str]:

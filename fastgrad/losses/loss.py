@@ -41,7 +41,7 @@ class BaseLoss:
     ) -> None:
         self.name, self.formula, self.rowwise = name, formula, rowwise
         self.probabilities = probabilities
-        self.__doc__ = f"{name}: {formula}" + (f"\n\n{note}" if note else "")
+        self.__doc__ = f"{name}: ``{formula}``" + (f"\n\n{note}" if note else "")
         self._flags = (PER_SAMPLE if rowwise else 0) + (PROBABILITIES if probabilities else 0)
         self._direct: dict[np.dtype[Any], tuple[Callable[..., Any], int]] = {}
         self._made = True

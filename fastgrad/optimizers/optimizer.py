@@ -128,7 +128,7 @@ class Optimizer:
             float32, float64 or float16 (computed in float32), of any strides; None is no array.
         grads : like `params`
             Of the same shapes, of any dtype that NumPy converts to numbers. The keys of `params`,
-            also with "d" or "grad_" in front: "W1", "dW1", "grad_W1".
+            also with ``d`` or ``grad_`` in front: ``W1``, ``dW1``, ``grad_W1``.
 
         Raises
         ------
@@ -241,7 +241,17 @@ class Optimizer:
         self._keep(TreeState(tree, shapes, dtypes, decays, vectors, powers, steps))
 
     def reset(self) -> None:
-        """Forget all that ``step`` remembers: the next step is a first step, of any tree."""
+        """Forget all that ``step`` remembers: the next step is a first step, of any tree.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastgrad as fg
+        >>> opt = fg.Adam(lr=0.1)
+        >>> opt.step(np.ones(2), np.ones(2))
+        >>> opt.reset()
+        >>> opt.step({"W": np.ones(3)}, {"dW": np.ones(3)})
+        """
         self._keep(None)
 
     def _keep(self, state: TreeState | None, compiled: Any = None, again: Any = None) -> None:
