@@ -1610,6 +1610,25 @@ _NETWORKS = [
         "threads add their terms in the order in which they finish",
     ),
     Fault(
+        "norm-running-apart", "layers/norm_arguments.py",
+        " or np.may_share_memory(second, array)", "",
+        "a running variance may be the samples themselves",
+    ),
+    Fault(
+        "norm-running-fixed", "layers/norm_arguments.py",
+        "first.flags.writeable and second.flags.writeable", "first.flags.writeable",
+        "a running variance that is read-only is written to",
+    ),
+    Fault(
+        "norm-strided-vector", "layers/norm_arguments.py", "one.strides != (size,) or ", "",
+        "every other number of a strided gain is read",
+    ),
+    Fault(
+        "norm-wider-gradient", "layers/norm_arguments.py",
+        "and grad_y.dtype is given.dtypes.result", "",
+        "a float64 gradient of a float32 y is read as float32",
+    ),
+    Fault(
         "norm-rest", "kernels/elementwise/layer_norm.py",
         "out[j] - rest) * scale", "out[j]) * scale",
         "what rounding a large mean left is left in every number",

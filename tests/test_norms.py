@@ -239,7 +239,34 @@ def test_a_nan_stays_where_it_belongs(kind: str) -> None:
     assert np.isnan(y[lost]).all() and same_bits(y[~lost], clean[~lost])
 
 
+@KINDS
+@pytest.mark.parametrize("strided", ["gain", "bias"])
+def test_one_strided_vector(kind: str, strided: str) -> None:
+    """All others are as the kernels take them."""
+    a = data(kind, (13, 11))
+    laid_out = {**a, strided: np.repeat(a[strided], 2)[::2]}
+    for one, other in zip(both(fg, kind, a), both(fg, kind, laid_out), strict=True):
+        assert same_bits(one, other)
+
+
 # -- running statistics --------------------------------------------------------------------------
+
+
+@PACKAGES
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_running_statistics_that_cannot_be_written_to(impl: ModuleType, dtype: str) -> None:
+    a = {name: value.astype(dtype) for name, value in data("batch_norm", (4, 3)).items()}
+    before = a["x"].copy()
+    fixed = np.ones(3, dtype)
+    fixed.flags.writeable = False
+    for running in ((fixed, np.ones(3, dtype)), (np.zeros(3, dtype), fixed)):
+        with pytest.raises(ValueError, match="read-only"):
+            forward(impl, "batch_norm", a, running=running)
+    for shared in (a["x"][1], a["gain"], a["bias"]):
+        for running in ((shared, np.ones(3, dtype)), (np.zeros(3, dtype), shared)):
+            with pytest.raises(ValueError, match="shares memory with"):
+                forward(impl, "batch_norm", a, running=running)
+    assert same_bits(a["x"], before)
 
 
 @PACKAGES

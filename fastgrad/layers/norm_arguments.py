@@ -5,6 +5,7 @@ fastgrad, reference and loops share all of it. Each has its own passes over chec
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -20,6 +21,8 @@ from fastgrad.arguments import (
     check_truth,
 )
 from fastgrad.arrays import (
+    FLOAT32,
+    FLOAT64,
     Array,
     Dtypes,
     as_array,
@@ -34,6 +37,7 @@ from fastgrad.layers.dense_arguments import check_outputs, needed_gradients
 from fastgrad.results import NormGrads, check_out
 
 _GRADIENTS = NormGrads._fields
+_ROWS = sys.intern("rows")  # what a literal, and the default, are: no other type is compared
 
 
 class NormArguments(NamedTuple):
@@ -81,6 +85,10 @@ def norm_arguments(
     function: str, x: Any, gain: Any, bias: Any, eps: Any, samples: Any, out: Any
 ) -> NormArguments:
     """Return checked arguments."""
+    if samples is _ROWS and out is None and _as_kernels_take(x, gain, bias):  # 2 us instead of 8
+        shapes = {"x": x.shape, "gain": gain.shape, "bias": bias.shape}
+        small, dtypes = check_limit(function, "eps", eps), promoted(x.dtype)
+        return NormArguments(x, gain, bias, small, False, shapes, dtypes, None)
     check_choice(function, "samples", samples, LAYOUTS)
     given = {"x": x, "gain": gain, "bias": bias}
     arrays = {name: as_array(function, name, value) for name, value in given.items()}
@@ -106,6 +114,22 @@ def norm_arguments(
     }
     rows = as_samples(rows, columns)
     return NormArguments(rows, vector["gain"], vector["bias"], small, columns, shapes, dtypes, out)
+
+
+def _as_kernels_take(x: Any, *vectors: Any) -> bool:
+    """Return whether arrays are contiguous, of one native dtype and shapes (n, d) and (d,)."""
+    if type(x) is not np.ndarray or x.ndim != 2 or not x.flags.aligned:
+        return False
+    dtype, shape = x.dtype, x.shape[1:]
+    size = dtype.itemsize
+    if not (dtype is FLOAT32 or dtype is FLOAT64) or x.strides != (shape[0] * size, size):
+        return False
+    for one in vectors:
+        if type(one) is not np.ndarray or one.dtype is not dtype or one.shape != shape:
+            return False
+        if one.strides != (size,) or not one.flags.aligned:
+            return False
+    return True
 
 
 def vectors(d: int, columns: bool) -> tuple[tuple[int, ...], ...]:
@@ -146,6 +170,10 @@ def check_running(
                 "variance that training has left, running=(mean, variance)"
             )
         return None
+    if type(running) is tuple and len(running) == 2 and training:
+        arrays = given.x, given.gain, given.bias
+        if _as_kernels_take(given.x, *running) and _apart(running, arrays):
+            return running
     if not isinstance(running, tuple | list) or len(running) != 2:
         raise TypeError(
             f"{function}: running is a {type(running).__name__}: give two arrays, (mean, variance)"
@@ -165,19 +193,24 @@ def check_running(
                 f"floats of shape {fitting}, one per feature"
             )
         if training:
-            if not _is_apart(array, inputs):
-                check_out(function, name, array, array.shape, array.dtype, inputs)
+            check_out(function, name, array, array.shape, array.dtype, inputs)
             inputs[name] = array
         flat = array if array.ndim == 1 else array[:, 0] if given.columns else array[0]
         found.append(flat)
     return found[0], found[1]
 
 
-def _is_apart(array: Array, inputs: dict[str, Any]) -> bool:
-    """Return whether an array can surely be written to: `check_out` takes ten times as long."""
-    if type(array) is not np.ndarray or not array.flags.carray:
+def _apart(running: tuple[Array, Array], arrays: tuple[Array, ...]) -> bool:
+    """Return whether both can surely be written to: `check_out` takes ten times as long."""
+    first, second = running
+    if not (first.flags.writeable and second.flags.writeable):
         return False
-    return not any(np.may_share_memory(array, other) for other in inputs.values())
+    if np.may_share_memory(first, second):
+        return False
+    for array in arrays:
+        if np.may_share_memory(first, array) or np.may_share_memory(second, array):
+            return False
+    return True
 
 
 def norm_results(
@@ -185,8 +218,19 @@ def norm_results(
 ) -> tuple[Array, NormCache]:
     """Return y in the layout of x, and the cache."""
     y = as_given(rows, given.shapes["x"], given.columns)
-    cache = NormCache(kind, given._replace(out=None), kept, training)
+    kept_of = given if given.out is None else given._replace(out=None)
+    cache = NormCache(kind, kept_of, kept, training)
     return deliver(y, given.dtypes.result, given.out), cache
+
+
+def _is_like_y(grad_y: Any, given: NormArguments) -> bool:
+    """Return whether kernels take dL/dy as it is."""
+    return (
+        _as_kernels_take(grad_y)
+        and grad_y.dtype is given.dtypes.result
+        and grad_y.shape == given.shapes["x"]
+        and not given.columns
+    )
 
 
 def norm_gradients(
@@ -206,6 +250,10 @@ def norm_gradients(
             f"{function}: cache is a {type(cache).__name__}{of}: give what {kind}_forward returned"
         )
     given = cache.given
+    if need is _GRADIENTS and out is None and accumulate is False and _is_like_y(grad_y, given):
+        made = gradients(cache, grad_y, list(need))  # 2 us instead of 7 beside this
+        of_gain, of_bias = (made[name].reshape(given.shapes[name]) for name in ("gain", "bias"))
+        return NormGrads(made["x"], of_gain, of_bias)
     names = needed_gradients(function, [need] if isinstance(need, str) else need, _GRADIENTS)
     accumulate = check_truth(function, "accumulate", accumulate)
     array = as_array(function, "grad_y", grad_y)
