@@ -307,6 +307,33 @@ def test_adversarial_example() -> None:
     assert worse > value
 
 
+@impls
+@layouts
+@pytest.mark.parametrize("n", [3, 300])
+def test_a_tape_goes_back_with_its_own_parameters(n: int, samples: str, impl: ModuleType) -> None:
+    """Whatever a call of other parameters has left in between. Whole numbers: all exact."""
+    net = network(impl, sizes=(5, 9, 3), activations=("relu", None), samples=samples)
+    rng = np.random.default_rng(8)
+    x, grad_y = (rng.integers(-3, 4, (n, k)).astype(float) for k in (5, 3))
+    vectors = [rng.integers(-3, 4, net.size).astype(float) for _ in range(2)]
+    tapes = [net.forward(params, turn(x, samples))[1] for params in vectors]
+    for params, tape in zip(vectors, tapes, strict=True):
+        grads = net.backward(turn(grad_y, samples), tape)
+        (w1, b1), (w2, _) = ((turn(w, samples), b.reshape(-1)) for w, b in net.layers(params))
+        z = x @ w1 + b1
+        grad_z = grad_y @ w2.T * (z > 0)
+        expected = [
+            (x.T @ grad_z, grad_z.sum(0)),
+            (np.maximum(z, 0).T @ grad_y, grad_y.sum(0)),
+        ]
+        assert (turn(grads.x, samples) == grad_z @ w1.T).all()
+        for (grad_w, grad_b), (true_w, true_b) in zip(
+            net.layers(grads.params), expected, strict=True
+        ):
+            assert (turn(grad_w, samples) == true_w).all()
+            assert (grad_b.reshape(-1) == true_b).all()
+
+
 # -- sums over calls ------------------------------------------------------------------------------
 
 

@@ -109,7 +109,7 @@ class BaseNetwork(BaseEstimator):
         """Return the name of the output activation."""
         raise NotImplementedError
 
-    def _validation_score(self, x: Any, y: Array, weights: Any) -> float:
+    def _score_of(self, y: Array, outputs: Array, weights: Any) -> float:
         """Return the score by which early stopping decides."""
         raise NotImplementedError
 
@@ -235,7 +235,10 @@ class BaseNetwork(BaseEstimator):
             y_held = self._label_binarizer.inverse_transform(y_held)
 
         def validate(params: Array) -> float:
-            return self._validation_score(x_held, y_held, w_held)
+            outputs = self._outputs_of_checked(x_held)
+            if not np.isfinite(outputs).all():
+                return float("nan")
+            return self._score_of(y_held, outputs, w_held)
 
         return parts[0], parts[2], None if weights is None else parts[4], validate
 

@@ -189,10 +189,7 @@ class MLPClassifier(ClassifierMixin, BaseNetwork):
             made = self._label_binarizer.inverse_transform(outputs)
         return made
 
-    def _validation_score(self, x: Any, y: Array, weights: Any) -> float:
-        outputs = self._outputs_of_checked(x)
-        if not np.isfinite(outputs).all():
-            return float("nan")
+    def _score_of(self, y: Array, outputs: Array, weights: Any) -> float:
         return float(accuracy_score(y, self._classes_of(outputs), sample_weight=weights))
 
     def predict_proba(self, X: Any) -> Array:

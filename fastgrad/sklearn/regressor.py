@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
@@ -165,10 +164,7 @@ class MLPRegressor(RegressorMixin, BaseNetwork):
         outputs = self._outputs(X)
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
-    def _validation_score(self, x: Any, y: Array, weights: Any) -> float:
-        outputs = self._outputs_of_checked(x)
-        if not np.isfinite(outputs).all():
-            return float("nan")
+    def _score_of(self, y: Array, outputs: Array, weights: Any) -> float:
         return float(r2_score(y, outputs, sample_weight=weights))
 
     def __sklearn_tags__(self) -> Any:

@@ -49,17 +49,10 @@ class Script:
 
 def read_parameters(net: Any, params: Any) -> Script:
     """Return where each parameter is."""
-    network = net._network
     wanted = _wanted(net)
     tree = tree_of(FUNCTION, "params", params)
     if tree.kind == "array":
-        flat = np.asarray(as_array(FUNCTION, "params", params))
-        if flat.shape != (net.size,):
-            raise ValueError(
-                f"{FUNCTION}: params has shape {flat.shape} but the network has {net.size} "
-                f"parameters: give shape ({net.size},), or a list or dict of its arrays"
-            )
-        found = _views(network, flat)
+        found = _views(net, "params", params, "a list or dict of its arrays")
         shapes = {slot: found[slot].shape for slot in wanted}
         return Script(net, None, list(wanted), shapes, found, Names(net.samples))
     called = tree.names("params")
@@ -84,9 +77,16 @@ def _letter(slot: Slot) -> str:
     return f"{'W' if slot[0] == 'w' else 'b'}{slot[1]}"
 
 
-def _views(network: Any, flat: Array) -> dict[Slot, Array]:
+def _views(net: Any, name: str, given: Any, otherwise: str) -> dict[Slot, Array]:
+    """Return the arrays of a flat vector, checked."""
+    flat = np.asarray(as_array(FUNCTION, name, given))
+    if flat.shape != (net.size,):
+        raise ValueError(
+            f"{FUNCTION}: {name} has shape {flat.shape} but the network has {net.size} "
+            f"parameters: give shape ({net.size},), or {otherwise}"
+        )
     found = {}
-    for layer, views in enumerate(network.views(flat), 1):
+    for layer, views in enumerate(net._network.views(flat), 1):
         found["w", layer] = views.w
         if views.b is not None:
             found["b", layer] = views.b
@@ -158,13 +158,8 @@ def read_gradients(script: Script, grads: Any) -> tuple[dict[Slot, Array], dict[
     net = script.net
     own = tree_of(FUNCTION, "grads", grads)
     if own.kind == "array":
-        flat = np.asarray(as_array(FUNCTION, "grads", grads))
-        if flat.shape != (net.size,):
-            raise ValueError(
-                f"{FUNCTION}: grads has shape {flat.shape} but the network has {net.size} "
-                f"parameters: give shape ({net.size},), or the form of params"
-            )
-        return _views(net._network, flat), {slot: f"d{_letter(slot)}" for slot in script.slots}
+        views = _views(net, "grads", grads, "the form of params")
+        return views, {slot: f"d{_letter(slot)}" for slot in script.slots}
     if script.tree is not None:
         own, arrays = of_any_shape(FUNCTION, script.tree, grads)
         slots = script.slots
