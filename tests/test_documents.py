@@ -98,7 +98,7 @@ def test_the_example_runs() -> None:
 
 
 PAGES = [page for page in DOCUMENTS if page.is_relative_to(ROOT / "docs")]
-LANGUAGES = {"python", "sh", "text", "toml", "yaml", "json", "bibtex"}
+LANGUAGES = {"python", "diff", "sh", "text", "toml", "yaml", "json", "bibtex"}
 DIRECTIVE = re.compile(r"\{[\w-]+\}")
 # What a page may need and the tests need not have: the bridges' libraries, and SciPy.
 LIBRARIES = {"torch", "jax", "autograd", "sklearn", "scipy", "dask", "distributed"}
