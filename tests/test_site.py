@@ -6,11 +6,14 @@ import argparse
 import importlib
 import importlib.util
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from test_architecture import FLOORS
 
 import fastgrad as fg
 from fastgrad.command.cli import _parser
@@ -91,6 +94,28 @@ def test_the_page_of_the_command_line_has_every_option() -> None:
         section = section.partition("\n## ")[0]
         for option in {o for action in parser._actions for o in action.option_strings}:
             assert option in ("-h", "--help") or f"`{option}" in section, f"{command}: {option}"
+
+
+@pytest.fixture
+def drawings(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(str(DOCS / "figures"))
+    yield script("figures/draw")
+    sys.modules.pop("svg")
+
+
+def test_the_figures_are_those_that_the_script_draws(drawings: ModuleType) -> None:
+    page = (DOCS / "architecture.md").read_text()
+    for name, text in drawings.drawn().items():
+        assert (DOCS / "figures" / name).read_text() == text, "run docs/figures/draw.py"
+        assert f"](figures/{name})" in page
+
+
+def test_the_drawing_has_every_floor_in_order(drawings: ModuleType) -> None:
+    drawn = [re.findall(r"[\w.]+", row[0]) for row in drawings.FLOORS]
+    at = {name: number for number, names in enumerate(drawn) for name in names}
+    numbers = [next((at[room] for room in rooms if room in at), None) for rooms in FLOORS]
+    assert None not in numbers, f"not drawn: {FLOORS[numbers.index(None)]}"
+    assert numbers == sorted(number for number in numbers if number is not None)
 
 
 def test_a_broken_link_is_found(tmp_path: Path) -> None:
