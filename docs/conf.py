@@ -73,8 +73,12 @@ html_title = "fastgrad"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+# A page without others below it has no sidebar: more room for its text.
+ALONE = ("start", "architecture", "my_gradient_is_wrong", "contributing", "changelog", "genindex")
+html_sidebars = {page: [] for page in ALONE}
 html_theme_options = {
     "header_links_before_dropdown": 6,
+    "navbar_align": "left",
     "footer_start": ["copyright"],
     "footer_end": [],
     "show_prev_next": False,

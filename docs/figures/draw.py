@@ -67,8 +67,8 @@ def call() -> Figure:
     figure.text(122, 77, "step 1", "head")
     figure.line((200, 118), (328, 118))
     figure.text(264, 110, "0.4 to 0.7 us", "small middle")
-    figure.labelled(250, 188, 190, 52, "step 2: shared", "cool", "threads; pieces that see Ctrl-C")
-    figure.line((170, 144), (170, 214), (248, 214))
+    figure.labelled(244, 188, 206, 52, "step 2: shared", "cool", "threads; pieces that see Ctrl-C")
+    figure.line((170, 144), (170, 214), (242, 214))
     figure.text(178, 176, "True: large", "small")
     figure.line((385, 188), (385, 140))
     figure.labelled(20, 262, 210, 52, "step 3: converted", "cool", "dtypes, as NumPy promotes them")
@@ -199,8 +199,8 @@ def cache() -> Figure:
     figure.labelled(
         200, 114, 240, 50, "object file, with a checksum", "hot", "a few kilobytes, in your cache"
     )
-    figure.labelled(20, 114, 140, 50, "hash", "warm", "sources, versions, CPU")
-    figure.line((160, 139), (198, 139))
+    figure.labelled(14, 114, 156, 50, "hash", "warm", "sources, versions, CPU")
+    figure.line((170, 139), (198, 139))
     figure.line((80, 82), (80, 112))
     figure.line((320, 164), (320, 214))
     figure.text(328, 194, "milliseconds", "small")

@@ -10,9 +10,9 @@ from html import escape
 
 WIDTH = 460
 STYLE = """
-  text { font: 12.5px system-ui, "DejaVu Sans", sans-serif; fill: #1d2733 }
-  .code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 12px }
-  .small { font-size: 11px; fill: #53616f }
+  text { font: 13px system-ui, "DejaVu Sans", sans-serif; fill: #1d2733 }
+  .code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 12.5px }
+  .small { font-size: 12px; fill: #53616f }
   .head { font-weight: 600 }
   .middle { text-anchor: middle }
   .end { text-anchor: end }
