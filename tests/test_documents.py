@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import warnings
 from pathlib import Path
@@ -232,3 +233,13 @@ def test_tables_are_those_of_the_performance_page() -> None:
     assert len(rows) > 10
     for row in rows:
         assert row in known, f"README.md: docs/performance.md has no such row: {row}"
+
+
+def test_what_an_index_shows_links_to_no_files() -> None:
+    """`.ci/long_description.py` took the links out when this was built."""
+    try:
+        shown = importlib.metadata.metadata("fastgrad").get_payload()
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("fastgrad is imported from the checkout, and not installed")
+    assert "# fastgrad" in shown
+    assert re.findall(r"\]\((?!https?://|#)[^)]*\)", shown) == []
