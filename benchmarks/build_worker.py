@@ -12,6 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import product
 from time import perf_counter
 from typing import Any
 
@@ -19,8 +20,11 @@ __all__ = ["GROUPS", "cells"]
 
 Call = Callable[[], Any]
 Cells = Iterator[tuple[str, Call]]
-# Groups of `benchmarks.calls`, of `benchmarks.cliffs`, and the workloads of `benchmarks.peers`.
-GROUPS = ("layers", "activations", "losses", "networks", "cliffs", "workloads")
+# Groups of `benchmarks.calls`, of `benchmarks.cliffs`, the workloads of `benchmarks.peers`, and
+# `SHAPES` of every layer.
+GROUPS = ("layers", "activations", "losses", "networks", "cliffs", "workloads", "shapes")
+SHAPES = ("1x8x8", "32x64x64", "256x784x256", "4096x64x64")
+LAYERS = ("identity", "sigmoid", "tanh", "relu", "softmax", "gelu")
 
 
 def cells(group: str) -> Cells:
@@ -32,6 +36,12 @@ def cells(group: str) -> Cells:
 
         for title, made in cliffs.GROUPS.items():
             yield from ((f"{title}: {cliff.name}", cliff.ours) for cliff in made())
+    elif group == "shapes":
+        from .common import DTYPES, layer_call
+
+        for cell in product(SHAPES, DTYPES, LAYERS, ("forward", "backward", "both")):
+            shape, dtype, layer, mode = cell
+            yield " ".join(cell), layer_call("fastgrad", layer, dtype, shape, mode)
     elif group == "workloads":
         from .peers import worker, workloads
         from .peers.implementations import load

@@ -3,6 +3,7 @@
     python -m benchmarks.compare_builds REV             # a commit, and the files as they are
     python -m benchmarks.compare_builds OLD NEW         # two commits
     python -m benchmarks.compare_builds HEAD~3 --groups layers,networks --match float32
+    python -m benchmarks.compare_builds . . --groups shapes --new-set NUMBA_CPU_NAME=x86-64-v4
 
 Each build has its own process, on the same processor, with the same benchmarks (those of this
 tree). Old and new take turns every millisecond or two, so that a busy moment of the machine hits
@@ -62,11 +63,16 @@ class Refused(NamedTuple):
 class Worker:
     """A process with one build."""
 
-    def __init__(self, build: Path, core: int, processes: ExitStack) -> None:
+    def __init__(
+        self, build: Path, core: int, processes: ExitStack, variables: dict[str, str]
+    ) -> None:
         self._process = processes.enter_context(
             subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.build_worker", str(core)],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(build), str(ROOT)])},
+                env={
+                    **os.environ, **variables,
+                    "PYTHONPATH": os.pathsep.join([str(build), str(ROOT)]),
+                },
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=build,
             )
         )  # fmt: skip
@@ -92,13 +98,13 @@ class Worker:
 def measure(
     builds: Sequence[Path], groups: Sequence[str], seconds: float, core: int,
     match: str = "", only: Sequence[str] | None = None, bar: Progress | None = None,
-    newer_first: bool = False,
+    newer_first: bool = False, variables: Sequence[dict[str, str]] = ({}, {}),
 ) -> dict[str, Found | Refused]:  # fmt: skip
     """Return the time of each cell with `match` in its name, or of the cells named."""
     results: dict[str, Found | Refused] = {}
     with ExitStack() as processes:
         order = (1, 0) if newer_first else (0, 1)
-        started = {i: Worker(builds[i], core, processes) for i in order}
+        started = {i: Worker(builds[i], core, processes, variables[i]) for i in order}
         workers = [started[0], started[1]]
         for index, group in enumerate(groups):
             for worker in workers:
@@ -184,8 +190,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("old", help="a commit, or a directory with fastgrad/ in it")
     add("new", nargs="?", default=str(ROOT), help="another (default: the files here)")
-    add("--groups", default=",".join(GROUPS[:-1]), help=f"some of {', '.join(GROUPS)} "
-        "(default: all but the last)")  # fmt: skip
+    add("--groups", default=",".join(GROUPS[:-2]), help=f"some of {', '.join(GROUPS)} "
+        "(default: all but the last two)")  # fmt: skip
+    for kind in ("old", "new"):
+        add(f"--{kind}-set", action="append", default=[], metavar="NAME=VALUE", type=_variable,
+            help=f"an environment variable of the {kind} build's process")  # fmt: skip
     add("--match", default="", metavar="TEXT", help="only cells with this in their name")
     add("--seconds", type=float, default=0.05, help="per cell (default: 0.05)")
     add("--limit", type=float, default=0.03, help="what counts as slower (default: 0.03)")
@@ -198,7 +207,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory())).resolve()
         builds = [copy_of(getattr(options, kind), home / kind) for kind in ("old", "new")]
         bar = stack.enter_context(Progress())
-        found = measure(builds, groups, options.seconds, options.core, options.match, bar=bar)
+        variables = dict(options.old_set), dict(options.new_set)
+        found = measure(
+            builds, groups, options.seconds, options.core, options.match, bar=bar,
+            variables=variables,
+        )  # fmt: skip
         slower = {n: [c] for n, c in found.items() if _is_slower(c, options.limit)}
         times, longer = AGAIN
         first = len(slower)
@@ -206,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             again = measure(
                 builds, sorted({n.partition(",")[0] for n in slower}, key=groups.index),
                 longer * options.seconds, options.core, only=list(slower), bar=bar,
-                newer_first=turn % 2 == 0,
+                newer_first=turn % 2 == 0, variables=variables,
             )  # fmt: skip
             slower = {
                 n: [*before, again[n]]
@@ -229,6 +242,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
         print("\n" + table(header, lines))
     return 1 if slower else 0
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=VALUE")
+    return name, value
 
 
 def _is_slower(cell: Found | Refused, limit: float) -> bool:

@@ -6,13 +6,14 @@ of it. Then row kernels, threads, memory and start-up follow, each with its targ
 
 from __future__ import annotations
 
+import argparse
 import os
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from fastgrad.kernels.calls.entry import plain_function
 from fastgrad.kernels.toolchain.target import tile
 
 from .common import DTYPES, layer_call
+from .first_gradient import start_up
 from .networks import gradient_call
 from .threads import with_threads
 from .timing import compare
@@ -187,17 +189,11 @@ def memory() -> None:
     print(f"  a million samples of 64-64-64-64: {grown / 1024:.1f} MiB more (at most 16)")
 
 
-LAYER = """x, w, b = np.ones((8, 4), "f4"), np.ones((4, 3), "f4"), np.ones(3, "f4")
-y, cache = fg.dense_forward(x, w, b, "tanh"); fg.dense_backward(y, cache)"""
-NETWORK = """net = fg.MLP((5, 7, 6, 3), ("tanh", "sigmoid", None), "mse")
-net.value_and_grad(net.init(), np.ones((8, 5), "f4"), np.ones((8, 3), "f4"))"""
+def import_time() -> None:
+    """Print what `import fastgrad` costs a script that imports NumPy anyway."""
 
-
-def start_up() -> None:
-    """Print the time of fresh processes."""
-
-    def run(code: str, place: str = "") -> float:
-        variables = {**os.environ} | ({"FASTGRAD_CACHE_DIR": place} if place else {})
+    def run(code: str) -> float:
+        variables = {**os.environ}
         variables.pop("PYTHONDONTWRITEBYTECODE", None)  # pip compiles what it installs
         start = time.perf_counter()
         subprocess.run([sys.executable, "-c", code], env=variables, check=True)
@@ -206,16 +202,23 @@ def start_up() -> None:
     plain = min(run("import numpy") for _ in range(10))
     added = min(run("import numpy, fastgrad") for _ in range(10)) - plain
     print(f"  import fastgrad adds {added * 1000:.0f} ms to import numpy (at most 30)")
-    for name, body in (("layer", LAYER), ("network", NETWORK)):
-        code = f"import numpy as np, fastgrad as fg\n{body}"
-        with tempfile.TemporaryDirectory() as place:
-            cold = run(code, place)
-            warm = min(run(code, place) for _ in range(5))
-        print(f"  first gradient of a {name}: {cold:.2f} s compiled (6), {warm:.2f} s after (1.3)")
 
 
 def main() -> None:
-    """Print everything."""
+    """Print everything, or one part."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.limits", description=__doc__)
+    parser.add_argument("--start-up", action="store_true", help="only the times of fresh processes")
+    parser.add_argument("--wheel", type=Path, metavar="FILE",
+                        help="also with the prebuilt kernels of this wheel")  # fmt: skip
+    options = parser.parse_args()
+    if not options.start_up:
+        _speed()
+    print("start-up, in turns, each with an empty cache or a warm one")
+    import_time()
+    start_up(options.wheel)
+
+
+def _speed() -> None:
     fg.set_num_threads(1)
     for dtype in DTYPES:
         top = peak(dtype)
@@ -229,8 +232,6 @@ def main() -> None:
     two_threads()
     print("memory")
     memory()
-    print("start-up, empty cache and warm (at most)")
-    start_up()
 
 
 if __name__ == "__main__":

@@ -928,6 +928,73 @@ _KERNELS = [
         "a stale cache key: changed kernels are not compiled again",
     ),
     Fault(
+        "prebuilt-sources", "kernels/toolchain/prebuilt.py",
+        "digest = hashlib.sha256(sources_hash())", "digest = hashlib.sha256()",
+        "prebuilt kernels of other sources are loaded",
+    ),
+    Fault(
+        "prebuilt-level", "kernels/toolchain/prebuilt.py",
+        "*(chosen.name, _architecture(), sys.platform),", "*(_architecture(), sys.platform),",
+        "a file for one level is loaded as one for another",
+    ),
+    Fault(
+        "prebuilt-python", "kernels/toolchain/prebuilt.py",
+        '*(sys.implementation.cache_tag, getattr(sys, "abiflags", "")),',
+        '*(getattr(sys, "abiflags", ""),),',
+        "prebuilt kernels for another Python are loaded",
+    ),
+    Fault(
+        "prebuilt-numpy", "kernels/toolchain/prebuilt.py",
+        '        f"{headers.numpy_abi():x}",\n', "",
+        "prebuilt kernels for another layout of arrays are loaded",
+    ),
+    Fault(
+        "prebuilt-features", "kernels/toolchain/prebuilt.py",
+        "each.features <= has and _vectors(made_for)", "_vectors(made_for)",
+        "prebuilt kernels run on a processor without their instructions",
+    ),
+    Fault(
+        "prebuilt-tile", "kernels/toolchain/prebuilt.py",
+        "each.features <= has and _vectors(made_for) == _vectors(target)", "each.features <= has",
+        "kernels of one process disagree about the register tile",
+    ),
+    Fault(
+        "prebuilt-asked", "kernels/toolchain/prebuilt.py",
+        "if not asked and each.features", "if each.features",
+        "NUMBA_CPU_FEATURES is not obeyed where kernels are prebuilt",
+    ),
+    Fault(
+        "prebuilt-whole-registers", "kernels/toolchain/target.py",
+        '        features["prefer-256-bit"] = False\n', "        pass\n",
+        "kernels for x86-64-v4 use half of the registers",
+    ),
+    Fault(
+        "prebuilt-order", "kernels/toolchain/library.py",
+        "    if not kept and (code := prebuilt(unit_name, dtype)):",
+        "    if code := prebuilt(unit_name, dtype):",
+        "`fastgrad warmup` compiles nothing where kernels are prebuilt",
+    ),
+    Fault(
+        "prebuilt-trust", "kernels/toolchain/cache_place.py",
+        "_writers(about) <= _writers(running)", "_writers(running)",
+        "machine code that anybody can write is run, if it lies in the installation",
+    ),
+    Fault(
+        "prune-current", "kernels/toolchain/pruning.py",
+        "if entry.name != current(kernel[1], kernel[2]):", "if True:",
+        "the cache loses what it is there for",
+    ),
+    Fault(
+        "prune-oldest", "kernels/toolchain/pruning.py",
+        "in sorted(old):", "in sorted(old, reverse=True):",
+        "the cache loses the newest first",
+    ),
+    Fault(
+        "prune-owner", "kernels/toolchain/pruning.py",
+        " or about.st_uid != _user(about):", ":",
+        "root removes files of others",
+    ),
+    Fault(
         "cache-cpu", "kernels/toolchain/object_cache.py",
         "        target.cpu,\n        target.features,\n", "        target.features,\n",
         "a stale cache key: another processor's code is loaded",

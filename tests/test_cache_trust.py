@@ -461,11 +461,13 @@ def test_without_files_nothing_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(object_cache, "__file__", str(tmp_path / "frozen" / "object_cache.py"))
     monkeypatch.setattr(object_cache, "__loader__", None)
     object_cache._fingerprint.cache_clear()
+    object_cache.sources_hash.cache_clear()
     try:
         assert object_cache.cache_path(UNIT, DTYPE) is None
         assert object_cache.refusal() == "fastgrad's own files are not there"
     finally:
         object_cache._fingerprint.cache_clear()
+        object_cache.sources_hash.cache_clear()
 
 
 # -- the command line ----------------------------------------------------------------------------

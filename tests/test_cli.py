@@ -355,14 +355,14 @@ def test_warmup_asks_for_the_dtypes_and_shows_how_far_it_is(
 ) -> None:
     asked: list[str] = []
 
-    def warmup(dtypes: Any, progress: Any) -> None:
-        asked.extend(dtypes)
+    def warmup(dtypes: Any, progress: Any, jobs: int) -> None:
+        asked.extend([*dtypes, str(jobs)])
         progress(1, 2, "gemm")
 
     monkeypatch.setattr(fastgrad, "warmup", warmup)
     assert cli.main(["warmup", "--dtype", "float32", "--progress"]) == 0
     out, err = capsys.readouterr()
-    assert asked == ["float32"]
+    assert asked == ["float32", "1"]
     assert "1/2" in err
     assert "gemm" in err
     assert "cached: " in out

@@ -279,10 +279,12 @@ def fingerprint() -> Iterator[Callable[[], bytes]]:
 
     def fresh() -> bytes:
         object_cache._fingerprint.cache_clear()
+        object_cache.sources_hash.cache_clear()
         return object_cache._fingerprint()
 
     yield fresh
     object_cache._fingerprint.cache_clear()
+    object_cache.sources_hash.cache_clear()
 
 
 KERNELS = Path(object_cache.__file__).parents[1]

@@ -148,6 +148,8 @@ def _parser() -> argparse.ArgumentParser:
 
     warm = commands.add_parser("warmup", help="compile what is not in the cache yet")
     warm.add_argument("--dtype", choices=(*DTYPES, "both"), default="both", help="default: both")
+    warm.add_argument("--jobs", type=_job_count, default=1, metavar="N",
+                      help="processes that compile (default: 1)")  # fmt: skip
     warm.set_defaults(command=_warmup)
 
     check = commands.add_parser(
@@ -213,8 +215,16 @@ def _shape(text: str) -> Shape:
 
 def thread_count(text: str) -> int:
     """Return the number of threads that an argument asks for."""
+    return _count(text, "threads")
+
+
+def _job_count(text: str) -> int:
+    return _count(text, "processes")
+
+
+def _count(text: str, what: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads: give 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of {what}: give 1 or more")
     return int(text)
 
 
@@ -362,7 +372,7 @@ def _warmup(args: argparse.Namespace) -> int:
     before = len(LIBRARY.compiled)
     start = time.monotonic()
     with Progress(args.progress) as progress:
-        fastgrad.warmup(_dtypes(args.dtype), progress=progress.update)
+        fastgrad.warmup(_dtypes(args.dtype), progress=progress.update, jobs=args.jobs)
     compiled = len(LIBRARY.compiled) - before
     about = facts()
     took = f"compiled {compiled} kernels in {time.monotonic() - start:.1f} s"

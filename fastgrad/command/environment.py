@@ -5,11 +5,12 @@ from __future__ import annotations
 import platform
 import struct
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fastgrad.activations import ACTIVATIONS, BUILT_IN
-from fastgrad.arguments import check_choice
+from fastgrad.arguments import check_choice, check_count
 from fastgrad.kernels.units import DTYPES, UNITS, symbol, unit
 from fastgrad.layers.kinds import KINDS
 from fastgrad.losses import BUILT_IN as LOSSES
@@ -31,12 +32,16 @@ def units() -> list[str]:
 
 
 def warmup(
-    dtypes: Iterable[str] = DTYPES, progress: Callable[[int, int, str], None] | None = None
+    dtypes: Iterable[str] = DTYPES,
+    progress: Callable[[int, int, str], None] | None = None,
+    *,
+    jobs: int = 1,
 ) -> None:
     """Compile every kernel that is not in the cache yet, and load all of them.
 
     A script does not need this: kernels are compiled when first used and kept on disk. It moves
-    the compilation to a better time: an installation or a container build.
+    the compilation to a better time: an installation or a container build. Kernels that came with
+    the installation are for many processors; these are for this one.
 
     Parameters
     ----------
@@ -44,33 +49,50 @@ def warmup(
         The dtypes to compile for.
     progress : callable, optional
         Called as ``progress(done, total, name)`` before each unit and once at the end.
+    jobs : int
+        How many processes compile.
 
     Raises
     ------
     TypeError
-        If `dtypes` is neither a name nor an iterable of names.
+        If `dtypes` is neither a name nor an iterable of names, or `jobs` no integer.
     ValueError
-        For an unknown dtype.
+        For an unknown dtype, or `jobs` below 1.
 
     Examples
     --------
     >>> import fastgrad as fg
     >>> fg.warmup(dtypes=())
     """
+    from fastgrad.command.processes import compile_in_processes
     from fastgrad.kernels.toolchain.library import LIBRARY
+    from fastgrad.kernels.toolchain.object_cache import cache_path, look, refusal
 
     if not hasattr(dtypes, "__iter__"):
         raise TypeError(f"warmup: dtypes is a {type(dtypes).__name__}: give names of dtypes")
     chosen = [dtypes] if isinstance(dtypes, str) else list(dtypes)
     for dtype in chosen:
         check_choice("warmup", "dtypes", dtype, DTYPES)
+    processes = check_count("warmup", "jobs", jobs)
     work = [(name, dtype) for dtype in chosen for name in units()]
-    for done, (name, dtype) in enumerate(work):
+
+    def say(done: int, name: str) -> None:
         if progress is not None:
-            progress(done, len(work), f"{name} {dtype}")
-        LIBRARY.address(name, unit(name).functions[0], dtype)
-    if progress is not None:
-        progress(len(work), len(work), "")
+            progress(done, len(work), name)
+
+    if processes > 1 and not refusal():
+        missing = [item for item in work if look(cache_path(*item)) is None]
+        there = len(work) - len(missing)
+        say(there, "")
+        compiled = compile_in_processes(
+            missing, processes, lambda done, name, dtype: say(there + done, f"{name} {dtype}")
+        )
+        LIBRARY.compiled += [f"{name}:{dtype}" for name, dtype in compiled]
+    for done, (name, dtype) in enumerate(work):
+        if processes == 1:  # else all that is left is loading, which takes milliseconds
+            say(done, f"{name} {dtype}")
+        LIBRARY.keep(name, dtype)
+    say(len(work), "")
 
 
 def configuration() -> dict[str, Any]:
@@ -103,9 +125,37 @@ def configuration() -> dict[str, Any]:
         "threads": get_num_threads(),
         "passes": _passes(alone),
         "cache": f"none: {refused}" if refused else str(directory),
-        "cached": f"{len(cached)} of {2 * len(units())} kernels, "
-        f"{sum(size for size, _ in cached.values()) / 1024:.0f} KiB",
+        "cached": _amount([size for size, _ in cached.values()]),
+        "prebuilt": _prebuilt(),
+        "loaded": _loaded(),
     }
+
+
+def _amount(sizes: list[int]) -> str:
+    return f"{len(sizes)} of {2 * len(units())} kernels, {sum(sizes) / 1024:.0f} KiB"
+
+
+def _prebuilt() -> str:
+    """Return which kernels came with the installation and fit this process."""
+    from fastgrad.kernels.toolchain.prebuilt import FOLDER, level, look_prebuilt
+
+    if not FOLDER.is_dir():
+        return "none in this installation"
+    chosen = level()
+    looks = [look_prebuilt(name, dtype) for dtype in DTYPES for name in units()]
+    found = [about for about in looks if about is not None]
+    if chosen is None or not found:
+        return "none for this processor, Python and NumPy"
+    compilers = " and ".join(sorted({note for _, note in found}))
+    return f"{_amount([size for size, _ in found])}, for {chosen.name}, by {compilers}"
+
+
+def _loaded() -> str:
+    """Return where the kernels came from that this process has loaded."""
+    from fastgrad.kernels.toolchain.library import LIBRARY
+
+    origins = Counter(LIBRARY.origins.values())
+    return ", ".join(f"{count} {origin}" for origin, count in origins.items()) or "none yet"
 
 
 def kept(dtypes: Iterable[str]) -> dict[str, tuple[int, str]]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
 import sys
 from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 
-from fastgrad.kernels.toolchain.headers import check
+from fastgrad.kernels.toolchain.headers import check, numpy_functions
 from fastgrad.kernels.toolchain.library import LIBRARY
 
 
@@ -60,10 +59,7 @@ def context(dtype: str, share_from: int) -> Any:
     They are in the order in which `pyobject` reads them.
     """
     check()
-    capsule = importlib.import_module("numpy._core._multiarray_umath")._ARRAY_API
-    pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    table = ctypes.cast(pointer(capsule, None), ctypes.POINTER(ctypes.c_void_p))
+    table = numpy_functions()
     descr, classes = np.dtype(dtype), np.dtype(np.int64)
     objects = (np.ndarray, descr, None, True)
     words = [*map(id, objects), table[_PYARRAY_NEW], descr.num, share_from]

@@ -57,15 +57,28 @@ def refusal() -> str:
         return error.strerror or str(error)
 
 
-def distrust(about: os.stat_result) -> str:
-    """Return why somebody else may have put code into a file or directory; "" if nobody can."""
+def distrust(about: os.stat_result, running: os.stat_result | None = None) -> str:
+    """Return why somebody else may have put code into a file or directory; "" if nobody can.
+
+    `running` describes a file whose code this process runs already: whoever can write that one need
+    not write another.
+    """
     if not hasattr(os, "geteuid"):  # Windows: a user's own directories are the user's alone
+        return ""
+    if running is not None and _writers(about) <= _writers(running):
         return ""
     if about.st_uid not in (0, os.geteuid()):
         return f"it belongs to user {about.st_uid}, neither to you nor to root"
     if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return f"others can write there (its mode is {stat.S_IMODE(about.st_mode):o}): chmod go-w"
     return ""
+
+
+def _writers(about: os.stat_result) -> set[str]:
+    """Return who can write a file, root aside."""
+    group = {f"group {about.st_gid}"} if about.st_mode & stat.S_IWGRP else set()
+    others = {"others"} if about.st_mode & stat.S_IWOTH else set()
+    return {f"user {about.st_uid}"} | group | others
 
 
 def make(directory: Path) -> None:
@@ -84,18 +97,22 @@ def make(directory: Path) -> None:
             raise OSError(reason) from None
 
 
-def read(path: Path) -> bytes | None:
-    """Return what is in a file that only this user or root can have written, else None."""
+def read(path: Path, beside: str = "") -> bytes | None:
+    """Return what is in a file that only this user or root can have written, else None.
+
+    Or also, for files of an installation, who can write the file `beside` of it, whose code runs.
+    """
     try:
-        if distrust(os.stat(path.parent)):
+        running = os.stat(beside) if beside else None
+        if distrust(os.stat(path.parent), running):
             return None
         # Without O_NONBLOCK, opening a pipe would wait for ever for its other end.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
         with open(handle, "rb", buffering=0) as file:
             about = os.fstat(handle)
-            if not stat.S_ISREG(about.st_mode) or about.st_size > MOST_BYTES or distrust(about):
+            if not stat.S_ISREG(about.st_mode) or about.st_size > MOST_BYTES:
                 return None
-            return file.read()
+            return None if distrust(about, running) else file.read()
     except OSError:
         return None
 

@@ -8,6 +8,7 @@ the rest with an array before any kernel reads one. Imports no Numba.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import struct
 import sys
 from typing import Any
@@ -21,12 +22,27 @@ DATA, NDIM, SHAPE, STRIDES, DESCR, FLAGS = (HEADER + o for o in (0, 8, 16, 24, 4
 C_ORDER, F_ORDER = 0x0001, 0x0002  # NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_F_CONTIGUOUS
 ALIGNED, WRITEABLE = 0x0100, 0x0400  # NPY_ARRAY_ALIGNED, NPY_ARRAY_WRITEABLE
 MOST_AXES = 64  # NPY_MAXDIMS
+_ARRAY_C_VERSION = 0  # PyArray_GetNDArrayCVersion's index in NumPy's C-API table
 
 # A tuple: its length, what is between, its items. Between them is nothing, or since Python 3.14 the
 # hash, which is -1 until somebody asks: it is read from a tuple that nobody has hashed.
 BETWEEN, ITEMS = HEADER + 8, tuple.__basicsize__
 _NEW = tuple(iter("?"))
 UNHASHED = tuple((ctypes.c_ssize_t * ((ITEMS - BETWEEN) // 8)).from_address(id(_NEW) + BETWEEN))
+
+
+def numpy_functions() -> Any:
+    """Return the addresses of NumPy's C functions: its C-API table."""
+    capsule = importlib.import_module("numpy._core._multiarray_umath")._ARRAY_API
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return ctypes.cast(pointer(capsule, None), ctypes.POINTER(ctypes.c_void_p))
+
+
+def numpy_abi() -> int:
+    """Return the number of NumPy's ABI, which `import_array` compares in compiled modules."""
+    version = ctypes.CFUNCTYPE(ctypes.c_uint)(numpy_functions()[_ARRAY_C_VERSION])
+    return int(version())
 
 
 def check() -> None:

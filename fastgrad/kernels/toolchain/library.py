@@ -1,7 +1,7 @@
-"""The compiled kernels of this process: units are loaded from the cache, or compiled once.
+"""The compiled kernels of this process: units are loaded from a file, or compiled once.
 
-Loading a unit takes a few milliseconds and does not import Numba; only one that is not in the
-cache does.
+The file is the cache's, else one that came with the installation (`prebuilt`). Loading takes a few
+milliseconds and does not import Numba; only a unit that neither has does.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import count
@@ -29,9 +29,17 @@ with compiling():
 
     import llvmlite.binding as llvm
 
-    from fastgrad.kernels.toolchain.object_cache import cache_path, read_sealed, write_sealed
+    from fastgrad.kernels.toolchain.object_cache import (
+        cache_path,
+        look,
+        prune_once,
+        read_sealed,
+        write_sealed,
+    )
+    from fastgrad.kernels.toolchain.prebuilt import prebuilt
     from fastgrad.kernels.toolchain.target import host
 
+CACHED, PREBUILT, COMPILED = "from the cache", "prebuilt", "compiled"  # where a unit came from
 LARGEST_FOLLOWED = 32 * 1024 * 1024 - 64 * 1024  # bytes: glibc's own header must fit, too
 
 
@@ -43,7 +51,8 @@ class Library:
         self._loaded: list[Any] = []  # LLVM unloads what has no reference
         self._linker: Any = None
         self._names = count()  # one for each attempt: a failed one keeps its name
-        self.compiled: list[str] = []  # units that this process compiled, not found in the cache
+        self.origins: dict[str, str] = {}  # where each loaded unit came from
+        self.compiled: list[str] = []  # units that this process compiled, not found in a file
         self.not_kept: dict[str, str] = {}  # units that could not be written to the cache, and why
 
     def address(self, unit_name: str, function: str, dtype: str) -> int:
@@ -55,30 +64,47 @@ class Library:
                     self._load(unit_name, dtype)
             return self._addresses[name]
 
-    def _load(self, unit_name: str, dtype: str) -> None:
-        wanted = unit(unit_name)
+    def keep(self, unit_name: str, dtype: str) -> None:
+        """Load a unit, and have it in the cache: compiled for this very processor, not a level."""
+        with COMPILE_LOCK.lock, compiling():
+            origin = self.origins.get(f"{unit_name}:{dtype}")
+            if origin is None:
+                self._load(unit_name, dtype, kept=True)
+            elif origin == PREBUILT and look(cache_path(unit_name, dtype)) is None:
+                self.compile(unit_name, dtype)
+
+    def compile(self, unit_name: str, dtype: str) -> bytes:
+        """Compile a unit, write it to the cache, and return its code."""
+        with COMPILE_LOCK.lock, compiling():
+            wanted, name = unit(unit_name), f"{unit_name}:{dtype}"
+            code = build(wanted, dtype)
+            self.compiled.append(name)
+            note = fallback.reasons.get(symbol(wanted.functions[0], dtype), "")
+            if reason := write_sealed(cache_path(unit_name, dtype), code, note):
+                self.not_kept[name] = reason
+            else:
+                prune_once()
+            return code
+
+    def _load(self, unit_name: str, dtype: str, kept: bool = False) -> None:
+        wanted, name = unit(unit_name), f"{unit_name}:{dtype}"
         for other in wanted.needs:
             self.address(other, unit(other).functions[0], dtype)
         calls = [symbol(function, dtype) for function in called_by(wanted)]
         names = [symbol(function, dtype) for function in wanted.functions]
-        path = cache_path(unit_name, dtype)
-        code = read_sealed(path)
-        if code is not None:
+        for origin, code in _files(unit_name, dtype, kept):
             with suppress(RuntimeError):  # it lacks one of them
                 self._addresses |= self._link(code, names, calls)
+                self.origins[name] = origin
                 return
-        code = build(wanted, dtype)
-        name = f"{unit_name}:{dtype}"
-        self.compiled.append(name)
-        note = fallback.reasons.get(names[0], "")
-        if reason := write_sealed(path, code, note):
-            self.not_kept[name] = reason
+        code = self.compile(unit_name, dtype)
         try:
             self._addresses |= self._link(code, names, calls)
         except RuntimeError as error:
             raise RuntimeError(
                 f"fastgrad: {name} was compiled without one of {wanted.functions}"
             ) from error
+        self.origins[name] = COMPILED
 
     def _link(self, code: bytes, names: list[str], calls: Sequence[str] = ()) -> dict[str, int]:
         """Return the addresses of an object file's functions; RuntimeError if one is not there.
@@ -107,6 +133,14 @@ class Library:
         with COMPILE_LOCK.lock, compiling():
             code = bytes(machine().emit_object(llvm.parse_assembly(assembly)))
             return self._link(code, [name])[name]
+
+
+def _files(unit_name: str, dtype: str, kept: bool) -> Iterator[tuple[str, bytes]]:
+    """Yield where a unit's code is to be found, and the code; with `kept` in the cache only."""
+    if code := read_sealed(cache_path(unit_name, dtype)):
+        yield CACHED, code
+    if not kept and (code := prebuilt(unit_name, dtype)):
+        yield PREBUILT, code
 
 
 def called_by(wanted: Unit) -> set[str]:

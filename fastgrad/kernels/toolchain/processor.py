@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from functools import lru_cache
+from typing import NamedTuple
 
 from fastgrad.kernels.toolchain.target import host
 
@@ -27,6 +28,21 @@ target.emit_object(llvm.parse_assembly("define i64 @f() { ret i64 1 }"))
 
 class UnknownProcessor(ValueError):
     """NUMBA_CPU_NAME or NUMBA_CPU_FEATURES says what LLVM does not know."""
+
+
+class Interpreter(NamedTuple):
+    """A program that runs Python, and the environment in which it imports what this one does."""
+
+    path: str
+    environment: dict[str, str]
+
+
+def interpreter() -> Interpreter | None:
+    """Return this Python; None if the program is no interpreter and must not be started again."""
+    if getattr(sys, "frozen", False) or "python" not in os.path.basename(sys.executable or ""):
+        return None
+    modules = os.pathsep.join(filter(None, sys.path))
+    return Interpreter(sys.executable, {**os.environ, "PYTHONPATH": modules})
 
 
 @lru_cache(maxsize=1)
@@ -50,13 +66,13 @@ def check_processor() -> None:
 
 def _complaint(cpu: str, features: str) -> str | None:
     """Return LLVM's complaint about a processor, None if there is none or no way to ask."""
-    # A program that is not a Python interpreter must not be started again.
-    if getattr(sys, "frozen", False) or "python" not in os.path.basename(sys.executable or ""):
+    program = interpreter()
+    if program is None:
         return None
     try:
         tried = subprocess.run(
-            [sys.executable, "-c", _TRY, cpu, features],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            [program.path, "-c", _TRY, cpu, features],
+            env=program.environment,
             capture_output=True,
             text=True,
             timeout=60,

@@ -106,7 +106,14 @@ def host() -> Target:
         features = {f[1:]: f[0] == "+" for f in asked.split(",") if f}
     elif not cpu:
         features = dict(llvm.get_host_cpu_features())
-    cpu = cpu or llvm.get_host_cpu_name()
+    return target_of(cpu or llvm.get_host_cpu_name(), features)
+
+
+def target_of(cpu: str, features: dict[str, bool]) -> Target:
+    """Return the target of a processor's name and, if any are given, its features."""
+    import llvmlite.binding as llvm
+
+    features = dict(features)
     width = _vector_bytes(cpu, features)
     if width == 64:
         # LLVM uses half a register for many of these processors, because early ones lowered their
