@@ -185,7 +185,7 @@ def _judged(
         if not look.full:
             notes.append(_drawn(suspect))
     arrays = tuple(verdicts[i] for i in range(len(looks)))
-    notes += _where(arrays, [arrays[i] for i in _way_back(f)])
+    notes += _where([arrays[i] for i in _way_back(f)])
     states = [a.verdict for a in arrays]
     wrong = "wrong" in states or any(found.kind != "kink" for found in seen)
     state = "wrong" if wrong else "inconclusive" if "inconclusive" in states else "ok"
@@ -302,7 +302,7 @@ def _drawn(s: Suspect) -> str:
     )
 
 
-def _where(arrays: tuple[ArrayVerdict, ...], back: list[ArrayVerdict]) -> list[str]:
+def _where(back: list[ArrayVerdict]) -> list[str]:
     """Return between which arrays the mistake enters, if the verdicts tell."""
     wrong = [a.verdict == "wrong" for a in back]
     first = wrong.index(True) if any(wrong) else 0

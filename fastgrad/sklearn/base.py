@@ -234,7 +234,7 @@ class BaseNetwork(BaseEstimator):
         if is_classifier(self):
             y_held = self._label_binarizer.inverse_transform(y_held)
 
-        def validate(params: Array) -> float:
+        def validate() -> float:
             outputs = self._outputs_of_checked(x_held)
             if not np.isfinite(outputs).all():
                 return float("nan")

@@ -49,7 +49,7 @@ def run_epochs(
     validate: Any,
     incremental: bool,
 ) -> None:
-    """Train `params` in place; `validate(params)` gives the validation score, or is None."""
+    """Train `params` in place; `validate()` gives the validation score, or is None."""
     n, rng, optimizer = data.n, estimator._random_state, estimator._optimizer
     size = min(200, n)
     if estimator.batch_size != "auto":
@@ -115,7 +115,7 @@ def _count_without_improvement(estimator: Any, params: Array, validate: Any) -> 
         estimator._no_improvement_count = 0 if better else estimator._no_improvement_count + 1
         estimator.best_loss_ = min(estimator.best_loss_, loss)
         return
-    score = validate(params)
+    score = validate()
     estimator.validation_scores_.append(score)
     if estimator.verbose:
         print(f"Validation score: {score:f}")

@@ -249,7 +249,7 @@ def _with_value(e: Explanation, evidence: Evidence) -> Explanation:
     words = next((w for w, made in forms.items() if penalty and abs(seen - made) <= near), None)
     if words is None and m.value:
         accuracy = near / abs(m.value) + 1e-15
-        factor = Factors(m).name("loss", m.layers, seen / m.value, accuracy)
+        factor = Factors(m).name("loss", seen / m.value, accuracy)
         if factor.named:
             words = f"with {factor.words}"
     if words is None:
@@ -278,7 +278,7 @@ def _whole(m: Model, evidence: Evidence, right: Walk) -> list[Explanation]:
     if m.l1 or m.l2:
         factors = Factors(m)
         for c in (2.0, -1.0, 1.0 / m.n, float(m.n), 0.5):
-            name = factors.name("all", m.layers, c, 1e-12)
+            name = factors.name("all", c, 1e-12)
             divided = {slot: array / c for slot, array in gradients.items()}
             text = f"all arrays, the penalty included, have {name.words}"
             kind = "added up" if c == 2.0 else name.kind

@@ -42,7 +42,7 @@ class Factors:
                     more = "and doubled" if two == 2.0 else "and halved"
                     self.table.setdefault(two * value, (f"{words}, {more}", kind))
 
-    def name(self, step: str, layer: int, value: float, accuracy: float) -> Factor:
+    def name(self, step: str, value: float, accuracy: float) -> Factor:
         """Return a factor by name; the nearest within `accuracy` (relative)."""
         near = min(self.table, key=lambda v: abs(v - value))
         if abs(near - value) > accuracy * abs(near):

@@ -135,7 +135,7 @@ class Leaves:
         apart, fits = _compare(mine, c * made, abs(c) * near)
         if not fits:
             return []
-        factor = self.factors.name(mistake.step, self.step.layer, c, self._accuracy(role))
+        factor = self.factors.name(mistake.step, c, self._accuracy(role))
         if not factor.named:
             return []
         text = f"{text}, and {factor.words}"
@@ -159,7 +159,7 @@ class Leaves:
         if not fits:
             return []
         accuracy = self._accuracy("w" if step == "weights" else "b")
-        factor = self.factors.name(step, self.step.layer, c, accuracy)
+        factor = self.factors.name(step, c, accuracy)
         if not factor.named and mine.size < FEW_EQUATIONS:
             return []
         name = f"{ARRAYS[step]}{self.step.layer}"

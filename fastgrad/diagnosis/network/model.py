@@ -279,7 +279,7 @@ class Bounds:
             bound += FEW * self.unit * np.abs(penalty)
         return bound
 
-    def bias(self, layer: int, grad_z: Array, error: Array) -> Array:
+    def bias(self, grad_z: Array, error: Array) -> Array:
         """Return the bound of db, given dz and its bound."""
         own: Array = growth(self.unit, self.model.n) * np.abs(grad_z) + self.tiny
         ones = np.ones((len(error), 1))

@@ -254,7 +254,7 @@ class _Case:
             right = Walk(self.model, evidence.unit, evidence.given)
         findings = sorted(self.findings, key=lambda f: -(f.layer or np.inf))  # as they enter
         for slot in e.slots:
-            findings.append(self._finding(slot, e, right))
+            findings.append(self._finding(slot, e))
         arrays = tuple(self._verdict(slot, right) for slot in self.script.slots)
         wrong = bool(findings) or any(a.verdict == "wrong" for a in arrays)
         notes = list(self.notes)
@@ -282,7 +282,7 @@ class _Case:
         verdict = "wrong" if told or worst > 1.0 else "ok"
         return ArrayVerdict(self.names[slot], shape, worst, verdict, shown.reshape(shape))
 
-    def _finding(self, slot: tuple[Named, ...], e: Explanation, right: Walk) -> Finding:
+    def _finding(self, slot: tuple[Named, ...], e: Explanation) -> Finding:
         first = slot[0]
         array = self._place(first)
         if first.kind == "unexplained":

@@ -141,7 +141,7 @@ class Stems:
     def _factor(self, c: float) -> Factor | None:
         """Return a factor's name; None where there are too few numbers for one without a name."""
         step = "loss" if self.top else "activation"
-        factor = self.factors.name(step, self.step.layer, c, 4.0 * self.seen.rho + 1e-15)
+        factor = self.factors.name(step, c, 4.0 * self.seen.rho + 1e-15)
         if not factor.named and self.seen.equations < FEW_EQUATIONS:
             return None
         return factor

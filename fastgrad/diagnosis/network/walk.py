@@ -101,7 +101,7 @@ class Walk:
         penalty = m.penalty(layer)
         if penalty is not None:
             right += penalty
-        total, near_total = grad_z.sum(axis=0), bounds.bias(layer, grad_z, error_z)
+        total, near_total = grad_z.sum(axis=0), bounds.bias(grad_z, error_z)
         return Right(grad, grad_z, error_z, {"w": right, "b": total}, {"w": near, "b": near_total})
 
     def _worst(self, slot: Slot) -> tuple[float, Array]:
