@@ -47,7 +47,9 @@ exclude_patterns = ["_build", "regression_template"]  # docs/regression_tracking
 
 myst_heading_anchors = 3  # `page.md#a-heading`, as on GitHub
 
-default_role = "py:obj"  # `dense` in a docstring is a link
+default_role = "py:obj"  # `dense` in a docstring is a link, `grad_y` is not
+nitpicky = True
+nitpick_ignore_regex = [("py:obj", ".*")]
 templates_path = ["_templates"]
 autodoc_mock_imports = ABSENT
 autodoc_typehints = "none"  # signatures are short; the docstrings say more than the types

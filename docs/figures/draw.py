@@ -71,7 +71,7 @@ def call() -> Figure:
     figure.line((170, 144), (170, 214), (242, 214))
     figure.text(178, 176, "True: large", "small")
     figure.line((385, 188), (385, 140))
-    figure.labelled(20, 262, 210, 52, "step 3: converted", "cool", "dtypes, as NumPy promotes them")
+    figure.labelled(14, 262, 222, 52, "step 3: converted", "cool", "dtypes, as NumPy promotes them")
     figure.line((60, 144), (60, 260))
     figure.text(52, 200, "None", "small end")
     figure.line((90, 262), (90, 146))
@@ -208,7 +208,9 @@ def cache() -> Figure:
     figure.labelled(20, 216, 150, 46, "a call needs a unit")
     figure.line((170, 239), (198, 239))
     figure.labelled(200, 216, 240, 46, "checked, mapped, called", "cool", "Numba is not imported")
-    figure.text(20, 286, "A broken or foreign file is never loaded: it is compiled again.", "small")
+    figure.text(
+        20, 286, "A wheel may bring files, too. What is broken or foreign is not loaded.", "small"
+    )
     return figure
 
 

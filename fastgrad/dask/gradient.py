@@ -71,9 +71,9 @@ def value_and_grad(
 
     Notes
     -----
-    Each block's sum and its gradient are computed by `MLP.value_and_grad`, then added 8 by 8 in the
-    order of the blocks, then 8 of those; values in float64, gradients in the network's dtype. The
-    division by the number of terms, or by their weights, comes last.
+    Each block's sum and its gradient are computed by `fastgrad.MLP.value_and_grad`, then added 8 by
+    8 in the order of the blocks, then 8 of those; values in float64, gradients in the network's
+    dtype. The division by the number of terms, or by their weights, comes last.
 
     Examples
     --------

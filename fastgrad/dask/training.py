@@ -85,7 +85,7 @@ def fit(
         Print a line that shows the epoch and the loss. Dask's own callbacks and dashboard show the
         tasks.
     callback : callable, optional
-        Gets a `FitState` after each epoch; training stops if it returns True.
+        Gets a `fastgrad.FitState` after each epoch; training stops if it returns True.
     resume : FitResult, optional
         What an earlier `fit` returned: 2 epochs and 3 more are 5 epochs, to the bit.
     threads : int, optional

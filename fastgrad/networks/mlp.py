@@ -373,7 +373,7 @@ class MLP(OpenedMLP):
             training goes on from the last epoch all the same, to the bit.
         clip_norm : float, optional
             Scale the gradient of each batch, penalties included, so that its norm is at most this:
-            see `fg.clip_norm`.
+            see `clip_norm`.
 
         Returns
         -------

@@ -29,7 +29,8 @@ class Activation(Layer):
     Raises
     ------
     TypeError
-        If `activation` is of another kind. `define_activation` makes one from a plain function.
+        If `activation` is of another kind. `fastgrad.define_activation` makes one from a plain
+        function.
     ValueError
         If the name or `samples` is unknown.
 
