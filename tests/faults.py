@@ -416,6 +416,11 @@ _KERNELS = [
         "a_bytes = 0", "blocks of A are packed over the packed weights",
     ),
     Fault(
+        "dense-stack-back", "kernels/calls/dense_blocks.py",
+        "a_bytes = A_PACK if columns >= PACK_A_COLUMNS else 0",
+        "a_bytes = 0", "blocks of x or grad_z are packed over grad_z",
+    ),
+    Fault(
         "dense-cache", "kernels/calls/dense.py", "tuple_set(cache, 3, z_object)",
         "tuple_set(cache, 3, y_object)", "the output is kept where its slope is wanted",
     ),

@@ -85,7 +85,7 @@ LIKELY = {
         *_PRODUCT,
         *_ERRORS,
     ),
-    "kernels/calls/dense_blocks.py": ("test_out.py", *_PRODUCT),
+    "kernels/calls/dense_blocks.py": ("test_dense_arrays.py", "test_out.py", *_PRODUCT),
     "kernels/network/layer.py": (*_PRODUCT, "test_strided.py"),
     "kernels/product/sparse.py": ("test_sparse.py",),
     "kernels/product/sparse_rows.py": ("test_sparse.py",),

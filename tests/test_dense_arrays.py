@@ -10,6 +10,7 @@ from conftest import DTYPES, FORMS, LAYOUTS, rng_of, same_bits, turn
 from layers import ALL, bias_form, clean_run, forms_data, layer_data, run
 
 import fastgrad as fg
+from fastgrad.kernels.toolchain.target import tile
 
 NAMES = fg.activations.BUILT_IN
 
@@ -262,3 +263,22 @@ def test_results_have_the_order_of_their_layout(samples: str) -> None:
     grads = fg.dense_backward(np.ones((6, 7)), cache)
     assert grads.x.flags.f_contiguous
     assert grads.w.flags.f_contiguous
+
+
+@dtypes
+@layouts
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_wide_layers_pack_both_operands(order: Any, samples: str, dtype: str) -> None:
+    """Side by side in one workspace: x or grad_y, and w or its transpose. Whole numbers: exact."""
+    n, d, k = 331, 270, 8 * tile(dtype).nr + 5
+    rng = rng_of("packed", n)
+    shapes = ((n, d), (d, k), (k,), (n, k))
+    x, w, b, g = (rng.integers(-3, 4, shape).astype(dtype) for shape in shapes)
+    args = [np.asarray(turn(a, samples), order=order) for a in (x, w)]
+    bias = b if samples == "rows" else b[:, None]
+    y, cache = fg.dense_forward(*args, bias, samples=samples)
+    assert (turn(y, samples) == x @ w + b).all()
+    grads = fg.dense_backward(np.asarray(turn(g, samples), order=order), cache)
+    assert (turn(grads.x, samples) == g @ w.T).all()
+    assert (turn(grads.w, samples) == x.T @ g).all()
+    assert (grads.b.reshape(-1) == g.sum(0)).all()
