@@ -96,7 +96,7 @@ def test_a_slow_commit_and_a_wrong_one_are_found(tmp_path: Path) -> None:
     project = Project(tmp_path)
 
     project.change("import fastgrad as fg", "import time\n\nimport fastgrad as fg")
-    project.change("    hidden, first", "    time.sleep(0.01)\n    hidden, first")
+    project.change("    hidden, first", "    time.sleep(0.1)\n    hidden, first")
     said = project.continuous("HEAD~2", "HEAD", status=1)
     worse = [line for line in said.splitlines() if line.startswith("| +")]
     name = "gradients.ValueAndGrads.time_value_and_grads"
@@ -105,7 +105,7 @@ def test_a_slow_commit_and_a_wrong_one_are_found(tmp_path: Path) -> None:
     assert "PERFORMANCE DECREASED" in said
 
     # The first layer's gradient twice what it is: as fast as before, and no times are compared.
-    project.change("time.sleep(0.01)", "")
+    project.change("time.sleep(0.1)", "")
     project.change("top.x, first", "2 * top.x, first")
     said = project.continuous("HEAD~4", "HEAD", status=2)
     assert "WRONG: grads['W1'] (factor)" in said
