@@ -1,3 +1,3 @@
 """The version of fastgrad, and nothing else: imported by the lowest floor, too."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
