@@ -562,3 +562,29 @@ def test_prebuild_writes_every_unit_for_the_level(
         with pytest.raises(RuntimeError, match="is no level that kernels are prebuilt for"):
             prebuild.main([str(tmp_path / "out"), prebuild.ONE])
     assert fastgrad.__file__  # this tree's
+
+
+EVERY_FUNCTION = """
+import sys
+import numpy as np, fastgrad as fg
+from fastgrad.command.environment import units
+from fastgrad.activations import ACTIVATIONS, BUILT_IN
+from fastgrad.kernels.toolchain import library
+asked = set()
+real = library.Library._load
+def load(self, unit, dtype, kept=False):
+    asked.add(unit)
+    self._addresses |= {f"fastgrad_{f}_{dtype}": 1 for f in library.unit(unit).functions}
+library.Library._load = load
+for name in BUILT_IN:
+    row = ACTIVATIONS[name]
+    names = ["forward", *(() if row.rowwise else ("backward_z",))]
+    for function in (*names, *(("backward_y",) if row.from_output else ())):
+        row.address(function, "float32")
+print(sorted(asked - set(units())))
+"""
+
+
+def test_every_row_of_the_table_of_activations_is_prebuilt() -> None:
+    """Also what no layer needs: `fg.identity`, and a slope from z where layers keep it."""
+    assert output(start(EVERY_FUNCTION)) == "[]"

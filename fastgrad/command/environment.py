@@ -22,9 +22,9 @@ __all__ = ["arithmetic", "configuration", "described", "show_config", "warmup"]
 
 def units() -> list[str]:
     """Return the name of every compiled unit, each after the units it builds on."""
-    table = [ACTIVATIONS[name] for name in BUILT_IN if name != "identity"]
+    table = [ACTIVATIONS[name] for name in BUILT_IN]
     rows = [f"rows.{a.name}" for a in table]
-    slopes = [f"slopes.{a.name}" for a in table if a.from_output and not a.rowwise]
+    slopes = [f"slopes.{a.name}" for a in table if not a.rowwise]
     stages = [f"stage.{kind}" for kind in KINDS]
     losses = [f"{kind}.{name}" for kind in ("loss", "terms") for name in LOSSES]
     updates = dict.fromkeys(f"update.{kind.kernel}" for kind in OPTIMIZERS.values())
