@@ -3,7 +3,7 @@
 
 Notebook A: ``L = sum(sigma(X @ W))`` and its gradients, for any function sigma.
 
-The notebook writes the chain rule out by hand. With Z = X @ W and sigma' by a central difference,
+The notebook writes the chain rule out by hand. With Z = X @ W and sigma' by a central difference::
 
     dL_dX = sigma'(Z) @ W.T        dL_dW = X.T @ sigma'(Z)
 

@@ -1,7 +1,7 @@
 """Notebook B: three layers, samples are columns
 =============================================
 
-Notebook B: a three-layer network whose samples are columns, and every gradient in it.
+Notebook B: a three-layer network whose samples are columns, and every gradient in it::
 
     z1 = w1 @ S + b1     a1 = tanh(z1)
     z2 = w2 @ a1 + b2    a2 = sigmoid(z2)

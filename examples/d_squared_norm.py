@@ -1,7 +1,7 @@
 """Notebook D: a squared norm in float32
 =====================================
 
-Notebook D: ``f = ||sigmoid(W @ x)||^2`` in float32, with all gradients on the way.
+Notebook D: ``f = ||sigmoid(W @ x)||^2`` in float32, with all gradients on the way::
 
     Z = W @ x    y = sigmoid(Z)    f = sum(y**2)
     df/dy = 2 y    df/dZ = df/dy * y * (1 - y)    df/dW = df/dZ @ x.T    df/dx = W.T @ df/dZ
