@@ -259,9 +259,14 @@ def test_running_statistics_that_cannot_be_written_to(impl: ModuleType, dtype: s
     before = a["x"].copy()
     fixed = np.ones(3, dtype)
     fixed.flags.writeable = False
-    for running in ((fixed, np.ones(3, dtype)), (np.zeros(3, dtype), fixed)):
-        with pytest.raises(ValueError, match="read-only"):
-            forward(impl, "batch_norm", a, running=running)
+    for place in (0, 1):
+        running = [np.zeros(3, dtype), np.zeros(3, dtype)]
+        running[place] = fixed
+        with pytest.raises(
+            ValueError, match=rf"batch_norm_forward: running\[{place}\] .*read-only"
+        ):
+            forward(impl, "batch_norm", a, running=tuple(running))
+        assert not running[1 - place].any()  # nothing is half-written
     for shared in (a["x"][1], a["gain"], a["bias"]):
         for running in ((shared, np.ones(3, dtype)), (np.zeros(3, dtype), shared)):
             with pytest.raises(ValueError, match="shares memory with"):
