@@ -1888,8 +1888,17 @@ _NETWORKS = [
         "blocks of grad_x are added one by one to what out holds, not their sum",
     ),
     Fault(
-        "update-momentum", "kernels/network/update.py", "velocity = momentum * v[i] + slope",
-        "velocity = momentum * (v[i] + slope)", "another momentum",
+        "update-momentum", "kernels/network/update.py", "velocity = faded(momentum * v[i] + slope)",
+        "velocity = faded(momentum * (v[i] + slope))", "another momentum",
+    ),
+    Fault(
+        "update-faded", "kernels/network/update.py", "dtype(0) if abs(mean) < smallest else mean",
+        "mean", "means stay subnormal for good, and steps take four times as long",
+    ),
+    Fault(
+        "update-faded-nan", "kernels/network/update.py",
+        "dtype(0) if abs(mean) < smallest else mean", "mean if abs(mean) >= smallest else dtype(0)",
+        "a velocity that is NaN becomes 0",
     ),
     Fault(
         "update-nesterov", "kernels/network/update.py",

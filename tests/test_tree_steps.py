@@ -128,6 +128,39 @@ def test_squares_beyond_the_largest_number() -> None:
     assert p.tolist() == [1.0] * 20
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("package", [fg, reference], ids=["fastgrad", "reference"])
+@pytest.mark.parametrize(
+    "name, settings",
+    [
+        ("SGD", {"momentum": 0.5}),
+        ("SGD", {"momentum": 0.5, "nesterov": True}),
+        ("Adam", {"betas": (0.5, 0.999)}),
+        ("AdamW", {"betas": (0.5, 0.999)}),
+        ("RMSprop", {"alpha": 0.5, "momentum": 0.5, "centered": True}),
+    ],
+)
+def test_what_decays_is_zero_and_never_subnormal(
+    name: str, settings: Any, package: ModuleType, dtype: str
+) -> None:
+    """A unit that is off for all samples has slopes of 0: its mean halves until it is no number."""
+    tiny = np.finfo(dtype).smallest_normal
+    params, grads = np.ones(40, dtype), np.full(40, 64 * tiny, dtype)
+    grads[3] = np.nan
+    opt = getattr(package, name)(lr=0.25, **settings)
+    for _ in range(48):  # 27 halvings from RMSprop's g / eps to g
+        opt.step(params, grads)
+        state = opt.state_dict()
+        for key in {"mean", "velocity"} & state.keys():
+            kept = np.delete(np.asarray(state[key]), 3)
+            assert ((kept == 0) | (np.abs(kept) >= tiny)).all()
+            assert np.isnan(np.asarray(state[key])[3])
+        grads[np.isfinite(grads)] = 0
+    ends = [np.delete(np.asarray(state[key]), 3) for key in {"mean", "velocity"} & state.keys()]
+    assert ends and not np.any(ends)
+    assert (np.delete(params, 3) == 1).all() or name == "AdamW"
+
+
 def nested(params: dict[str, Array]) -> Any:
     W1, b1, W2, b2, scale = params.values()
     return {"layers": [(W1, b1), {"w": W2, "b": b2}], "rest": (None, scale, [])}

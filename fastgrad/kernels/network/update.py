@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from numba import types
 
 from fastgrad.kernels.network import update_table as at
@@ -25,6 +26,7 @@ UPDATE = types.void(types.intp)
 def build(dtype_name: str, name: str) -> str:
     """Return the LLVM IR of one optimizer's step for one dtype."""
     dtype, wide = getattr(types, dtype_name), types.float64
+    smallest = np.finfo(dtype_name).smallest_normal
 
     @inlined
     def decayed(g: Any, decay: Any, p: Any) -> Any:
@@ -35,6 +37,16 @@ def build(dtype_name: str, name: str) -> str:
     def vector(row: Any, place: Any) -> Any:
         """Return a vector whose address a row holds."""
         return as_pointer(word(row, place), dtype)
+
+    @inlined
+    def faded(mean: Any) -> Any:
+        """Return what decays, or 0 where it is subnormal.
+
+        Where slopes are 0 (a relu that is off for all samples) it would get there and stay for
+        good: 0.9 times the smallest number is rounded to the smallest number. Arithmetic with
+        subnormal numbers takes 30 times as long, and no parameter sees the difference.
+        """
+        return dtype(0) if abs(mean) < smallest else mean
 
     @inlined
     def quotient(a: Any, divisor: Any, inverse: Any) -> Any:
@@ -83,7 +95,7 @@ def build(dtype_name: str, name: str) -> str:
             v = vector(row, VELOCITY)
             for i in range(count):
                 slope = decayed(g[i], decay, p[i])
-                velocity = momentum * v[i] + slope
+                velocity = faded(momentum * v[i] + slope)
                 v[i] = velocity
                 p[i] -= rate * (slope + momentum * velocity if nesterov else velocity)
 
@@ -109,7 +121,7 @@ def build(dtype_name: str, name: str) -> str:
             kept = dtype(1.0 - lr * weight_decay if decoupled else 1.0)
             for i in range(count):
                 slope = decayed(g[i], decay, p[i])
-                first = b1 * m[i] + c1 * slope
+                first = faded(b1 * m[i] + c1 * slope)
                 second = b2 * v[i] + c2 * (slope * slope)
                 m[i], v[i] = first, second
                 p[i] = p[i] * kept - step * (
@@ -135,12 +147,12 @@ def build(dtype_name: str, name: str) -> str:
                 square = kept * v[i] + new * (slope * slope)
                 v[i] = square
                 if centered:
-                    mean = kept * m[i] + new * slope
+                    mean = faded(kept * m[i] + new * slope)
                     m[i] = mean
                     square -= mean * mean
                 slope /= math.sqrt(square) + eps
                 if momentum != 0:
-                    slope += momentum * u[i]
+                    slope = faded(momentum * u[i] + slope)
                     u[i] = slope
                 p[i] -= rate * slope
 
@@ -177,7 +189,7 @@ def build(dtype_name: str, name: str) -> str:
             v = vector(row, at.VECTORS)
             for i in range(count):
                 step = rate * g[i]
-                velocity = momentum * v[i] - step
+                velocity = faded(momentum * v[i] - step)
                 v[i] = velocity
                 p[i] += momentum * velocity - step if nesterov else velocity
 
@@ -196,7 +208,8 @@ def build(dtype_name: str, name: str) -> str:
             p, g, count = vector(row, at.PARAMS), vector(row, at.GRAD), word(row, at.ELEMENTS)
             m, v = vector(row, at.VECTORS), vector(row, at.VECTORS + 1)
             for i in range(count):
-                mean, square = b1 * m[i] + c1 * g[i], b2 * v[i] + c2 * (g[i] * g[i])
+                mean = faded(b1 * m[i] + c1 * g[i])
+                square = b2 * v[i] + c2 * (g[i] * g[i])
                 m[i], v[i] = mean, square
                 p[i] -= step * mean / (math.sqrt(square) + eps)
 
