@@ -192,8 +192,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("new", nargs="?", default=str(ROOT), help="another (default: the files here)")
     add("--groups", default=",".join(GROUPS[:-2]), help=f"some of {', '.join(GROUPS)} "
         "(default: all but the last two)")  # fmt: skip
-    for kind in ("old", "new"):
-        add(f"--{kind}-set", action="append", default=[], metavar="NAME=VALUE", type=_variable,
+    for option, kind in (("--old-set", "old"), ("--new-set", "new")):
+        add(option, action="append", default=[], metavar="NAME=VALUE", type=_variable,
             help=f"an environment variable of the {kind} build's process")  # fmt: skip
     add("--match", default="", metavar="TEXT", help="only cells with this in their name")
     add("--seconds", type=float, default=0.05, help="per cell (default: 0.05)")
