@@ -68,6 +68,7 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
     "show_signature": False,
     "abort_on_example_error": True,
+    "default_thumb_file": str(Path(__file__).parent / "_static" / "script.svg"),
 }
 
 html_theme = "pydata_sphinx_theme"

@@ -1,7 +1,7 @@
 """Notebook B: three layers, samples are columns
 =============================================
 
-Notebook B: a three-layer network whose samples are columns, and every gradient in it::
+A three-layer network whose samples are columns, and every gradient in it::
 
     z1 = w1 @ S + b1     a1 = tanh(z1)
     z2 = w2 @ a1 + b2    a2 = sigmoid(z2)
@@ -15,6 +15,7 @@ each layer is one fused call; ``need=(..., "z")`` hands out its dz as well.
 Run: python examples/b_three_layers.py
 """
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ def main() -> dict[str, Any]:
     for reduction in ("mean", "samples"):
         C, d = gradients(p, S, T, reduction)
         numerical = {name: forward_differences(p, name, S, T, reduction) for name in NAMES}
-        results[reduction] = {"C": C, **d, "numerical": numerical}
+        results[reduction] = {"C": C, **d, "numerical": numerical, "point": (p, S, T)}
         print(f"reduction={reduction!r}: C = {C:.6f}")
         for name in NAMES:
             gap = np.abs(d["d" + name] - numerical[name]).max()
@@ -87,5 +88,42 @@ def main() -> dict[str, Any]:
     return results
 
 
+# %%
+# How good can such a check be? The extrapolated difference has two digits more than a forward
+# difference of the same step. The gradient itself has all but the last.
+
+
+def draw(results: dict[str, Any]) -> None:
+    """Draw how far differences of many steps are from dw1; without matplotlib, nothing."""
+    if find_spec("matplotlib") is None:
+        return
+    from matplotlib import pyplot as plt
+
+    p, S, T = results["mean"]["point"]
+    exact = results["mean"]["dw1"]
+
+    def f(w1: Any) -> float:
+        return cost({**p, "w1": w1}, S, T, "mean")
+
+    def differences(delta: float, method: Any = "forward") -> Any:
+        return fg.numerical_grad(f, p["w1"], method=method, delta=delta)
+
+    deltas = 10.0 ** np.arange(-9, -0.9, 0.5)
+    ways = {
+        "forward": lambda delta: differences(delta),
+        "forward, extrapolated": lambda delta: 2 * differences(delta) - differences(2 * delta),
+        "central": lambda delta: differences(delta, "central"),
+    }
+    _, axes = plt.subplots(layout="constrained")
+    for (name, way), marker in zip(ways.items(), "os^", strict=True):
+        gaps = [np.abs(way(delta) - exact).max() / np.abs(exact).max() for delta in deltas]
+        axes.loglog(deltas, gaps, marker + "-", label=name)
+    axes.axvline(1e-5, color="grey", linewidth=1)
+    axes.text(1.2e-5, 2e-3, "used here", color="grey")
+    axes.set(xlabel="step of the difference", ylabel="distance from dw1, of its largest entry")
+    axes.legend()
+    plt.show()
+
+
 if __name__ == "__main__":
-    main()
+    draw(main())

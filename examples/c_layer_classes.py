@@ -1,7 +1,7 @@
 """Notebook C: layer classes
 =========================
 
-Notebook C: a network of layer objects, Linear - Sigmoid - Linear - MSE, samples are columns.
+A network of layer objects, Linear - Sigmoid - Linear - MSE, samples are columns.
 
 The notebook feeds one sample of shape (d, 1) at a time ("does not support batching") and has two
 mistakes, which this script shows beside the right values:
@@ -14,6 +14,7 @@ mistakes, which this script shows beside the right values:
 Run: python examples/c_layer_classes.py
 """
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -79,5 +80,26 @@ def main() -> dict[str, Any]:
     return {"one": one, "batch": batch, "numerical": numerical}
 
 
+# %%
+# One number for both predictions: the right gradient pushes them apart, the notebook's moves both
+# the same way.
+
+
+def draw(results: dict[str, Any]) -> None:
+    """Draw dL/dpred beside the notebook's; without matplotlib, nothing."""
+    if find_spec("matplotlib") is None:
+        return
+    from matplotlib import pyplot as plt
+
+    one, at = results["one"], np.arange(2)
+    _, axes = plt.subplots(layout="constrained")
+    axes.bar(at - 0.2, one["grad_pred"].ravel(), 0.4, label="2 (pred - labels) / pred.size")
+    axes.bar(at + 0.2, one["grad_pred_notebook"], 0.4, label="the notebook's average")
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set(xlabel="output of the network", ylabel="dL/dpred", xticks=at)
+    axes.legend()
+    plt.show()
+
+
 if __name__ == "__main__":
-    main()
+    draw(main())

@@ -1,7 +1,7 @@
 """Notebook D: a squared norm in float32
 =====================================
 
-Notebook D: ``f = ||sigmoid(W @ x)||^2`` in float32, with all gradients on the way::
+``f = ||sigmoid(W @ x)||^2`` in float32, with all gradients on the way::
 
     Z = W @ x    y = sigmoid(Z)    f = sum(y**2)
     df/dy = 2 y    df/dZ = df/dy * y * (1 - y)    df/dW = df/dZ @ x.T    df/dx = W.T @ df/dZ
@@ -13,7 +13,7 @@ Where PyTorch is installed, both points are compared with it, as the notebook do
 Run: python examples/d_squared_norm.py
 """
 
-import importlib.util
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ def main() -> dict[str, Any]:
         print(f"  f     = {found['f']:.8g}   with the flipped sign {flipped(W, x):.8g}")
         for name in ("df/dy", "df/dZ", "df/dW", "df/dx"):
             print(f"  {name} = {np.array2string(found[name].squeeze(), prefix=' ' * 10)}")
-        if importlib.util.find_spec("torch"):
+        if find_spec("torch"):
             torch = torch_gradients(W, x)
             gap = max(np.abs(found[name] - torch[name]).max() for name in found)
             results[title]["torch"] = torch
@@ -72,5 +72,30 @@ def main() -> dict[str, Any]:
     return results
 
 
+# %%
+# Between the two points, and beyond them: with the flipped sign f is the mirror image, and the two
+# curves meet just where the notebook looked.
+
+
+def draw(results: dict[str, Any]) -> None:
+    """Draw f along a line through both points; without matplotlib, nothing."""
+    if find_spec("matplotlib") is None:
+        return
+    from matplotlib import pyplot as plt
+
+    first, second = POINTS.values()
+    steps = np.linspace(-2, 2, 81)
+    line = [first + np.float32(step) * (second - first) for step in steps]
+    _, axes = plt.subplots(layout="constrained")
+    axes.plot(steps, [gradients(W, x)["f"] for x in line], label="1 / (1 + exp(-z))")
+    axes.plot(steps, [flipped(W, x) for x in line], "--", label="the notebook's 1 / (1 + exp(z))")
+    axes.plot(0, results["the notebook's point"]["f"], "ko", label="the notebook's point")
+    axes.axvline(1, color="grey", linewidth=1)
+    axes.text(1.05, 1.0, "the second point", color="grey")
+    axes.set(xlabel="along the line through both points", ylabel=r"f = ||sigmoid(W x)||$^2$")
+    axes.legend()
+    plt.show()
+
+
 if __name__ == "__main__":
-    main()
+    draw(main())

@@ -1,7 +1,7 @@
 """Notebook E: vector-Jacobian products and Jacobians
 ==================================================
 
-Notebook E: nodes with ``forward(x)`` and ``backward(dL_dy, use_jacobian=False)``.
+Nodes with ``forward(x)`` and ``backward(dL_dy, use_jacobian=False)``.
 
 A node goes back either by its vector-Jacobian product, which never makes a matrix, or by making
 the explicit Jacobian ``dy/dx`` and contracting dL_dy with it. Both must agree. Samples are rows,
@@ -10,6 +10,7 @@ vectors are cast to (1, n), integers are taken, and ReLU'(0) = 0.
 Run: python examples/e_jacobians.py
 """
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,13 @@ def both_ways(node: Layer, x: Any, dL_dy: Any) -> dict[str, Any]:
     y = node.forward(x)
     dL_dx = node.backward(dL_dy)
     dL_dx_jacobian = node.backward(dL_dy, use_jacobian=True)
-    print(f"{node}: the Jacobian has shape {node.jacobian(x).shape}")
+    jacobian = node.jacobian(x)
+    print(f"{node}: the Jacobian has shape {jacobian.shape}")
     show("y", y)
     show("dL_dx, product", dL_dx)
     show("dL_dx, Jacobian", dL_dx_jacobian)
-    return {"y": y, "dL_dx": dL_dx, "dL_dx_jacobian": dL_dx_jacobian}
+    ways = {"dL_dx": dL_dx, "dL_dx_jacobian": dL_dx_jacobian}
+    return {"y": y, **ways, "jacobian": jacobian}
 
 
 def main() -> dict[str, Any]:
@@ -61,5 +64,30 @@ def main() -> dict[str, Any]:
     return results
 
 
+# %%
+# The Jacobians, a row for each element of y, a column for each of x. What is white is zero: of relu
+# all but the diagonal, of two samples all but a block for each. The product never makes them.
+
+
+def draw(results: dict[str, Any]) -> None:
+    """Draw the Jacobians as heat maps; without matplotlib, nothing."""
+    if find_spec("matplotlib") is None:
+        return
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(2, 2, figsize=(7, 6), layout="constrained")
+    names = {"softmax": "softmax", "relu": "relu", "linear": "linear, two samples"}
+    names["net"] = "linear - relu - linear - softmax"
+    for panel, (name, title) in zip(panels.flat, names.items(), strict=True):
+        jacobian = results[name]["jacobian"]
+        matrix = jacobian.reshape(results[name]["y"].size, -1)
+        top = np.abs(matrix).max()
+        image = panel.imshow(matrix, cmap="RdBu_r", vmin=-top, vmax=top)
+        panel.set(title=title, xlabel="element of x", ylabel="element of y")
+        panel.set(xticks=range(matrix.shape[1]), yticks=range(matrix.shape[0]))
+        figure.colorbar(image, ax=panel, label="dy/dx", shrink=0.8)
+    plt.show()
+
+
 if __name__ == "__main__":
-    main()
+    draw(main())

@@ -13,6 +13,7 @@ A step is two layers and a loss, and the way back; the loop over letters is in n
 Run: python examples/f_characters.py
 """
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,8 @@ def main(epochs: int = 6) -> dict[str, Any]:
     print("dL/dwh against differences:", "right" if report.ok else "WRONG")
 
     memory = {name: np.zeros_like(p) for name, p in params.items()}  # Adagrad's
-    losses = []
+    losses: list[float] = []
+    of_steps: list[float] = []
     for epoch in range(epochs):
         h, total, count = np.zeros(STATES), 0.0, 0
         for start in range(0, len(codes) - STEPS - 1, STEPS):
@@ -92,6 +94,7 @@ def main(epochs: int = 6) -> dict[str, Any]:
             for name, grad in grads.items():
                 memory[name] += grad**2
                 params[name] -= RATE * grad / (np.sqrt(memory[name]) + 1e-8)
+            of_steps.append(loss)
             total, count = total + loss, count + 1
         losses.append(total / count)
         print(f"epoch {epoch + 1}: {losses[-1]:.3f} a letter")
@@ -104,8 +107,32 @@ def main(epochs: int = 6) -> dict[str, Any]:
     known = set(make_text(2000, seed=4).split("\n"))
     right = sum(line in known for line in lines)
     print(f"{right} of {len(lines)} sentences are right")
-    return {"losses": losses, "report": report, "right": right, "lines": lines, "before": before}
+    found = {"losses": losses, "of_steps": of_steps, "letters": len(text) / 600}
+    return found | {"report": report, "right": right, "lines": lines, "before": before}
+
+
+# %%
+# A sentence is one of 36, so no model can do better than log(36) nats for each of its letters.
+
+
+def draw(results: dict[str, Any]) -> None:
+    """Draw the loss of every step; without matplotlib, nothing."""
+    if find_spec("matplotlib") is None:
+        return
+    from matplotlib import pyplot as plt
+
+    losses, epochs = results["of_steps"], len(results["losses"])
+    each = len(losses) // epochs
+    _, axes = plt.subplots(layout="constrained")
+    axes.plot(losses, color="tab:blue", alpha=0.35, linewidth=0.6, label="each step")
+    middle = (np.arange(epochs) + 0.5) * each
+    axes.plot(middle, results["losses"], "o-", color="tab:blue", label="mean of an epoch")
+    bound = np.log(36) / results["letters"]
+    axes.axhline(bound, color="tab:orange", linestyle="--", label=f"the best possible: {bound:.2f}")
+    axes.set(xlabel="step of 25 letters", ylabel="loss, nats a letter", ylim=(0, None))
+    axes.legend()
+    plt.show()
 
 
 if __name__ == "__main__":
-    main()
+    draw(main())

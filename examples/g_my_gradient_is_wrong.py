@@ -14,11 +14,14 @@ report names the layer and the mistake, and prints the line that mends it.
 Run: python examples/g_my_gradient_is_wrong.py
 """
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 import fastgrad as fg
+
+NAMES = ("dW1", "db1", "dW2", "db2")
 
 
 def sigmoid(z: Any) -> Any:
@@ -73,5 +76,33 @@ def main() -> dict[str, Any]:
     return found
 
 
+# %%
+# Where the gradients are wrong, entry by entry. With the averaged loss every array is; the layer
+# that the report names is the last, where it began. Gradients of biases that were not summed have a
+# column for each sample; their sums are right.
+
+
+def draw(found: dict[str, Any]) -> None:
+    """Draw the relative differences of notebook C's script; without matplotlib, nothing."""
+    if find_spec("matplotlib") is None:
+        return
+    from matplotlib import pyplot as plt
+
+    titles = {"none": "right", "averaged": "loss averaged", "bias": "bias not summed"}
+    figure, panels = plt.subplots(3, 4, figsize=(8, 6), layout="constrained")
+    image: Any = None
+    for row, (name, title) in zip(panels, titles.items(), strict=True):
+        row[0].set_ylabel(title)
+        for panel, array, short in zip(row, found[name].arrays, NAMES, strict=True):
+            panel.set(xticks=[], yticks=[], title=f"{short} {array.shape}")
+            shown = np.log10(np.maximum(array.relative, 1e-16))
+            image = panel.imshow(shown, vmin=-16, vmax=0, cmap="magma", aspect="auto")
+            if short in ("db1", "db2") and name == "bias":
+                middle = {"ha": "center", "va": "center", "transform": panel.transAxes}
+                panel.text(0.5, 0.5, "right, if summed", color="white", **middle)
+    figure.colorbar(image, ax=panels, label="log10 of difference / largest entry")
+    plt.show()
+
+
 if __name__ == "__main__":
-    main()
+    draw(main())
