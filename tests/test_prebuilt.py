@@ -344,6 +344,7 @@ def test_a_system_that_does_not_save_the_registers_has_no_level(
         ({"NUMBA_CPU_FEATURES": "+avx2"}, None),
         ({"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": "-fma"}, None),
         ({"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": ""}, None),
+        ({"NUMBA_CPU_FEATURES": ",".join(f"+{name}" for name in sorted(V4.features))}, None),
     ],
 )
 def test_variables_are_obeyed(
