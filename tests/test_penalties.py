@@ -164,7 +164,7 @@ def test_both_layouts_have_the_same_bits(l1: float, l2: float, dtype: str) -> No
     assert again == value
     for a, b in zip(net.layers(grad), other.layers(slopes), strict=True):
         assert np.array_equal(a.w, b.w.T)
-        assert np.array_equal(a.b, b.b)
+        assert np.array_equal(a.b, b.b.ravel())
 
 
 # -- twins, threads, converted arrays ------------------------------------------------------------
