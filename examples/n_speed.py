@@ -68,5 +68,6 @@ for i, (name, of_size) in enumerate(times.items()):
     axes.bar_label(bars, fmt=lambda us: f"{us:,.0f}" if us > 99 else f"{us:.3g}", fontsize=8)
 axes.set(yscale="log", ylabel="microseconds", xlabel="samples x inputs x outputs, float32")
 axes.set_xticks(np.arange(len(sizes)), list(sizes))
+axes.grid(axis="y", alpha=0.3)
 axes.legend()
 plt.show()
