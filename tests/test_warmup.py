@@ -106,8 +106,9 @@ def test_the_command_line_says_so_too(text: str, capsys: pytest.CaptureFixture[s
 def test_ctrl_c_ends_all_processes(few: Path) -> None:
     """No process is left compiling for nobody."""
     code = """
-import _thread, os, threading
+import _thread, os, signal, threading
 import fastgrad as fg
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
 from fastgrad.command import environment, processes
 processes._WORKER = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 real = processes.subprocess.Popen
