@@ -196,6 +196,7 @@ def run(tasks: Sequence[Steps]) -> None:
         return
     gate = _gates.pop() if _gates else _new_gate()
     family = _forks
+    rest = list(tasks[1:])
     errors: list[BaseException] = []
     # Flags, each set as soon as its list holds something.
     stop: list[bool] = []
@@ -213,10 +214,11 @@ def run(tasks: Sequence[Steps]) -> None:
         begun.append(True)  # before reading the others: so one of two threads sees the other's flag
         try:
             if not (refused or stop):
-                _side_by_side(tasks[1:], work, stop, errors)
+                _side_by_side(rest, work, stop, errors)
         except BaseException as error:  # no memory for a lock
             errors.append(error)
         finally:
+            rest.clear()  # this thread ends later than the call: it must keep no array alive
             ended.append(True)
             _release(gate)
 
@@ -244,6 +246,7 @@ def run(tasks: Sequence[Steps]) -> None:
         stop += [True]
         if begun and not ended and family == _forks:
             _acquire(gate, _FOREVER, False)
+        rest.clear()  # nor one that has not begun
         raise
     finally:
         errors.clear()  # else exception, frame and list keep the caller's arrays alive
