@@ -2211,6 +2211,12 @@ _NETWORKS = [
         "a thread begins to compile while Python ends",
     ),
     Fault(
+        "signals-put-back", "kernels/toolchain/undisturbed.py",
+        "            for each, known in before.items():\n",
+        "            over += [True]\n            for each, known in before.items():\n",
+        "a signal ends the loop that puts the handlers back",
+    ),
+    Fault(
         "signals-wait", "kernels/toolchain/undisturbed.py", "            waiting[number] = frame\n",
         "            before[number](number, frame)\n", "an alarm stops Numba in its own import",
     ),

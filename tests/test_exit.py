@@ -193,6 +193,36 @@ def test_alarms_in_the_first_compilation() -> None:
     assert output(start(ALARMS)) == "all right"
 
 
+PUT_BACK = """
+import signal, time
+from fastgrad.kernels.toolchain.undisturbed import interrupts_deferred
+called = []
+def alarm(*_):
+    called.append(True)
+    raise TimeoutError
+signal.signal(signal.SIGALRM, alarm)
+lost = 0
+for i in range(2000):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 3e-5 + i % 400 * 1e-6)
+        with interrupts_deferred():
+            time.sleep(1e-4)
+        time.sleep(4e-4)
+    except TimeoutError:
+        pass
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    lost += signal.getsignal(signal.SIGALRM) is not alarm
+    signal.signal(signal.SIGALRM, alarm)
+print(len(called), lost)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_handlers_are_put_back_whenever_the_signal_comes() -> None:
+    """Within the loop that puts them back, too: there one of fifty alarms made it end early."""
+    assert output(start(PUT_BACK)) == "2000 0"
+
+
 DEFERRED = """
 import os, signal
 from fastgrad.kernels.toolchain.undisturbed import interrupts_deferred

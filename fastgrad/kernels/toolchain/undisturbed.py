@@ -57,12 +57,14 @@ def interrupts_deferred() -> Iterator[None]:
                     break
         yield
     finally:
-        over += [True]
-        for each, known in before.items():
-            signal.signal(each, known)
-        with ExitStack() as stack:  # all the others, even if one raises
-            for each, frame in waiting.items():
-                stack.callback(before[each], each, frame)
+        try:
+            for each, known in before.items():
+                signal.signal(each, known)
+        finally:
+            over += [True]  # not earlier: a signal in the loop would end it
+            with ExitStack() as stack:  # all the others, even if one raises
+                for each, frame in waiting.items():
+                    stack.callback(before[each], each, frame)
 
 
 class CompileLock:
