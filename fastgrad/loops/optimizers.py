@@ -17,7 +17,7 @@ import numpy as np
 from fastgrad import optimizers
 from fastgrad.arguments import check_limit
 from fastgrad.arrays import Array
-from fastgrad.optimizers.tree_state import TreeState
+from fastgrad.optimizers.tree_state import TreeState, work_dtype
 from fastgrad.trees import changed
 
 from .lists import Row
@@ -94,6 +94,7 @@ class SGD(Optimizer, optimizers.SGD):
                 velocity[i] = self.momentum * velocity[i] + g
                 direction = g + self.momentum * velocity[i] if self.nesterov else velocity[i]
                 p[i] -= self.lr * direction
+            _fade(velocity, params)
             _write(params, p)
 
         return step
@@ -137,6 +138,7 @@ class Adam(Optimizer, optimizers.Adam):
                 v[i] = b2 * v[i] + (1.0 - b2) * (g * g)
                 root = math.sqrt(v[i]) / math.sqrt(1.0 - b2**t)
                 p[i] -= self.lr / (1.0 - b1**t) * m[i] / (root + self.eps)
+            _fade(m, params)
             _write(params, p)
 
         return step
@@ -194,11 +196,13 @@ class RMSprop(Optimizer, optimizers.RMSprop):
                 if self.centered:
                     m[i] = self.alpha * m[i] + (1.0 - self.alpha) * g
                     square -= m[i] * m[i]
-                direction = g / (math.sqrt(square) + self.eps)
+                direction = g / (_root(square) + self.eps)
                 if self.momentum:
                     u[i] = self.momentum * u[i] + direction
                     direction = u[i]
                 p[i] -= self.lr * direction
+            _fade(m, params)
+            _fade(u, params)
             _write(params, p)
 
         return step
@@ -284,6 +288,19 @@ def clip_value(grads: Any, limit: float) -> None:
             g = most if g > most else g
             clipped.append(-most if g < -most else g)
         _write(array, np.reshape(clipped, array.shape))
+
+
+def _fade(mean: Row, params: Array) -> None:
+    """Set what the parameters' dtype holds only as a subnormal number to 0: it would stay so."""
+    smallest = float(np.finfo(work_dtype(params.dtype)).smallest_normal)
+    for i, value in enumerate(mean):
+        if abs(value) < smallest:
+            mean[i] = 0.0
+
+
+def _root(square: float) -> float:
+    """Return the square root; NaN of what rounding made less than 0, where `math.sqrt` raises."""
+    return math.sqrt(square) if square >= 0.0 else math.nan
 
 
 def _write(params: Array, values: Row | Array) -> None:

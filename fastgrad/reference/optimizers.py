@@ -68,7 +68,7 @@ class Optimizer(optimizers.Optimizer):
         self._keep(state)
 
 
-def fade(mean: Array) -> None:
+def _fade(mean: Array) -> None:
     """Set what is subnormal in a mean or velocity to 0: it decays, and would stay there for good.
 
     Arithmetic with subnormal numbers takes 30 times as long, and no parameter sees the difference.
@@ -107,7 +107,7 @@ class SGD(Optimizer, optimizers.SGD):
                 (velocity,) = kept.vectors
                 velocity *= self.momentum
                 velocity += grad
-                fade(velocity)
+                _fade(velocity)
                 if self.nesterov:
                     grad += np.multiply(velocity, self.momentum, out=scratch)
                 else:
@@ -152,7 +152,7 @@ class Adam(Optimizer, optimizers.Adam):
                 grad += np.multiply(params, self.weight_decay, out=scratch)
             mean *= beta1
             mean += np.multiply(grad, 1 - beta1, out=scratch)
-            fade(mean)
+            _fade(mean)
             square *= beta2
             grad *= grad
             grad *= 1 - beta2
@@ -221,7 +221,7 @@ class RMSprop(Optimizer, optimizers.RMSprop):
                 mean = others[0]
                 mean *= self.alpha
                 mean += grad * (1 - self.alpha)
-                fade(mean)
+                _fade(mean)
                 scratch[...] -= mean * mean
             np.sqrt(scratch, out=scratch)
             scratch[...] += self.eps
@@ -230,7 +230,7 @@ class RMSprop(Optimizer, optimizers.RMSprop):
                 velocity = others[-1]
                 velocity *= self.momentum
                 velocity += grad
-                fade(velocity)
+                _fade(velocity)
                 grad = velocity
             params -= np.multiply(grad, self.lr, out=scratch)
 
