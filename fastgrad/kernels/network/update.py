@@ -44,7 +44,7 @@ def build(dtype_name: str, name: str) -> str:
 
         Where slopes are 0 (a relu that is off for all samples) it would get there and stay for
         good: 0.9 times the smallest number is rounded to the smallest number. Arithmetic with
-        subnormal numbers takes 30 times as long, and no parameter sees the difference.
+        subnormal numbers takes 25 times as long, and no parameter sees the difference.
         """
         return dtype(0) if abs(mean) < smallest else mean
 
