@@ -24,7 +24,7 @@ class SGD(Optimizer):
     """Stochastic gradient descent, with optional momentum and weight decay.
 
     ``g += weight_decay * p; v = momentum * v + g; p -= lr * v``, or with `nesterov`
-    ``p -= lr * (g + momentum * v)``; v starts at zero.
+    ``p -= lr * (g + momentum * v)``; v starts at zero, and is 0 where it would be subnormal.
 
     Parameters
     ----------
@@ -77,6 +77,7 @@ class Adam(Optimizer):
 
     ``g += weight_decay * p; m = b1 * m + (1 - b1) * g; v = b2 * v + (1 - b2) * g**2;``
     ``p -= lr / (1 - b1**t) * m / (sqrt(v / (1 - b2**t)) + eps)`` in step t = 1, 2, ...
+    m is 0 where it would be subnormal; v is not.
 
     Parameters
     ----------
@@ -170,7 +171,8 @@ class RMSprop(Optimizer):
 
     ``g += weight_decay * p; v = alpha * v + (1 - alpha) * g**2; d = g / (sqrt(v) + eps);``
     ``p -= lr * d``. If `centered`, v minus the square of the running mean of g replaces v;
-    with `momentum`, ``u = momentum * u + d; p -= lr * u``.
+    with `momentum`, ``u = momentum * u + d; p -= lr * u``. Means and u are 0 where they would be
+    subnormal; v is not.
 
     Parameters
     ----------
