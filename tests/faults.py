@@ -2242,6 +2242,14 @@ _NETWORKS = [
         "after an exception threads do all of their work",
     ),
     Fault(
+        "threads-keep", "threads.py", "rest.clear()  # this", "pass  # this",
+        "a thread keeps the caller's arrays after the call, until it ends",
+    ),
+    Fault(
+        "threads-keep-unbegun", "threads.py", "rest.clear()  # nor", "pass  # nor",
+        "a thread that has not begun keeps the arrays of a call that failed",
+    ),
+    Fault(
         "threads-cycle", "threads.py", "errors.clear()  #", "pass  #",
         "an error keeps the caller's arrays until garbage is collected",
     ),

@@ -264,7 +264,7 @@ LIKELY = {
         *_ERRORS,
         "test_bits.py",
     ),
-    "threads.py": ("test_large.py", "test_golden.py", "test_bits.py"),
+    "threads.py": ("test_memory.py", "test_large.py", "test_golden.py", "test_bits.py"),
     "layers/dense.py": (*_ERRORS, *_DENSE, "test_own_activations.py", "test_large.py"),
     "layers/dense_arguments.py": (*_ERRORS, *_DENSE, "test_sparse.py"),
     "layers/dense_calls.py": (*_ERRORS, *_DENSE, "test_own_activations.py", "test_strided.py"),

@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,7 @@ import pytest
 from conftest import DTYPES, output, start
 
 import fastgrad as fg
+from fastgrad import threads
 
 linux = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 
@@ -268,3 +274,37 @@ def test_out_of_memory(dtype: str, threads: int) -> None:
     code = NO_ROOM.format(dtype=dtype, threads=threads)
     # glibc may reserve 64 MB of addresses for the memory of a new thread.
     assert output(start(code, MALLOC_ARENA_MAX="1")) == "all right"
+
+
+@pytest.mark.parametrize("others", [1, 2])
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_thread_that_ends_after_its_call_keeps_no_array(
+    begins: bool, others: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither one that has done its work, nor one that has not begun when the call fails."""
+    real, go = threads.start_new_thread, threading.Event()
+
+    def start_late(function: Callable[..., None], arguments: tuple[Any, ...]) -> int:
+        def run() -> None:
+            if begins:
+                function(*arguments)
+            assert go.wait(60)
+            if not begins:
+                function(*arguments)
+
+        return real(run, ())
+
+    def first() -> None:
+        if not begins:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(threads, "start_new_thread", start_late)
+    arrays = [np.ones(3) for _ in range(others)]
+    alive = [weakref.ref(array) for array in arrays]
+    with nullcontext() if begins else pytest.raises(ZeroDivisionError):
+        threads.run([[first], *([partial(np.sum, array)] for array in arrays)])
+    try:
+        del arrays
+        assert [one() for one in alive] == [None] * others
+    finally:
+        go.set()
