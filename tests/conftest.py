@@ -22,6 +22,7 @@ from fastgrad.kernels.toolchain.target import BATCH_BLOCK, Tile, tile
 Array = NDArray[Any]
 
 DTYPES = ("float32", "float64")
+BRIDGES = ("autograd", "dask", "jax", "sklearn", "torch")  # named after whom they lead to
 LAYOUTS = ("rows", "columns")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import test_training
 import twins
+from conftest import BRIDGES
 
 import fastgrad as fg
 from fastgrad import loops, reference
@@ -67,7 +68,6 @@ FLOORS = [
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MOST_MODULES, MOST_PACKAGES = 10, 11  # at the top: a stranger finds the room before the file
-BRIDGES = {"sklearn", "dask", "torch", "jax", "autograd"}  # named after whom they lead to
 
 
 def module_of(path: Path) -> str:
@@ -170,8 +170,8 @@ def test_no_circles() -> None:
 
 
 def test_few_rooms_at_the_top() -> None:
-    modules = {p.stem for p in ROOT.glob("*.py") if not p.stem.startswith("__")} - BRIDGES
-    packages = {p.parent.name for p in ROOT.glob("*/__init__.py")} - BRIDGES
+    modules = {p.stem for p in ROOT.glob("*.py") if not p.stem.startswith("__")} - set(BRIDGES)
+    packages = {p.parent.name for p in ROOT.glob("*/__init__.py")} - set(BRIDGES)
     assert len(modules) <= MOST_MODULES, f"{len(modules)} modules at the top: {modules}"
     assert len(packages) <= MOST_PACKAGES, f"{len(packages)} packages at the top: {packages}"
 
@@ -188,7 +188,7 @@ def test_who_may_import_other_packages(path: Path) -> None:
     if module in {"command.chart", "diagnosis.picture"}:
         allowed |= {"matplotlib"}
     foreign = {"scipy", "torch", "jax", "numba", "llvmlite", "matplotlib", "numpy", "tqdm", "rich"}
-    foreign |= BRIDGES
+    foreign |= set(BRIDGES)
     for name, line, _ in imports(path):
         package = name.split(".")[0]
         assert package not in foreign or package in allowed, (

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import BRIDGES
 
 import fastgrad as fg
 from fastgrad import loops, reference
@@ -46,14 +47,6 @@ LACKING: dict[str, tuple[str, ...]] = {
     "Diagnosis.headline": ("Raises", "Returns"),  # its summary says all
     "nn.Layer": ("Examples",),  # its subclasses have them
 }
-
-
-BRIDGES = (
-    "torch",
-    "jax",
-    "autograd",
-    "dask",
-)  # what lies in `fastgrad.torch`, if PyTorch is installed
 
 
 def bridge_module(name: str) -> Any:

@@ -25,14 +25,16 @@ class MLPRegressor(RegressorMixin, BaseNetwork):
     ----------
     loss : {"squared_error", "poisson"}
         Half of the squares, or half of the Poisson deviance, whose outputs are exponentials.
-    hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init :
-        As `MLPClassifier`'s.
-    power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, momentum :
-        As `MLPClassifier`'s.
-    nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2, epsilon :
-        As `MLPClassifier`'s.
-    n_iter_no_change, max_fun :
-        As `MLPClassifier`'s.
+    hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate : as of MLPClassifier
+        Widths, optimizer, penalty, batches, schedule.
+    learning_rate_init, power_t, momentum, nesterovs_momentum : as of MLPClassifier
+        The rate, and SGD.
+    beta_1, beta_2, epsilon, max_fun : as of MLPClassifier
+        Adam, and L-BFGS.
+    max_iter, shuffle, random_state, verbose, warm_start : as of MLPClassifier
+        How training runs.
+    tol, n_iter_no_change, early_stopping, validation_fraction : as of MLPClassifier
+        When it ends.
 
     Attributes
     ----------
